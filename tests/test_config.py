@@ -1,0 +1,96 @@
+"""Overrides, errors and round trips of configurations."""
+
+from typing import Literal
+
+import pytest
+from pydantic import Field
+
+from mm1.config import Config, ConfigError, diff, flatten, from_json, load_json, override, save_json, to_json
+
+
+class Average(Config):
+    kind: Literal["average"] = "average"
+    num_tokens: int = 4
+    width: int = 2
+
+
+class Attention(Config):
+    kind: Literal["attention"] = "attention"
+    num_tokens: int = 9
+    heads: int = 8
+
+
+class Run(Config):
+    connector: Average | Attention = Field(Average(), discriminator="kind")
+    parts: tuple[Average, ...] = (Average(), Average(width=3))
+    weights: dict[str, float] = {"captions": 0.45}
+    learning_rate: float = 1e-3
+
+
+def test_override_sets_nested_list_and_mapping_leaves():
+    run = override(Run(), ["connector.width=7", "parts.1.num_tokens=16", "weights.captions=0.5", "weights.text=0.1"])
+    assert run.connector == Average(width=7)
+    assert run.parts[1] == Average(num_tokens=16, width=3)
+    assert run.weights == {"captions": 0.5, "text": 0.1}
+
+
+def test_changing_the_kind_keeps_shared_fields_and_takes_the_other_defaults():
+    run = override(Run(connector=Average(num_tokens=25)), ["connector.kind=attention", "connector.heads=2"])
+    assert run.connector == Attention(num_tokens=25, heads=2)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "parts"),
+    [
+        ("connector.widht=3", ["connector.widht", "did you mean 'connector.width'"]),
+        ("learning_rte=3", ["learning_rte", "did you mean 'learning_rate'"]),
+        ("width=3", ["'width'", "connector.width"]),
+        ("parts.0.wdth=3", ["parts.0.wdth"]),
+        ("learning_rate=fast", ["learning_rate", "'fast'", "number"]),
+        ("learning_rate", ["key.path=value"]),
+        ("connector.kind=perceiver", ["connector", "perceiver"]),
+    ],
+)
+def test_a_bad_assignment_is_one_line_that_names_the_key_and_the_nearest(assignment, parts):
+    with pytest.raises(ConfigError) as error:
+        override(Run(), [assignment])
+    assert "\n" not in str(error.value)
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_unknown_and_ill_typed_keys_in_a_file_are_named(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text('{"learning_rate": "fast", "conector": {}}')
+    with pytest.raises(ConfigError, match=r"run\.json.*learning_rate.*conector"):
+        load_json(Run, path)
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_json(Run, tmp_path / "none.json")
+
+
+def test_json_round_trip_is_exact(tmp_path):
+    run = Run(connector=Attention(heads=3), learning_rate=1 / 3)
+    save_json(run, tmp_path / "run.json")
+    assert load_json(Run, tmp_path / "run.json") == run
+    assert from_json(Run, to_json(run)) == run
+
+
+def test_diff_lists_exactly_the_differing_leaves():
+    other = override(Run(), ["connector.kind=attention", "connector.num_tokens=4", "parts.1.width=9"])
+    assert diff(Run(), other) == {
+        "connector.kind": ("average", "attention"),
+        "connector.width": (2, "(absent)"),
+        "parts.1.width": (3, 9),
+        "connector.heads": ("(absent)", 8),
+    }
+    assert diff(Run(), Run()) == {}
+
+
+def test_flatten_names_every_leaf():
+    assert list(flatten(Run()))[:3] == ["connector.kind", "connector.num_tokens", "connector.width"]
+    assert flatten(Run())["weights.captions"] == 0.45
+
+
+def test_configs_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Run().learning_rate = 1.0
