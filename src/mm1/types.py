@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -104,7 +104,7 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """The same batch on `device`."""
-        tensors = {
+        tensors: dict[str, Any] = {
             item.name: value.to(device, non_blocking=non_blocking)
             for item in fields(self)
             if isinstance(value := getattr(self, item.name), Tensor)

@@ -1,0 +1,91 @@
+"""Synthetic sources: document number i is made from (seed, name, i) when it is asked for.
+
+    source = SyntheticSource(SyntheticConfig(name="bindings", page="binding", num_documents=5000, num_items=(4, 11)))
+    source.document(17)        # always the same Document
+
+Knows nothing of shards, tokens or mixtures.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+from mm1.config import Config
+from mm1.data import templates
+from mm1.data.synthetic import pages, text
+from mm1.data.synthetic.pages import Maker, Page
+from mm1.data.synthetic.scenes import Split, World
+from mm1.types import Document, Image, Segment, Text
+
+PageKind = Literal[
+    "captions", "alt_texts", "contrasts", "binding", "listing", "questions", "stories", "sums", "facts", "copying",
+    "reading",
+]  # fmt: skip
+
+MAKERS: dict[PageKind, Maker] = {
+    "captions": pages.captions,
+    "alt_texts": pages.alt_texts,
+    "contrasts": pages.contrasts,
+    "binding": pages.binding,
+    "listing": pages.listing,
+    "questions": pages.questions,
+    "stories": pages.stories,
+    "sums": text.sums,
+    "facts": text.facts,
+    "copying": text.copying,
+    "reading": text.reading,
+}
+
+
+class SyntheticConfig(Config):
+    """An endless source, cut to `num_documents`."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    name: str
+    page: PageKind
+    num_documents: int
+    num_items: tuple[int, int] = (1, 1)
+    """The least and the most items of a document; drawn evenly."""
+    chat: bool = False
+    """As a chat in which only the answers are targets, instead of a page."""
+    world: World = World()
+    seed: int = 0
+
+
+class SyntheticSource:
+    """Documents made on demand; O(1) in the document number."""
+
+    def __init__(self, config: SyntheticConfig) -> None:
+        self.config = config
+        self.name = config.name
+
+    def __len__(self) -> int:
+        return self.config.num_documents
+
+    def document(self, index: int) -> Document:
+        """Document number `index` of the training split."""
+        page = make_page(self.config, index, "train")
+        segments = as_chat(page) if self.config.chat else page.segments()
+        return Document(id=f"{self.name}/{index}", segments=segments, source=self.name)
+
+
+def make_page(config: SyntheticConfig, index: int, split: Split, num_items: int | None = None) -> Page:
+    """Page number `index` of a split; evaluation asks for `test` pages with a fixed number of items."""
+    rng = random.Random(f"{config.seed}/{config.name}/{split}/{index}")
+    count = num_items or rng.randint(*config.num_items)
+    return MAKERS[config.page](config.world, rng, split, count)
+
+
+def as_chat(page: Page) -> tuple[Segment, ...]:
+    """The page's items as exchanges of a chat; items without a question of their own have no place in one."""
+    turns: list[Segment] = []
+    for item in page.items:
+        if item.question:
+            turns += templates.chat_turn(chat_question(item), item.answer)
+    return templates.merged((*(Text(part.text, False) for part in page.header if isinstance(part, Text)), *turns))
+
+
+def chat_question(item: pages.Item) -> tuple[Segment, ...]:
+    """What a user would send: the item's pictures, then its bare question."""
+    return (*(part for part in item.prompt if isinstance(part, Image)), Text(item.question))
