@@ -59,13 +59,15 @@ class Sample:
     `tokens` (S,) int32 hold the tokenizer's image id at image positions. `loss_mask` (S,) bool is true where the
     token, as a prediction of what precedes it, counts. `segment_ids` (S,) int32 count from 0: attention never crosses
     them, and positions restart with each (one per document; one per image-text pair for contrastive training).
-    `image_starts` (I,) int32 are the positions of the images' first tokens; `images` are (H, W, 3) uint8, of one size.
+    `image_starts` (I,) int32 are the positions of the images' first tokens, `image_segments` (I,) int32 the segment ids
+    in which the images stand (an image may take no positions); `images` are (H, W, 3) uint8, of one size.
     """
 
     tokens: np.ndarray
     loss_mask: np.ndarray
     segment_ids: np.ndarray
     image_starts: np.ndarray
+    image_segments: np.ndarray
     images: tuple[np.ndarray, ...]
     source: str = ""
 

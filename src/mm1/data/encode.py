@@ -1,0 +1,166 @@
+"""A Document in the model's terms: the one place where special ids, image positions and segments are made.
+
+    [Image, Text("a cat")]   →   tokens      <img> <img> <img> <img>  a   cat  EOS     (num_image_tokens = 4)
+                                 loss_mask     -     -     -     -    yes yes  yes
+
+With `pairs=True` (contrastive training) every image begins a segment of its own, closed by EOS:
+[Image, Text, Image, Text] → <img…> text EOS | <img…> text EOS. Knows nothing of sources, packing or models: how many
+positions an image takes is given to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+
+from mm1.config import UserError
+from mm1.data.image import decode_image
+from mm1.data.tokenizer import Tokenizer
+from mm1.types import Document, Image, Sample, Segment
+
+IMAGE_LENGTH = -1
+"""Stands for an image among the lengths of a document's segments; texts are counted in tokens, 0 or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A segment's tokens before they are laid out; `image` is what stands there, if it is an image."""
+
+    ids: Sequence[int]
+    target: bool
+    image: Image | None = None
+
+
+class DocumentEncoder:
+    """Encodes Documents with one tokenizer, one image size, one number of positions an image."""
+
+    def __init__(self, tokenizer: Tokenizer, num_image_tokens: int, image_size: int) -> None:
+        assert num_image_tokens >= 0
+        assert image_size > 0
+        self.tokenizer = tokenizer
+        self.num_image_tokens = num_image_tokens
+        self.image_size = image_size
+
+    def segment_lengths(self, document: Document) -> list[int]:
+        """Tokens of each text, IMAGE_LENGTH for each image: all that packing has to know of a document."""
+        return [
+            IMAGE_LENGTH if isinstance(segment, Image) else len(self.tokenizer.encode(segment.text))
+            for segment in document.segments
+        ]
+
+    def encode(
+        self,
+        document: Document,
+        *,
+        end: bool = True,
+        pairs: bool = False,
+        start: int = 0,
+        stop: int | None = None,
+        lengths: Sequence[int] | None = None,
+        max_pair_len: int | None = None,
+    ) -> Sample:
+        """The tokens [start, stop) of `document` as a Sample; only the images that begin in there are decoded.
+
+        Args:
+            document: what to encode.
+            end: close the document (with `pairs`, every pair) with EOS, which is a target.
+            pairs: make a segment of each image and the text after it.
+            start: first token; not inside an image.
+            stop: end of the range; the end of the document when None.
+            lengths: the document's `segment_lengths`, if known: texts outside the range are then not tokenised.
+            max_pair_len: with `pairs`, a longer pair loses the end of its text, not its EOS.
+
+        Raises:
+            BadImage: an image in the range can not be decoded.
+            UserError: images for a model that takes none; with `pairs`, text before the first image.
+        """
+        if pairs:
+            groups = [self._pieces(group) for group in _pairs(document)]
+            if max_pair_len is not None:
+                groups = [_shorten(group, max_pair_len - end) for group in groups]
+        else:
+            if self.num_image_tokens == 0 and document.images:
+                raise UserError(f"document '{document.id}' has images, but the model takes none: leave the source out")
+            outside = {} if lengths is None else _outside(lengths, self.num_image_tokens, start, stop)
+            groups = [self._pieces(document.segments, outside)]
+        if end:
+            groups = [[*group, _Piece((self.tokenizer.eos_id,), target=True)] for group in groups]
+        return self._lay_out(groups, start, stop, document.source)
+
+    def _pieces(self, segments: Sequence[Segment], outside: Mapping[int, int] = MappingProxyType({})) -> list[_Piece]:
+        """One piece a segment. Texts in `outside` are not tokenised: a range of their length stands for their ids."""
+        pieces: list[_Piece] = []
+        for index, segment in enumerate(segments):
+            if isinstance(segment, Image):
+                ids: Sequence[int] = (self.tokenizer.image_id,) * self.num_image_tokens
+                pieces.append(_Piece(ids, target=False, image=segment))
+            else:
+                ids = range(outside[index]) if index in outside else self.tokenizer.encode(segment.text)
+                pieces.append(_Piece(ids, segment.target))
+        return pieces
+
+    def _lay_out(self, groups: list[list[_Piece]], start: int, stop: int | None, source: str) -> Sample:
+        """The tokens [start, stop) of the groups, one segment a group, segment ids counted from 0 in the range."""
+        total = sum(len(piece.ids) for group in groups for piece in group)
+        size = min(total, total if stop is None else stop) - start
+        assert 0 <= size, f"range [{start}, {stop}) of a document of {total} tokens"
+        tokens, segment_ids = np.zeros(size, np.int32), np.zeros(size, np.int32)
+        loss_mask = np.zeros(size, bool)
+        marks: list[tuple[int, int]] = []
+        images: list[np.ndarray] = []
+        position, segment = -start, 0
+        for group in groups:
+            for piece in group:
+                end = position + len(piece.ids)
+                low, high = max(position, 0), min(end, size)
+                if low < high:
+                    tokens[low:high] = piece.ids[low - position : high - position]
+                    loss_mask[low:high] = piece.target
+                    segment_ids[low:high] = segment
+                if piece.image is not None and 0 <= position < size:
+                    marks.append((position, segment))
+                    images.append(decode_image(piece.image.data, self.image_size))
+                position = end
+            segment += position > 0  # a group before the range does not count
+        starts, segments = np.array(marks, np.int32).reshape(-1, 2).T
+        return Sample(tokens, loss_mask, segment_ids, starts, segments, tuple(images), source)
+
+
+def _pairs(document: Document) -> list[list[Segment]]:
+    """[Image, Text, …] runs, each beginning at an image."""
+    groups: list[list[Segment]] = []
+    for segment in document.segments:
+        if isinstance(segment, Image):
+            groups.append([])
+        elif not groups:
+            raise UserError(
+                f"document '{document.id}' of '{document.source}' begins with text: to be read as image-text pairs, "
+                "every text must follow an image"
+            )
+        groups[-1].append(segment)
+    return groups
+
+
+def _shorten(pieces: list[_Piece], max_len: int) -> list[_Piece]:
+    """The pieces cut from the end to `max_len` tokens in all."""
+    kept: list[_Piece] = []
+    room = max_len
+    for piece in pieces:
+        kept.append(replace(piece, ids=piece.ids[:room]))
+        room -= len(kept[-1].ids)
+    return kept
+
+
+def _outside(lengths: Sequence[int], num_image_tokens: int, start: int, stop: int | None) -> dict[int, int]:
+    """The texts that lie wholly outside [start, stop): their lengths by segment number."""
+    outside: dict[int, int] = {}
+    position = 0
+    for index, length in enumerate(lengths):
+        end = position + (num_image_tokens if length == IMAGE_LENGTH else length)
+        if length != IMAGE_LENGTH and (end <= start or (stop is not None and stop <= position)):
+            outside[index] = length
+        position = end
+    return outside
