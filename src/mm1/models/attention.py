@@ -1,0 +1,176 @@
+"""Attention over packed documents: masks, rotary positions, the cache of generated text, and two back ends.
+
+    segment_ids   0 0 1 1 1 -1          allowed[0, 0]   1 . . . . .
+                                                        1 1 . . . .
+    a token sees itself and what precedes it            . . 1 . . .
+    in its own segment, never another segment;          . . 1 1 . .
+    padding sees only itself, so no row is empty        . . 1 1 1 .
+                                                        . . . . . 1
+
+Shape letters: B batch, S new positions, C positions attended to, H heads, G key-value heads, K head dim.
+Knows nothing of layers, of learned weights, or of images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Backend: TypeAlias = Literal["auto", "sdpa", "explicit"]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionMask:
+    """Who may attend to whom; built once a forward and shared by all layers."""
+
+    allowed: Bool[Tensor, "B 1 S C"]
+    slots: Int[Tensor, "B S"] | None = None
+    """With a cache: the slot in which each new position's key and value are kept; negative for padding."""
+
+    @staticmethod
+    def from_segments(segment_ids: Int[Tensor, "B S"]) -> AttentionMask:
+        """Block-diagonal causal mask of packed rows; padding (-1) attends to itself alone, so no softmax is empty."""
+        length = segment_ids.shape[1]
+        same = segment_ids[:, :, None] == segment_ids[:, None, :]
+        column = torch.arange(length, device=segment_ids.device)
+        causal = column[:, None] >= column[None, :]
+        real = (segment_ids >= 0)[:, :, None] | (column[:, None] == column[None, :])
+        return AttentionMask(allowed=(same & causal & real)[:, None])
+
+    @staticmethod
+    def for_cache(slots: Int[Tensor, "B S"], length: int) -> AttentionMask:
+        """Mask of new positions that stand in `slots` of a cache whose rows each hold one document from slot 0 on.
+
+        A position sees the slots up to its own; padding (a negative slot, anywhere in a row) sees slot 0, and what
+        it computes means nothing.
+
+        Args:
+            slots: where each new position stands. Increasing within a row, padding aside.
+            length: slots to look at: more than the largest slot, less than the cache's capacity. Known on the host,
+                so that a young cache is not read to its end.
+        """
+        column = torch.arange(length, device=slots.device)
+        return AttentionMask(allowed=(column <= slots.clamp(min=0)[..., None])[:, None], slots=slots)
+
+
+@dataclass(slots=True)
+class LayerCache:
+    """Keys and values that one decoder layer has seen. The caller allocates it; the layer writes it in place.
+
+    The last of its C slots takes what padding writes and is never read: a cache for n positions has C = n + 1.
+    """
+
+    keys: Float[Tensor, "B G C K"]
+    """Rotated, smeared where the decoder smears: ready to be attended to."""
+    values: Float[Tensor, "B G C K"]
+    last_key: Float[Tensor, "B G K"]
+    """Each row's newest key before smearing and rotation, which the next position's smearing needs."""
+
+    @staticmethod
+    def allocate(
+        batch_size: int,
+        num_kv_heads: int,
+        capacity: int,
+        head_dim: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> LayerCache:
+        """An empty cache for `capacity` positions a row."""
+        shape = (batch_size, num_kv_heads, capacity + 1, head_dim)
+        return LayerCache(
+            keys=torch.zeros(shape, device=device, dtype=dtype),
+            values=torch.zeros(shape, device=device, dtype=dtype),
+            last_key=torch.zeros((batch_size, num_kv_heads, head_dim), device=device, dtype=dtype),
+        )
+
+    @property
+    def capacity(self) -> int:
+        """Positions that a row can hold."""
+        return self.keys.shape[2] - 1
+
+    def select(self, rows: Int[Tensor, " R"]) -> LayerCache:
+        """A new cache with the given rows, which may repeat (one prefix, many continuations) or be fewer."""
+        return LayerCache(
+            keys=self.keys.index_select(0, rows),
+            values=self.values.index_select(0, rows),
+            last_key=self.last_key.index_select(0, rows),
+        )
+
+    def write(
+        self, keys: Float[Tensor, "B G S K"], values: Float[Tensor, "B G S K"], slots: Int[Tensor, "B S"]
+    ) -> None:
+        """Puts new keys and values into their slots."""
+        index = torch.where(slots < 0, self.capacity, slots)[:, None, :, None].expand_as(keys)
+        self.keys.scatter_(2, index, keys.to(self.keys.dtype))
+        self.values.scatter_(2, index, values.to(self.values.dtype))
+
+    def previous_keys(self, keys: Float[Tensor, "B S G K"], slots: Int[Tensor, "B S"]) -> Float[Tensor, "B S G K"]:
+        """The key before each of the new ones, across calls; remembers the newest for the next call."""
+        first = self.last_key[:, None].to(keys.dtype)
+        shifted = torch.cat([first, keys[:, :-1]], dim=1)
+        after_padding = F.pad(slots[:, :-1] < 0, (1, 0))[..., None, None]
+        newest, column = slots.max(dim=1)
+        newest_key = keys.take_along_dim(column[:, None, None, None], dim=1)[:, 0].to(self.last_key.dtype)
+        self.last_key = torch.where((newest >= 0)[:, None, None], newest_key, self.last_key)
+        return torch.where(after_padding, first, shifted)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """Rotary position embedding in the rotate-half convention of Hugging Face's Llama; float32, made once a forward.
+
+    Su et al. 2021 (arXiv 2104.09864). MM1 does not publish its positions; AXLearn's published decoders use rotary ones.
+    """
+
+    cos: Float[Tensor, "B S 1 K"]
+    sin: Float[Tensor, "B S 1 K"]
+
+    @staticmethod
+    def from_positions(positions: Int[Tensor, "B S"], head_dim: int, theta: float) -> Rotary:
+        exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+        angles = positions[..., None, None].float() * theta**-exponent
+        return Rotary(cos=angles.cos().repeat(1, 1, 1, 2), sin=angles.sin().repeat(1, 1, 1, 2))
+
+    def rotate(self, x: Float[Tensor, "B S heads K"]) -> Float[Tensor, "B S heads K"]:
+        """`x` turned by its positions' angles, in the dtype of `x`."""
+        first, second = x.chunk(2, dim=-1)
+        return (x * self.cos + torch.cat([-second, first], dim=-1) * self.sin).to(x.dtype)
+
+
+def attend(
+    q: Float[Tensor, "B H S K"],
+    k: Float[Tensor, "B G C K"],
+    v: Float[Tensor, "B G C K"],
+    mask: AttentionMask | None = None,
+    backend: Backend = "auto",
+) -> Float[Tensor, "B H S K"]:
+    """softmax(q kᵀ / √K) v; every query sees everything where `mask` is None. H is a multiple of G (grouped queries).
+
+    "auto" takes the fastest: on the CPU in bfloat16 that is "explicit", because the backward of PyTorch's fused
+    attention is several times slower there than plain matrix products; "sdpa" everywhere else. Masked positions get
+    a weight of exactly 0 in both, so what stands there cannot change a bit of the result.
+    """
+    if backend == "auto":
+        backend = "explicit" if q.device.type == "cpu" and q.dtype == torch.bfloat16 else "sdpa"
+    allowed = None if mask is None else mask.allowed
+    if backend == "explicit":
+        return _attend_explicitly(q, k, v, allowed)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=q.shape[1] != k.shape[1])
+
+
+def _attend_explicitly(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
+    batch, heads, length, head_dim = q.shape
+    kv_heads = k.shape[1]
+    grouped = q.reshape(batch, kv_heads, heads // kv_heads * length, head_dim)
+    scores = torch.matmul(grouped * head_dim**-0.5, k.transpose(-2, -1)).view(batch, heads, length, k.shape[2])
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, float("-inf"))
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype)
+    return torch.matmul(weights.view(batch, kv_heads, grouped.shape[2], k.shape[2]), v).view(
+        batch, heads, length, head_dim
+    )

@@ -1,0 +1,93 @@
+"""CLIP: an image encoder and a causal text tower that agree on which text belongs to which image.
+
+    images → image_encoder.pool → image_projection → unit vectors (I, E) ┐
+    packed text → text_tower → last token of each image's segment        ├ CLIPOutput
+                             → text_projection → unit vectors (I, E)     ┘
+
+Data is encoded with one place an image: a start mark to the text tower, which never sees the image. The loss belongs
+to `train/`. Radford et al. 2021 (arXiv 2103.00020). Shape letters: I images, E embedding dim.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from mm1.config import Config
+from mm1.models.attention import AttentionMask
+from mm1.models.decoder import Decoder, DecoderConfig
+from mm1.models.image_encoder import ImageEncoder, ImageEncoderConfig
+from mm1.models.initialization import truncated_normal_
+from mm1.types import Batch
+
+INITIAL_TEMPERATURE = 0.07
+MAX_LOGIT_SCALE = 100.0
+"""Both from the CLIP paper, section 2.5 and its pseudocode."""
+
+
+class CLIPConfig(Config):
+    """Shape of a contrastive image-text model."""
+
+    image_encoder: ImageEncoderConfig
+    text_tower: DecoderConfig
+    """Causal, so packed texts share rows; its output matrix is never used, hence tied."""
+    embed_dim: PositiveInt = 128
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Positions that an image takes in the text tower's rows."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class CLIPOutput:
+    """Embeddings of pairs: row i of both belongs to image i of the batch."""
+
+    image_embeddings: Float[Tensor, "I E"]
+    """Of length 1, float32."""
+    text_embeddings: Float[Tensor, "I E"]
+    logit_scale: Float[Tensor, ""]
+    """What cosine similarities are multiplied by (the inverse temperature, not its logarithm), at most 100."""
+
+
+class CLIP(nn.Module):
+    """Two towers and a temperature. `image_encoder` is the prefix under which MM1 finds the encoder's weights."""
+
+    def __init__(self, config: CLIPConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = ImageEncoder(config.image_encoder)
+        self.text_tower = Decoder(config.text_tower)
+        self.image_projection = nn.Linear(config.image_encoder.dim, config.embed_dim, bias=False)
+        self.text_projection = nn.Linear(config.text_tower.dim, config.embed_dim, bias=False)
+        for projection in (self.image_projection, self.text_projection):
+            truncated_normal_(projection.weight, projection.in_features**-0.5)
+        self.logit_scale = nn.Parameter(torch.full((), math.log(1 / INITIAL_TEMPERATURE)))
+        """Logarithm of the scale, so that it stays positive."""
+
+    def forward(self, batch: Batch) -> CLIPOutput:
+        """Embeddings of every image and of the text that shares its segment."""
+        images = self.image_projection(self.image_encoder.pool(self.image_encoder.normalise(batch.images)))
+        mask = AttentionMask.from_segments(batch.segment_ids)
+        hidden = self.text_tower(self.text_tower.embed(batch.tokens), batch.positions, mask)
+        # An embedding look-up rather than indexing: its backward is deterministic.
+        texts = self.text_projection(F.embedding(last_positions(batch), hidden.flatten(0, 1)))
+        return CLIPOutput(
+            image_embeddings=F.normalize(images.float(), dim=-1),
+            text_embeddings=F.normalize(texts.float(), dim=-1),
+            logit_scale=self.logit_scale.clamp(max=math.log(MAX_LOGIT_SCALE)).exp(),
+        )
+
+
+def last_positions(batch: Batch) -> Int[Tensor, " I"]:
+    """Flat position (row · S + column) of the last token in each image's segment."""
+    length = batch.tokens.shape[1]
+    column = torch.arange(length, device=batch.tokens.device)
+    own = batch.segment_ids[batch.image_rows] == batch.image_segments[:, None]
+    return batch.image_rows * length + torch.where(own, column, 0).amax(dim=1)

@@ -1,0 +1,226 @@
+"""The decoder: a causal transformer over embeddings, general enough to hold Llama, Mistral, Qwen2 and Qwen3.
+
+    tokens → embed → [norm → attention → + → norm → mlp → +] × num_layers → norm → hidden → logits → (…, V)
+
+    decoder = Decoder(DecoderConfig(vocab_size=512))
+    hidden = decoder(decoder.embed(tokens), positions, AttentionMask.from_segments(segment_ids))   # (B, S, D)
+
+Takes embeddings, not tokens, so that images can stand among them. Knows nothing of images, tokenizers or losses. The
+shapes that MM1 used are not published; RMSNorm, SwiGLU and rotary positions are those of AXLearn's public decoders.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from pydantic import PositiveInt, model_validator
+from torch import Tensor, nn
+
+from mm1.config import Config
+from mm1.models.attention import AttentionMask, LayerCache, Rotary, attend
+from mm1.models.initialization import initialise
+
+
+class DecoderConfig(Config):
+    """Shape of a decoder."""
+
+    vocab_size: PositiveInt
+    dim: PositiveInt = 128
+    num_layers: PositiveInt = 4
+    num_heads: PositiveInt = 4
+    num_kv_heads: PositiveInt | None = None
+    """Key-value heads, shared by groups of query heads; as many as `num_heads` where None."""
+    head_dim: PositiveInt | None = None
+    """`dim / num_heads` where None (Qwen3 sets it apart)."""
+    mlp_dim: PositiveInt = 512
+    mlp: Literal["swiglu", "gelu"] = "gelu"
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-5
+    tied_embeddings: bool = True
+    """Whether the input embedding is also the output matrix."""
+    qkv_bias: bool = False
+    """Qwen2."""
+    qk_norm: bool = False
+    """RMSNorm of each head's queries and keys (Qwen3)."""
+    smeared_keys: bool = False
+    """Mixes into each key the one before it, by one learned scalar a head. Not in MM1: it lets decoders of a few
+    layers learn in-context copying within minutes, which they otherwise do not."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DecoderConfig:
+        if self.head_dim is None and self.dim % self.num_heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of num_heads {self.num_heads}: set head_dim too")
+        if self.num_heads % self.kv_heads:
+            raise ValueError(f"num_heads {self.num_heads} is not a multiple of num_kv_heads {self.kv_heads}")
+        if self.dim_per_head % 2:
+            raise ValueError(f"the head dim {self.dim_per_head} is odd, but rotary positions turn pairs: make it even")
+        return self
+
+    @property
+    def kv_heads(self) -> int:
+        """Key-value heads, resolved."""
+        return self.num_kv_heads or self.num_heads
+
+    @property
+    def dim_per_head(self) -> int:
+        """Head dim, resolved."""
+        return self.head_dim or self.dim // self.num_heads
+
+
+class Decoder(nn.Module):
+    """A stack of pre-norm blocks between an embedding and an output matrix."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm = nn.RMSNorm(config.dim, config.norm_eps)
+        self.head = None if config.tied_embeddings else nn.Linear(config.dim, config.vocab_size, bias=False)
+        initialise(self, config.num_layers, residual_outputs=("output", "down"))
+
+    def embed(self, tokens: Int[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
+        """Embeddings of token ids."""
+        embeddings: Tensor = self.embedding(tokens)
+        return embeddings
+
+    def forward(
+        self,
+        embeddings: Float[Tensor, "B S D"],
+        positions: Int[Tensor, "B S"],
+        mask: AttentionMask,
+        cache: list[LayerCache] | None = None,
+    ) -> Float[Tensor, "B S D"]:
+        """Hidden states after the final norm.
+
+        Args:
+            embeddings: what stands at each position.
+            positions: place within its document; 0 marks a document's start.
+            mask: from segments when training; `AttentionMask.for_cache` exactly when `cache` is given.
+            cache: one entry a layer, read and written in place.
+        """
+        rotary = Rotary.from_positions(positions, self.config.dim_per_head, self.config.rope_theta)
+        starts = positions == 0
+        hidden = embeddings
+        for layer, block in enumerate(self.blocks):
+            hidden = block(hidden, rotary, starts, mask, None if cache is None else cache[layer])
+        normalised: Tensor = self.norm(hidden)
+        return normalised
+
+    @property
+    def output_weight(self) -> Float[Tensor, "V D"]:
+        """The matrix that `logits` multiplies by."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    def logits(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
+        """Scores of the next token."""
+        return F.linear(hidden, self.output_weight)
+
+    def allocate_cache(
+        self, batch_size: int, capacity: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> list[LayerCache]:
+        """An empty cache for `capacity` positions in each of `batch_size` rows, one entry a layer."""
+        config = self.config
+        return [
+            LayerCache.allocate(batch_size, config.kv_heads, capacity, config.dim_per_head, device, dtype)
+            for _ in range(config.num_layers)
+        ]
+
+
+class Block(nn.Module):
+    """Attention and MLP, each normalised before and added after."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.dim, config.norm_eps)
+        self.attention = Attention(config)
+        self.mlp_norm = nn.RMSNorm(config.dim, config.norm_eps)
+        self.mlp = SwiGLU(config) if config.mlp == "swiglu" else GELU(config)
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "B S D"],
+        rotary: Rotary,
+        starts: Bool[Tensor, "B S"],
+        mask: AttentionMask,
+        cache: LayerCache | None,
+    ) -> Float[Tensor, "B S D"]:
+        hidden = hidden + self.attention(self.attention_norm(hidden), rotary, starts, mask, cache)
+        mixed: Tensor = hidden + self.mlp(self.mlp_norm(hidden))
+        return mixed
+
+
+class Attention(nn.Module):
+    """Causal self-attention with rotary positions and grouped queries; one matrix makes queries, keys and values."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.heads = (config.num_heads, config.kv_heads, config.kv_heads)
+        self.head_dim = config.dim_per_head
+        self.qkv = nn.Linear(config.dim, sum(self.heads) * self.head_dim, bias=config.qkv_bias)
+        self.output = nn.Linear(config.num_heads * self.head_dim, config.dim, bias=False)
+        self.query_norm = nn.RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.key_norm = nn.RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.smear = nn.Parameter(torch.zeros(config.kv_heads)) if config.smeared_keys else None
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "B S D"],
+        rotary: Rotary,
+        starts: Bool[Tensor, "B S"],
+        mask: AttentionMask,
+        cache: LayerCache | None,
+    ) -> Float[Tensor, "B S D"]:
+        q, k, v = self.qkv(hidden).unflatten(-1, (-1, self.head_dim)).split(self.heads, dim=2)
+        q, k = self.query_norm(q).to(v.dtype), self.key_norm(k).to(v.dtype)
+        if self.smear is not None:
+            previous = F.pad(k[:, :-1], (0, 0, 0, 0, 1, 0)) if cache is None else cache.previous_keys(k, _slots(mask))
+            k = _smear(k, previous, self.smear, starts)
+        q, k, v = rotary.rotate(q).transpose(1, 2), rotary.rotate(k).transpose(1, 2), v.transpose(1, 2)
+        if cache is not None:
+            cache.write(k, v, _slots(mask))
+            length = mask.allowed.shape[-1]
+            k, v = cache.keys[:, :, :length].to(q.dtype), cache.values[:, :, :length].to(q.dtype)
+        mixed: Tensor = self.output(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        return mixed
+
+
+class SwiGLU(nn.Module):
+    """down(SiLU(gate(x)) · up(x)), gate and up in one matrix (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(config.dim, 2 * config.mlp_dim, bias=False)
+        self.down = nn.Linear(config.mlp_dim, config.dim, bias=False)
+
+    def forward(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
+        gate, up = self.gate_up(hidden).chunk(2, dim=-1)
+        mixed: Tensor = self.down(F.silu(gate) * up)
+        return mixed
+
+
+class GELU(nn.Module):
+    """down(GELU(up(x)))."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.dim, config.mlp_dim, bias=False)
+        self.down = nn.Linear(config.mlp_dim, config.dim, bias=False)
+
+    def forward(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
+        mixed: Tensor = self.down(F.gelu(self.up(hidden)))
+        return mixed
+
+
+def _slots(mask: AttentionMask) -> Tensor:
+    assert mask.slots is not None, "a cache needs AttentionMask.for_cache"
+    return mask.slots
+
+
+def _smear(k: Tensor, previous: Tensor, smear: Tensor, starts: Tensor) -> Tensor:
+    """Each key (B, S, G, K) moved towards the one before it, except where a document starts."""
+    share = smear.sigmoid()[:, None] * ~starts[:, :, None, None]
+    return (k + share * (previous - k)).to(k.dtype)
