@@ -106,7 +106,7 @@ class DocumentEncoder:
         """The tokens [start, stop) of the groups, one segment a group, segment ids counted from 0 in the range."""
         total = sum(len(piece.ids) for group in groups for piece in group)
         size = min(total, total if stop is None else stop) - start
-        assert 0 <= size, f"range [{start}, {stop}) of a document of {total} tokens"
+        assert size >= 0, f"range [{start}, {stop}) of a document of {total} tokens"
         tokens, segment_ids = np.zeros(size, np.int32), np.zeros(size, np.int32)
         loss_mask = np.zeros(size, bool)
         marks: list[tuple[int, int]] = []
@@ -121,6 +121,7 @@ class DocumentEncoder:
                     loss_mask[low:high] = piece.target
                     segment_ids[low:high] = segment
                 if piece.image is not None and 0 <= position < size:
+                    assert end <= size, f"the range [{start}, {stop}) ends inside an image"
                     marks.append((position, segment))
                     images.append(decode_image(piece.image.data, self.image_size))
                 position = end

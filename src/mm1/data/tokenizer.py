@@ -10,6 +10,7 @@ them: a text that spells "<|image|>" is encoded as the nine characters it is. Kn
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class Tokenizer:
 
     Attributes:
         vocab_size: number of ids, special ones included.
+        digest: hash of the file: two tokenizers with one digest give the same ids.
         pad_id, eos_id, image_id: the ids that only `DocumentEncoder` and the loader may produce.
 
     Raises:
@@ -44,6 +46,7 @@ class Tokenizer:
             raise UserError(f"{path} is not a tokenizer file ({error}): train it again") from None
         # Not stored in the file, so it must be set at every load: without it a text could spell an image.
         self._tokenizer.encode_special_tokens = True
+        self.digest: str = hashlib.sha256(self.path.read_bytes()).hexdigest()
         self.vocab_size: int = self._tokenizer.get_vocab_size()
         self.pad_id, self.eos_id, self.image_id = (self._special(name) for name in (PAD, EOS, IMAGE))
 

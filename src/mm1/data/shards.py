@@ -1,0 +1,282 @@
+"""Documents on disk: a folder of Arrow IPC files, memory-mapped, with an index that is written last.
+
+    with ShardWriter(folder, "captions", encoder) as writer:
+        writer.add(document)
+    source = ShardSource(folder)           # source.document(123_456) without reading what comes before
+
+    folder/index.json              name, tokenizer, and of each shard: documents, record batches, bytes, sha256
+    folder/shard-00000.arrow       id | source | segments [{text, target, image}] | segment_lengths [int32]
+
+A folder without an index is unfinished; a shard whose size or checksum is not the index's is refused by name.
+Knows nothing of packing or models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mm1.config import UserError
+from mm1.data.encode import DocumentEncoder
+from mm1.data.sources import sum_lengths
+from mm1.steps import write_atomically
+from mm1.types import Document, Image, Segment, Text
+
+INDEX = "index.json"
+FORMAT = 1
+OPEN_BATCHES = 256
+"""Record batches a source keeps at hand; their content stays in the page cache, not in the process."""
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("segments", pa.list_(pa.struct([("text", pa.string()), ("target", pa.bool_()), ("image", pa.binary())]))),
+        ("segment_lengths", pa.list_(pa.int32())),
+    ]
+)
+
+
+class ShardWriter:
+    """Writes documents in the order they are added; the index appears when the `with` block ends without an error.
+
+    Args:
+        folder: created; shards of an earlier, unfinished attempt in it are overwritten.
+        name: the source's name.
+        encoder: gives the segment lengths, so its tokenizer must be the run's.
+        shard_bytes, batch_documents, batch_bytes: sizes of content after which a new file, a new record batch begins.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        encoder: DocumentEncoder,
+        *,
+        shard_bytes: int = 256 << 20,
+        batch_documents: int = 1024,
+        batch_bytes: int = 32 << 20,
+    ) -> None:
+        self._folder = Path(folder)
+        self._name = name
+        self._encoder = encoder
+        self._shard_bytes, self._batch_documents, self._batch_bytes = shard_bytes, batch_documents, batch_bytes
+        self._rows: list[dict[str, Any]] = []
+        self._pending_bytes = 0
+        self._batches: list[pa.RecordBatch] = []
+        self._batched_bytes = 0
+        self._shards: list[dict[str, Any]] = []
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / INDEX).unlink(missing_ok=True)
+
+    def add(self, document: Document) -> None:
+        """Appends a document; its `source` is kept as it is."""
+        rows = [_segment_row(segment) for segment in document.segments]
+        lengths = self._encoder.segment_lengths(document)
+        self._rows.append({"id": document.id, "source": document.source, "segments": rows, "segment_lengths": lengths})
+        self._pending_bytes += sum(len(row["image"] or row["text"] or b"") for row in rows)
+        if len(self._rows) >= self._batch_documents or self._pending_bytes >= self._batch_bytes:
+            self._finish_batch()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            return
+        self._finish_batch()
+        self._finish_shard()
+        index = {
+            "format": FORMAT,
+            "name": self._name,
+            "tokenizer": self._encoder.tokenizer.digest,
+            "documents": sum(shard["documents"] for shard in self._shards),
+            "shards": self._shards,
+        }
+        write_atomically(self._folder / INDEX, (json.dumps(index, indent=2) + "\n").encode())
+
+    def _finish_batch(self) -> None:
+        if not self._rows:
+            return
+        self._batches.append(pa.RecordBatch.from_pylist(self._rows, schema=SCHEMA))
+        self._batched_bytes += self._pending_bytes
+        self._rows, self._pending_bytes = [], 0
+        if self._batched_bytes >= self._shard_bytes:
+            self._finish_shard()
+
+    def _finish_shard(self) -> None:
+        """Writes the batches at hand to a temporary name and renames it."""
+        if not self._batches:
+            return
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, SCHEMA) as writer:
+            for batch in self._batches:
+                writer.write_batch(batch)
+        data = sink.getvalue()
+        path = self._folder / f"shard-{len(self._shards):05d}.arrow"
+        write_atomically(path, data)
+        self._shards.append(
+            {
+                "file": path.name,
+                "documents": sum(batch.num_rows for batch in self._batches),
+                "batches": [batch.num_rows for batch in self._batches],
+                "bytes": data.size,
+                "sha256": hashlib.sha256(data).hexdigest(),
+            }
+        )
+        self._batches, self._batched_bytes = [], 0
+
+
+def write_shards(documents: Iterable[Document], folder: Path, name: str, encoder: DocumentEncoder) -> ShardSource:
+    """Writes all `documents` to `folder` and opens the result."""
+    with ShardWriter(folder, name, encoder) as writer:
+        for document in documents:
+            writer.add(document)
+    return ShardSource(folder)
+
+
+class ShardSource:
+    """A folder written by ShardWriter, as a Source.
+
+    Args:
+        folder: the folder.
+        name: another name for the source than the one it was written under.
+
+    Raises:
+        UserError: no index, or a shard that is missing or not as long as the index says.
+    """
+
+    def __init__(self, folder: Path, name: str | None = None) -> None:
+        self.folder = Path(folder)
+        index = _read_index(self.folder)
+        self.name: str = index["name"] if name is None else name
+        self.tokenizer_digest: str = index["tokenizer"]
+        self._shards: list[dict[str, Any]] = index["shards"]
+        for shard in self._shards:
+            self._check_size(shard)
+        places = [
+            (number, batch) for number, shard in enumerate(self._shards) for batch in range(len(shard["batches"]))
+        ]
+        self._places: list[tuple[int, int]] = places
+        counts = [count for shard in self._shards for count in shard["batches"]]
+        self._bounds = np.cumsum([0, *counts])
+        self._files: dict[int, pa.ipc.RecordBatchFileReader] = {}
+        self._columns: dict[int, _Columns] = {}
+
+    def __reduce__(self) -> tuple[type[ShardSource], tuple[Path, str]]:
+        return ShardSource, (self.folder, self.name)
+
+    def __len__(self) -> int:
+        return int(self._bounds[-1])
+
+    def document(self, index: int) -> Document:
+        columns, row = self._locate(index)
+        return columns.document(row, self.name)
+
+    def segment_lengths(self, index: int) -> list[int]:
+        columns, row = self._locate(index)
+        lengths: list[int] = columns.lengths[columns.bounds[row] : columns.bounds[row + 1]].tolist()
+        return lengths
+
+    def totals(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        batches = np.searchsorted(self._bounds, indices, side="right") - 1
+        text, images = np.empty(len(indices), np.int64), np.empty(len(indices), np.int64)
+        for batch in np.unique(batches):
+            chosen = batches == batch
+            columns = self._open(int(batch))
+            rows = indices[chosen] - self._bounds[batch]
+            text[chosen], images[chosen] = columns.text_tokens[rows], columns.num_images[rows]
+        return text, images
+
+    def verify(self) -> None:
+        """Reads every shard and compares its checksum; raises UserError naming the first that differs."""
+        for shard in self._shards:
+            with (self.folder / shard["file"]).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != shard["sha256"]:
+                raise UserError(
+                    f"{self.folder / shard['file']} has checksum {digest[:12]}… where the index says "
+                    f"{shard['sha256'][:12]}…: it is damaged, prepare the source '{self.name}' again"
+                )
+
+    def _check_size(self, shard: dict[str, Any]) -> None:
+        path = self.folder / shard["file"]
+        size = path.stat().st_size if path.is_file() else None
+        if size != shard["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes where the index says {shard['bytes']}"
+            raise UserError(f"{path} {found}: prepare the source '{self.name}' again, or copy the file anew")
+
+    def _locate(self, index: int) -> tuple[_Columns, int]:
+        assert 0 <= index < len(self), f"document {index} of {len(self)}"
+        batch = int(np.searchsorted(self._bounds, index, side="right")) - 1
+        return self._open(batch), index - int(self._bounds[batch])
+
+    def _open(self, batch: int) -> _Columns:
+        """The columns of record batch number `batch`, counted over all shards."""
+        columns = self._columns.get(batch)
+        if columns is None:
+            shard, place = self._places[batch]
+            if shard not in self._files:
+                path = self.folder / self._shards[shard]["file"]
+                self._files[shard] = pa.ipc.open_file(pa.memory_map(str(path)))
+            columns = _Columns(self._files[shard].get_batch(place))
+            if len(self._columns) >= OPEN_BATCHES:
+                del self._columns[next(iter(self._columns))]
+            self._columns[batch] = columns
+        return columns
+
+
+class _Columns:
+    """One record batch, its columns laid open so that a row costs a few element reads."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        lengths, segments = batch.column("segment_lengths"), batch.column("segments")
+        self.bounds: np.ndarray = lengths.offsets.to_numpy()
+        self.lengths: np.ndarray = lengths.values.to_numpy()
+        self.text_tokens, self.num_images = sum_lengths(self.lengths, self.bounds)
+        self._segment_bounds: np.ndarray = segments.offsets.to_numpy()
+        self._ids, self._sources = batch.column("id"), batch.column("source")
+        self._texts, self._targets, self._images = (segments.values.field(name) for name in ("text", "target", "image"))
+
+    def document(self, row: int, default_source: str) -> Document:
+        segments = tuple(self._segment(i) for i in range(self._segment_bounds[row], self._segment_bounds[row + 1]))
+        source = self._sources[row].as_py() or default_source
+        return Document(id=self._ids[row].as_py(), segments=segments, source=source)
+
+    def _segment(self, index: int) -> Segment:
+        image = self._images[index].as_py()
+        if image is not None:
+            return Image(image)
+        return Text(self._texts[index].as_py(), self._targets[index].as_py())
+
+
+def _segment_row(segment: Segment) -> dict[str, Any]:
+    if isinstance(segment, Image):
+        return {"text": None, "target": False, "image": segment.data}
+    return {"text": segment.text, "target": segment.target, "image": None}
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / INDEX
+    try:
+        index: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} has no {INDEX}: it is no folder of shards, or was not finished; prepare it"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): prepare the source again") from None
+    if index.get("format") != FORMAT:
+        raise UserError(
+            f"{path} has format {index.get('format')!r} where this version reads {FORMAT}: prepare it again"
+        )
+    return index

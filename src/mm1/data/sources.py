@@ -1,0 +1,93 @@
+"""What a source of documents is: a number of them, and document number i whenever asked.
+
+    Documents   name, len(), document(i)                        what makes or stores documents
+    Source      … and segment_lengths(i), totals(indices)       what a plan can pack without looking at the content
+
+`ShardSource` (shards.py) stores lengths beside the documents; `MeasuredSource` measures any `Documents` on demand.
+Sources must survive pickling: the loader's workers are processes of their own. Knows nothing of mixtures or packing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from mm1.data.encode import IMAGE_LENGTH, DocumentEncoder
+from mm1.types import Document
+
+
+class Documents(Protocol):
+    """Documents by number, in O(1); the same number always gives the same document."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def document(self, index: int) -> Document:
+        """Document number `index`, 0 <= index < len(self)."""
+        ...
+
+
+class Source(Documents, Protocol):
+    """Documents with their lengths, in tokens of the run's tokenizer."""
+
+    def segment_lengths(self, index: int) -> Sequence[int]:
+        """Tokens of each text, IMAGE_LENGTH for each image, in order."""
+        ...
+
+    def totals(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) int64 text tokens and (n,) int64 images of the documents `indices` (n,)."""
+        ...
+
+
+class MeasuredSource:
+    """Any `Documents` as a Source: lengths are found by making and tokenising the document each time they are asked.
+
+    Right for sources that fit a few blocks of the plan, or that are quick to make; larger ones belong in shards.
+    """
+
+    def __init__(self, documents: Documents, encoder: DocumentEncoder) -> None:
+        self._documents = documents
+        self._encoder = encoder
+        self.name = documents.name
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def document(self, index: int) -> Document:
+        return self._documents.document(index)
+
+    def segment_lengths(self, index: int) -> list[int]:
+        return self._encoder.segment_lengths(self._documents.document(index))
+
+    def totals(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        lengths = [self.segment_lengths(int(index)) for index in indices]
+        bounds = np.cumsum([0, *(len(row) for row in lengths)])
+        return sum_lengths(np.array([length for row in lengths for length in row], np.int64), bounds)
+
+
+class ListSource:
+    """A list of documents held in memory: small corpora, tests."""
+
+    def __init__(self, name: str, documents: Sequence[Document]) -> None:
+        self.name = name
+        self._documents = documents
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def document(self, index: int) -> Document:
+        return self._documents[index]
+
+
+def sum_lengths(lengths: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Text tokens (n,) and images (n,) of n documents whose segment lengths lie flat, document i in
+    `lengths[bounds[i] : bounds[i + 1]]`, bounds (n + 1,).
+    """
+    is_image = lengths == IMAGE_LENGTH
+    text = np.concatenate([[0], np.cumsum(np.where(is_image, 0, lengths), dtype=np.int64)])
+    images = np.concatenate([[0], np.cumsum(is_image, dtype=np.int64)])
+    return text[bounds[1:]] - text[bounds[:-1]], images[bounds[1:]] - images[bounds[:-1]]
