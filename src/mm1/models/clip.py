@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,7 @@ MAX_LOGIT_SCALE = 100.0
 class CLIPConfig(Config):
     """Shape of a contrastive image-text model."""
 
+    kind: Literal["clip"] = "clip"
     image_encoder: ImageEncoderConfig
     text_tower: DecoderConfig
     """Causal, so packed texts share rows; its output matrix is never used, hence tied."""

@@ -100,7 +100,7 @@ class ImageEncoder(nn.Module):
         return tokens[:, 1:] if self.config.class_token else tokens
 
     def pool(self, pixels: Float[Tensor, "I 3 height width"]) -> Float[Tensor, "I D"]:
-        """One vector an image, after all blocks: the class token or the mean of the patches. For contrastive training."""
+        """One vector an image for contrastive training: the class token or the mean patch, after all blocks."""
         tokens = self._run(pixels, self.config.num_layers)
         return tokens[:, 0] if self.config.class_token else tokens.mean(1)
 

@@ -12,6 +12,8 @@ Without an encoder and a connector it is a text model. Knows nothing of tokenize
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
@@ -29,6 +31,7 @@ from mm1.types import Batch
 class MM1Config(Config):
     """Shape of a multimodal model, or of a text model where encoder and connector are None."""
 
+    kind: Literal["mm1"] = "mm1"
     decoder: DecoderConfig
     image_encoder: ImageEncoderConfig | None = None
     connector: ConnectorConfig | None = None

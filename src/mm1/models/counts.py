@@ -1,0 +1,101 @@
+"""What a model costs: parameters by part, floating-point operations by part. Exact, and free on the meta device.
+
+    with torch.device("meta"):
+        parameters_by_part(MM1(config))            # {"image_encoder": …, "connector": …, "decoder_embedding": …, …}
+    flops_forward(config, tokens=4096, images=16, attended_pairs=4096 * 4097 // 2)["total"]
+
+An operation is a multiplication or an addition inside a matrix product or a convolution; norms and activations are not
+counted. Padding is not work: give real lengths. Knows nothing of hardware, of time, or of what is trained.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mm1.models.connector import build_connector
+from mm1.models.decoder import Decoder
+from mm1.models.image_encoder import ImageEncoder
+from mm1.models.mm1 import MM1, MM1Config
+
+TRAINING_FACTOR = 3
+"""A training step costs so many forwards: the backward of a product is two products of its size."""
+
+
+def parameters_by_part(model: nn.Module) -> dict[str, int]:
+    """Number of parameters of each child of `model`, and "total". A decoder counts as two parts, `…_embedding` (input
+    and output matrices) and `…_non_embedding` (the N of the paper's learning-rate law).
+    """
+    parts = {"image_encoder": 0, "connector": 0} if isinstance(model, MM1) else {}
+    for name, child in model.named_children():
+        if isinstance(child, Decoder):
+            embedding = sum(_size(part) for part in (child.embedding, child.head) if part is not None)
+            parts |= {f"{name}_embedding": embedding, f"{name}_non_embedding": _size(child) - embedding}
+        else:
+            parts[name] = _size(child)
+    parts |= {name: parameter.numel() for name, parameter in model.named_parameters(recurse=False)}
+    return {**parts, "total": sum(parts.values())}
+
+
+def flops_forward(
+    config: MM1Config, tokens: int, images: int, attended_pairs: int, targets: int | None = None
+) -> dict[str, int]:
+    """Operations of one forward by part: image_encoder, connector, decoder, output (logits), total.
+
+    Args:
+        config: the model.
+        tokens: positions that the decoder processes, images' places included, padding not.
+        images: images encoded.
+        attended_pairs: (query, key) pairs in the decoder's attention: n(n+1)/2 for a document of n positions, summed.
+        targets: positions whose logits are computed; all `tokens` where None.
+    """
+    encoder, connector = _image_flops(config)
+    per_token, per_pair, per_target = _decoder_flops(config)
+    parts = {
+        "image_encoder": encoder * images,
+        "connector": connector * images,
+        "decoder": per_token * tokens + per_pair * attended_pairs,
+        "output": per_target * (tokens if targets is None else targets),
+    }
+    return {**parts, "total": sum(parts.values())}
+
+
+@lru_cache(maxsize=64)
+def _image_flops(config: MM1Config) -> tuple[int, int]:
+    """Operations for one more image, in encoder and connector: measured, so that a new connector needs no formula."""
+    if config.image_encoder is None or config.connector is None:
+        return 0, 0
+    shape = config.image_encoder
+    with torch.device("meta"):
+        encoder = ImageEncoder(shape)
+        connector = build_connector(config.connector, shape.num_patches, shape.dim, config.decoder.dim)
+        images = torch.empty(2, 3, shape.image_size, shape.image_size)
+        features = torch.empty(2, shape.num_patches, shape.dim)
+    return (
+        _measure(encoder, images) - _measure(encoder, images[:1]),
+        _measure(connector, features) - _measure(connector, features[:1]),
+    )
+
+
+def _measure(module: nn.Module, argument: torch.Tensor) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(argument)
+    flops: int = counter.get_total_flops()
+    return flops
+
+
+@lru_cache(maxsize=64)
+def _decoder_flops(config: MM1Config) -> tuple[int, int, int]:
+    """Operations a position, an attended pair, and a position with logits."""
+    shape = config.decoder
+    with torch.device("meta"):
+        blocks = Decoder(shape).blocks
+    weights = sum(module.weight.numel() for module in blocks.modules() if isinstance(module, nn.Linear))
+    return 2 * weights, 4 * shape.num_layers * shape.num_heads * shape.dim_per_head, 2 * shape.dim * shape.vocab_size
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
