@@ -1,0 +1,204 @@
+"""Batches by step: the plan looked up, documents fetched, encoded and packed.
+
+    loader = Loader(plan, encoder, sources)
+    loader.batch(step=17, rank=0, world_size=2)             # rows 0, 2, 4, … of the step's global batch
+
+A batch is a function of (plan, step, rank, world size) alone: there is no state to save, and any number of workers
+gives the same bytes. An image that can not be decoded costs its unit, which the next good document of the same source
+replaces, at every reading the same; what was dropped is counted. Knows nothing of models or process groups.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from mm1.config import UserError
+from mm1.data.collate import collate
+from mm1.data.encode import DocumentEncoder
+from mm1.data.image import BadImage
+from mm1.data.plan import Plan, Unit
+from mm1.data.sources import Source
+from mm1.types import Batch, Sample
+
+MAX_REPLACEMENTS = 100
+"""Documents tried in place of a bad one before the run stops."""
+
+ENOUGH_TO_JUDGE = 200
+"""Documents read before the share of dropped ones is held against its limit."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Documents read, and those among them that were dropped, by reason."""
+
+    read: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+class Loader:
+    """Batches of a plan.
+
+    Args:
+        plan: says what stands where.
+        encoder: its tokenizer is the one that the sources' lengths were counted with.
+        sources: the plan's sources by name.
+
+    Attributes:
+        dropped: documents replaced so far because of an image, by `BadImage.reason`; of this process's batches.
+
+    Raises:
+        UserError: the encoder and the plan disagree on an image's tokens or pixels.
+    """
+
+    def __init__(self, plan: Plan, encoder: DocumentEncoder, sources: Mapping[str, Source]) -> None:
+        if encoder.num_image_tokens != plan.num_image_tokens:
+            raise UserError(
+                f"the encoder gives an image {encoder.num_image_tokens} tokens where the plan was made for "
+                f"{plan.num_image_tokens}: build both from the connector's number"
+            )
+        if encoder.image_size != plan.config.image_size:
+            raise UserError(
+                f"the encoder makes images of {encoder.image_size} pixels where the data config says "
+                f"{plan.config.image_size}: build both from the image encoder's size"
+            )
+        self.plan = plan
+        self._encoder = encoder
+        self._sources = {name: sources[name] for name in plan.source_names}
+        self._tally = _Tally()
+
+    @property
+    def dropped(self) -> Counter[str]:
+        return self._tally.dropped
+
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
+        """The rows rank, rank + world_size, … of `step`'s global batch.
+
+        Raises:
+            UserError: the rows can not be dealt evenly; too many documents had to be dropped; a source's lengths were
+                counted with another tokenizer.
+        """
+        return self._counted(self._reader(rank, world_size)[step])
+
+    def batches(
+        self, start: int, stop: int, rank: int = 0, world_size: int = 1, num_workers: int = 0
+    ) -> Iterator[Batch]:
+        """The batches of the steps [start, stop), read ahead by `num_workers` processes (none: when asked)."""
+        reader = self._reader(rank, world_size)
+        steps = range(start, stop)
+        if num_workers == 0:
+            yield from (self._counted(reader[step]) for step in steps)
+            return
+        # Forking a process that has run torch or tokenizers threads may deadlock, so workers start afresh.
+        ahead = DataLoader(
+            reader,
+            sampler=steps,
+            batch_size=None,
+            num_workers=num_workers,
+            collate_fn=_as_it_is,
+            multiprocessing_context="forkserver",
+        )
+        yield from (self._counted(outcome) for outcome in ahead)
+
+    def _reader(self, rank: int, world_size: int) -> _Reader:
+        assert 0 <= rank < world_size
+        rows = self.plan.config.rows
+        if rows % world_size:
+            raise UserError(
+                f"a global batch of {rows} rows can not be dealt evenly to {world_size} processes: "
+                "make data.rows a multiple of the number of processes"
+            )
+        return _Reader(self.plan, self._encoder, self._sources, rank, world_size)
+
+    def _counted(self, outcome: _Outcome) -> Batch:
+        """The batch, after its dropped documents are counted and held against the limit."""
+        if isinstance(outcome, UserError):
+            raise outcome
+        batch, tally = outcome
+        total = self._tally
+        total.read += tally.read
+        total.dropped += tally.dropped
+        dropped, limit = total.dropped.total(), self.plan.config.max_dropped_share
+        if total.read >= ENOUGH_TO_JUDGE and dropped > limit * total.read:
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in total.dropped.most_common())
+            raise UserError(
+                f"{dropped} of {total.read} documents had images that can not be decoded ({reasons}), more than the "
+                f"{limit:.1%} that data.max_dropped_share allows: clean the sources, or raise it"
+            )
+        return batch
+
+
+_Outcome = tuple[Batch, _Tally] | UserError
+
+
+def _as_it_is(outcome: Any) -> Any:
+    return outcome
+
+
+class _Reader(Dataset[_Outcome]):
+    """Reads a rank's batch of a step; runs in workers, so a user's error comes back as a value, not as a traceback."""
+
+    def __init__(
+        self, plan: Plan, encoder: DocumentEncoder, sources: dict[str, Source], rank: int, world_size: int
+    ) -> None:
+        self._plan = plan
+        self._encoder = encoder
+        self._sources = sources
+        self._rank = rank
+        self._world_size = world_size
+
+    def __getitem__(self, step: int) -> _Outcome:
+        tally = _Tally()
+        try:
+            rows = self._plan.rows(step)[self._rank :: self._world_size]
+            samples = [[self._sample(unit, tally) for unit in row] for row in rows]
+        except UserError as error:
+            return error
+        return collate(samples, self._plan.config.seq_len, self._encoder, self._plan.source_names), tally
+
+    def _sample(self, unit: Unit, tally: _Tally) -> Sample:
+        """The unit's Sample, or that of the document that takes its place."""
+        sample = self._attempt(unit, self._plan.config.seq_len, tally)
+        if sample is not None:
+            return sample
+        # A replacement must fit the room that the unit had in its pack.
+        room = replace(self._plan.budget, capacity=len(unit), max_images=unit.num_images)
+        source = self._sources[unit.source]
+        for offset in range(1, MAX_REPLACEMENTS + 1):
+            document = (unit.document + offset) % len(source)
+            candidate = room.units(unit.source, document, source.segment_lengths(document))[0]
+            sample = self._attempt(candidate, room.capacity, tally)
+            if sample is not None:
+                return sample
+        raise UserError(
+            f"document {unit.document} of source '{unit.source}' and the {MAX_REPLACEMENTS} after it have images that "
+            "can not be decoded: clean the source or take it out of the mixture"
+        )
+
+    def _attempt(self, unit: Unit, max_pair_len: int, tally: _Tally) -> Sample | None:
+        """The unit's Sample; None, counted with its reason, if an image is bad."""
+        source = self._sources[unit.source]
+        whole = len(unit) == unit.document_len
+        tally.read += 1
+        try:
+            sample = self._encoder.encode(
+                source.document(unit.document),
+                pairs=self._plan.pairs,
+                start=unit.start,
+                stop=None if whole else unit.stop,
+                lengths=None if whole else source.segment_lengths(unit.document),
+                max_pair_len=max_pair_len,
+            )
+        except BadImage as error:
+            tally.dropped[error.reason] += 1
+            return None
+        if len(sample) != len(unit):
+            raise UserError(
+                f"document {unit.document} of source '{unit.source}' has {len(sample)} tokens where its lengths say "
+                f"{len(unit)}: it was prepared with another tokenizer, prepare it again"
+            )
+        return replace(sample, source=unit.source)

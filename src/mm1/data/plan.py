@@ -1,0 +1,170 @@
+"""Which documents stand in which row of which step: a frozen, pure function of (config, sources, step).
+
+    plan = build_plan(config, {"captions": captions, "pages": pages}, num_image_tokens=4)
+    plan.rows(17)          # rows of units (source, document, start, stop): one row a sequence of the global batch
+    plan.declared          # {"captions": 0.5, "pages": 0.5}, beside plan.realised(100)
+
+As in MM1, each sequence is drawn from one source, and the mixture is a snapshot: the same for every model, rank and
+resume. Each source's order hangs on its own name, so adding another leaves it as it was. Knows nothing of documents'
+content nor of ranks.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from pydantic import Field
+
+from mm1.config import Config, UserError, from_json, to_json
+from mm1.data.mixture import Deal, GroupConfig, MixtureConfig, SourceConfig
+from mm1.data.sources import Source
+from mm1.data.stream import Budget, SourceStream, Unit
+from mm1.steps import write_atomically
+
+__all__ = [
+    "DataConfig",
+    "GroupConfig",
+    "MixtureConfig",
+    "Plan",
+    "Row",
+    "SourceConfig",
+    "Unit",
+    "build_plan",
+    "load_plan",
+]
+
+Row: TypeAlias = "list[Unit]"
+"""What one sequence of a batch holds, left to right; all from one source."""
+
+
+class DataConfig(Config):
+    """What a run reads, in which shape and order."""
+
+    mixture: MixtureConfig
+    seq_len: int = Field(gt=0)
+    """Positions of a row: text tokens, image tokens, EOS."""
+    rows: int = Field(gt=0)
+    """Sequences of the global batch, over all ranks and accumulation steps."""
+    max_images: int = Field(16, gt=0)
+    """Images in a row at most; MM1's pre-training has 16."""
+    image_size: int = Field(gt=0)
+    """Pixels of a decoded image's side."""
+    seed: int = 0
+    max_dropped_share: float = Field(0.05, ge=0, le=1)
+    """Share of units replaced because an image could not be decoded; past it the run stops."""
+
+
+class Plan:
+    """Rows by step. Made by `build_plan` or `load_plan`; picklable, so that loader workers have their own."""
+
+    def __init__(
+        self, config: DataConfig, sources: Mapping[str, Source], num_image_tokens: int, pairs: bool = False
+    ) -> None:
+        _check_room(config, num_image_tokens, pairs)
+        self.config = config
+        self.pairs = pairs
+        self.num_image_tokens = num_image_tokens
+        self.declared: dict[str, float] = config.mixture.shares()
+        self.budget = Budget(config.seq_len, config.max_images, num_image_tokens, pairs)
+        self._deal = Deal(config.mixture, config.seed)
+        self._streams: dict[str, SourceStream] = {}
+        for name in self.declared:
+            if name not in sources:
+                raise UserError(f"the mixture reads '{name}', which is not among the sources {sorted(sources)}")
+            self._streams[name] = SourceStream(sources[name], name, config.seed, self.budget)
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """In the order of the mixture; `Batch.source_ids` count in it."""
+        return tuple(self.declared)
+
+    def rows(self, step: int) -> list[Row]:
+        """The global batch of `step`: `config.rows` rows, each within `seq_len` tokens and `max_images` images."""
+        first = step * self.config.rows
+        rows = []
+        for number in range(first, first + self.config.rows):
+            source, pack_number = self._deal.pack(number)
+            rows.append(self._streams[source].pack(pack_number))
+        return rows
+
+    def realised(self, steps: int) -> dict[str, float]:
+        """Share of the sequences by source in the first `steps` steps."""
+        counts = self._deal.counts(steps * self.config.rows)
+        return {name: count / max(1, steps * self.config.rows) for name, count in counts.items()}
+
+    def epochs(self, steps: int) -> dict[str, float]:
+        """How often each source was gone through in the first `steps` steps."""
+        counts = self._deal.counts(steps * self.config.rows)
+        return {name: stream.epochs(counts[name]) for name, stream in self._streams.items()}
+
+    def fill(self, steps: int) -> float:
+        """Share of the positions of the first `steps` steps that are not padding."""
+        counts = self._deal.counts(steps * self.config.rows)
+        tokens = sum(stream.tokens(counts[name]) for name, stream in self._streams.items())
+        return tokens / max(1, steps * self.config.rows * self.config.seq_len)
+
+    def save(self, folder: Path) -> None:
+        """Writes plan.json (what was asked) and plan.npz (what was counted) to `folder`."""
+        record = {
+            "config": to_json(self.config),
+            "num_image_tokens": self.num_image_tokens,
+            "pairs": self.pairs,
+            "documents": {name: stream.num_documents for name, stream in self._streams.items()},
+        }
+        counts = io.BytesIO()
+        np.savez(counts, allow_pickle=False, **{name: stream.counts for name, stream in self._streams.items()})
+        write_atomically(folder / "plan.npz", counts.getvalue())
+        write_atomically(folder / "plan.json", (json.dumps(record, indent=2) + "\n").encode())
+
+    def restore(self, folder: Path) -> None:
+        """Takes over the counts that `save` wrote; UserError if a source has changed since."""
+        record = json.loads((folder / "plan.json").read_text())
+        with np.load(folder / "plan.npz", allow_pickle=False) as counts:
+            for name, stream in self._streams.items():
+                if record["documents"][name] != stream.num_documents:
+                    raise UserError(
+                        f"source '{name}' has {stream.num_documents} documents where the plan in {folder} was made of "
+                        f"{record['documents'][name]}: the data changed under the plan, start a new run"
+                    )
+                stream.restore(counts[name])
+
+
+def build_plan(config: DataConfig, sources: Mapping[str, Source], num_image_tokens: int, pairs: bool = False) -> Plan:
+    """The plan of a run.
+
+    Args:
+        config: what to read.
+        sources: every source of the mixture, by name; others are not looked at.
+        num_image_tokens: positions an image takes: the connector's number, 0 where images stand beside the text.
+        pairs: every image and the text after it is a segment of its own (contrastive training).
+
+    Raises:
+        UserError: a source is missing or empty, or a sequence has no room for an image and a token of text.
+    """
+    return Plan(config, sources, num_image_tokens, pairs)
+
+
+def load_plan(folder: Path, sources: Mapping[str, Source]) -> Plan:
+    """The plan that `Plan.save` wrote to `folder`, over the same sources."""
+    try:
+        record = json.loads((folder / "plan.json").read_text())
+    except FileNotFoundError:
+        raise UserError(f"{folder} has no plan.json: build a plan and save it there") from None
+    config = from_json(DataConfig, record["config"], str(folder / "plan.json"))
+    plan = build_plan(config, sources, record["num_image_tokens"], record["pairs"])
+    plan.restore(folder)
+    return plan
+
+
+def _check_room(config: DataConfig, num_image_tokens: int, pairs: bool) -> None:
+    least = num_image_tokens + 1 + pairs
+    if config.seq_len < least:
+        raise UserError(
+            f"seq_len {config.seq_len} has no room for an image of {num_image_tokens} tokens and its text: "
+            f"make it at least {least}"
+        )
