@@ -1,0 +1,81 @@
+"""Who we are among the processes of a run: rank, number of ranks, device. The one place that reads the launcher.
+
+    with joined() as world:                      # python train.py            → World(rank=0, size=1)
+        model.to(world.device)                   # torchrun --nproc 8 train.py → World(rank=3, size=8)
+
+The process group is gloo on the CPU and NCCL on CUDA; a run of one process makes none at all. Knows nothing of what
+is computed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from mm1.config import UserError
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The place of this process among those that train one model together."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = CPU
+
+    @property
+    def is_first(self) -> bool:
+        """True on the one rank that writes files and speaks to the user."""
+        return self.rank == 0
+
+    def mesh(self) -> DeviceMesh:
+        """All ranks on one axis, over which parameters are sharded and gradients summed."""
+        assert self.size > 1, "a single process has no mesh"
+        return init_device_mesh(self.device.type, (self.size,), mesh_dim_names=("data",))
+
+
+@contextmanager
+def joined(device: str | None = None) -> Iterator[World]:
+    """Joins the process group that the launcher describes, and leaves it at the end if it was joined here.
+
+    `device` is "cpu" or "cuda"; by default CUDA where there is one.
+
+    Raises:
+        UserError: CUDA is asked for where there is none, or the launcher set only a part of its variables.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda was asked for, but torch sees no CUDA device here: leave device out")
+    rank, size, local_rank = _launcher_variables()
+    target = torch.device(kind, local_rank % torch.cuda.device_count()) if kind == "cuda" else CPU
+    if target.type == "cuda":
+        torch.cuda.set_device(target)
+    joins = size > 1 and not dist.is_initialized()
+    if joins:
+        dist.init_process_group("nccl" if target.type == "cuda" else "gloo", rank=rank, world_size=size)
+    try:
+        yield World(rank=rank, size=size, device=target)
+    finally:
+        if joins:
+            dist.destroy_process_group()
+
+
+def _launcher_variables() -> tuple[int, int, int]:
+    """(rank, number of ranks, rank on this machine) as torchrun sets them; a lone process when it set none."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    found = [os.environ.get(name) for name in names]
+    if all(value is None for value in found):
+        return 0, 1, 0
+    missing = [name for name, value in zip(names, found, strict=True) if value is None]
+    if missing:
+        raise UserError(f"of {', '.join(names)} the launcher did not set {', '.join(missing)}: start with torchrun")
+    rank, size, local_rank = (int(value) for value in found if value is not None)
+    return rank, size, local_rank

@@ -1,0 +1,68 @@
+"""What a finished stage leaves behind: its weights and an account of how they came about.
+
+    folder/model.safetensors    the whole model, from all ranks
+    folder/stage.json           seconds, tokens, speeds, shares declared and realised, parameters, dropped documents
+
+stage.json is written last: where it stands, the stage is finished. Knows nothing of the loop.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mm1.data.loader import Loader
+from mm1.distributed.collectives import gather_objects, wait_for_all
+from mm1.distributed.mesh import World
+from mm1.models.counts import parameters_by_part
+from mm1.models.weights import save_weights
+from mm1.steps import write_atomically
+from mm1.train.parallelize import resolve_precision, whole_state
+from mm1.train.stage import StageConfig
+from mm1.train.state import TrainState
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+STAGE = "stage.json"
+
+
+def finish(config: StageConfig, state: TrainState, loader: Loader, folder: Path, world: World) -> dict[str, Any]:
+    """Writes weights and account, and returns the account; a collective when there are many ranks."""
+    account = _account(config, state, loader, world)
+    tensors = whole_state(state.model)
+    if world.is_first:
+        model = config.build()
+        model.load_state_dict(tensors)
+        save_weights(model, folder / WEIGHTS)
+        write_atomically(folder / STAGE, (json.dumps(account, indent=2) + "\n").encode())
+    wait_for_all()
+    return account
+
+
+def _account(config: StageConfig, state: TrainState, loader: Loader, world: World) -> dict[str, Any]:
+    totals = state.tally.read()
+    seconds = state.clock.total()
+    dropped: dict[str, int] = {}
+    for counts in gather_objects(dict(loader.dropped)):
+        for reason, count in counts.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    return {
+        "seconds": seconds,
+        "steps": state.step,
+        "tokens": int(totals["tokens"]),
+        "target_tokens": int(totals["targets"]),
+        "images": int(totals["images"]),
+        "tokens_per_second": totals["tokens"] / seconds,
+        "images_per_second": totals["images"] / seconds,
+        "fill": totals["tokens"] / totals["positions"],
+        "data_share": state.clock.seconds["data"] / seconds,
+        "declared": dict(loader.plan.declared),
+        "realised": dict(loader.plan.realised(state.step)),
+        "epochs": dict(loader.plan.epochs(state.step)),
+        "time": dict(state.clock.seconds),
+        "parameters": parameters_by_part(state.model),
+        "dropped": dropped,
+        "skipped_steps": int(state.skipped),
+        "precision": resolve_precision(config.precision, world.device),
+    }

@@ -1,0 +1,190 @@
+"""A training stage, from its config to its weights; started again after an interruption, it goes on by itself.
+
+    run_stage(StageConfig(...), folder, sources, tokenizer, init_weights={"image_encoder": clip_weights})
+
+    folder/  config.json  metrics.jsonl  checkpoints/  →  model.safetensors  stage.json
+
+Training is deterministic: the same config, data and number of ranks on the same machine give the same weights to the
+bit, interrupted or not. Knows nothing of recipes, nor where sources and initial weights come from.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mm1.config import UserError, diff, load_json, save_json
+from mm1.data.encode import DocumentEncoder
+from mm1.data.loader import Loader
+from mm1.data.plan import build_plan
+from mm1.data.sources import Source
+from mm1.data.tokenizer import Tokenizer
+from mm1.distributed.collectives import wait_for_all
+from mm1.distributed.mesh import World, joined
+from mm1.models.weights import load_weights
+from mm1.train.hooks import Checkpoints, MetricsLog, StopSignal, resume, truncate_log
+from mm1.train.loop import Hook, LoopConfig, train
+from mm1.train.objectives import OBJECTIVES
+from mm1.train.optimizer import Optimizers, freeze
+from mm1.train.outcome import CONFIG, finish
+from mm1.train.parallelize import autocast, resolve_precision, shard
+from mm1.train.progress import Display, Say, display
+from mm1.train.stage import StageConfig
+from mm1.train.state import TrainState
+
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+
+FREE_TO_CHANGE = {"log_every", "checkpoint_every", "num_workers", "max_skipped_steps"}
+"""What may differ when an interrupted stage goes on, because the weights do not depend on it."""
+
+
+def run_stage(
+    config: StageConfig,
+    folder: Path,
+    sources: Mapping[str, Source],
+    tokenizer: Tokenizer,
+    init_weights: Mapping[str, Path] | None = None,
+    *,
+    name: str = "train",
+    say: Say = print,
+    hooks: Sequence[Hook] = (),
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Trains `config` in `folder`, or goes on with it, and returns what stage.json then holds.
+
+    Args:
+        config: the stage.
+        folder: filled by rank 0; must exist, on storage that all ranks see.
+        sources: every source of the mixture, by name.
+        tokenizer: whose vocabulary the model has.
+        init_weights: safetensors files by name prefix, one for each entry of `config.init`.
+        name: what the display calls the stage.
+        say: prints a line.
+        hooks: called after the log and before the checkpoint.
+        device: "cpu" or "cuda"; CUDA where there is one when None.
+
+    Raises:
+        UserError: parts of the config that do not fit each other, the ranks, or what the folder was begun with.
+        Interrupted: SIGTERM or SIGINT came; a checkpoint was saved, and the same call goes on from it.
+    """
+    init_weights = init_weights or {}
+    config.check_parts(tokenizer.vocab_size)
+    if set(init_weights) != set(config.init):
+        raise UserError(f"init names {sorted(config.init)}, but weights were given for {sorted(init_weights)}")
+    with joined(device) as world, _deterministic(), StopSignal().listening() as stop:
+        rows = config.rows_at_once(world.size)
+        _claim(config, folder, world)
+        state = _initial_state(config, init_weights, world)
+        resume(state, folder / CHECKPOINTS, say if world.is_first else _say_nothing)
+        loader = _loader(config, sources, tokenizer)
+        batches = loader.batches(state.step, config.steps, world.rank, world.size, config.num_workers)
+        with display(name, config.steps, say, shown=world.is_first) as shown:
+            own_hooks = _hooks(config, folder, state, world, shown, stop, hooks)
+            train(state, OBJECTIVES[config.objective], batches, _loop_config(config, rows, world), own_hooks)
+        return finish(config, state, loader, folder, world)
+
+
+def _claim(config: StageConfig, folder: Path, world: World) -> None:
+    """Records the config in the folder, or makes sure that the folder was begun with this one."""
+    path = folder / CONFIG
+    if path.exists():
+        begun = load_json(StageConfig, path)
+        changed = {key: pair for key, pair in diff(begun, config).items() if key not in FREE_TO_CHANGE}
+        if changed:
+            key, (old, new) = next(iter(changed.items()))
+            raise UserError(
+                f"{folder} was begun with another config ({key} was {old} and is now {new}; {len(changed)} such "
+                "differences): train into another folder"
+            )
+    wait_for_all()
+    if world.is_first:
+        save_json(config, path)
+    wait_for_all()
+
+
+def _initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: World) -> TrainState:
+    """Model, initial weights, sharding, optimizers: in this order, the same on every rank."""
+    model = config.build()
+    for prefix, path in init_weights.items():
+        load_weights(_part(model, prefix), path, prefix)
+    freeze(model, config.optimizer)
+    model.to(world.device)
+    shard(model, world)
+    return TrainState(model, Optimizers(model, config.optimizer))
+
+
+def _part(model: nn.Module, prefix: str) -> nn.Module:
+    try:
+        return model.get_submodule(prefix)
+    except AttributeError:
+        names = [name for name, _ in model.named_children()]
+        raise UserError(f"init names '{prefix}', which is no part of the model: its parts are {names}") from None
+
+
+def _loader(config: StageConfig, sources: Mapping[str, Source], tokenizer: Tokenizer) -> Loader:
+    num_image_tokens = config.model.num_image_tokens
+    plan = build_plan(config.data, sources, num_image_tokens, pairs=config.objective == "contrastive")
+    return Loader(plan, DocumentEncoder(tokenizer, num_image_tokens, config.data.image_size), sources)
+
+
+def _loop_config(config: StageConfig, rows: int, world: World) -> LoopConfig:
+    precision = resolve_precision(config.precision, world.device)
+    return LoopConfig(
+        steps=config.steps,
+        learning_rate=config.optimizer.learning_rate,
+        factor=functools.partial(config.schedule.factor, steps=config.steps),
+        microbatch_rows=rows,
+        max_grad_norm=config.max_grad_norm,
+        device=world.device,
+        autocast=functools.partial(autocast, precision, world.device),
+    )
+
+
+def _hooks(
+    config: StageConfig,
+    folder: Path,
+    state: TrainState,
+    world: World,
+    shown: Display,
+    stop: StopSignal,
+    hooks: Sequence[Hook],
+) -> list[Hook]:
+    """The log (going on from the state's step), the caller's, and the checkpoint, which must see the line written."""
+    if world.is_first:
+        truncate_log(folder / METRICS, state.step)
+    path = folder / METRICS if world.is_first else None
+    log = MetricsLog(path, every=config.log_every, display=shown, max_skipped=config.max_skipped_steps)
+    checkpoints = Checkpoints(
+        folder / CHECKPOINTS,
+        every=config.checkpoint_every,
+        agree_every=config.log_every,
+        stop=stop,
+        device=world.device,
+    )
+    return [log, *hooks, checkpoints]
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Only deterministic kernels, and no time spent on filling memory that is about to be written."""
+    before = torch.are_deterministic_algorithms_enabled()
+    settings: Any = torch.utils.deterministic
+    fills = settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    settings.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        settings.fill_uninitialized_memory = fills
+
+
+def _say_nothing(line: str) -> None:
+    """For the ranks that are not the first."""

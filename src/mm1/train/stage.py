@@ -1,0 +1,101 @@
+"""What one training stage is, as a value.
+
+    StageConfig(model=MM1Config(...), data=DataConfig(...), steps=690, init={"image_encoder": "clip"})
+
+Knows nothing of recipes, nor where sources and initial weights come from.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import nn
+
+from mm1.config import Config, UserError
+from mm1.data.plan import DataConfig
+from mm1.models.clip import CLIP, CLIPConfig
+from mm1.models.mm1 import MM1, MM1Config
+from mm1.train.optimizer import OptimizerConfig
+from mm1.train.parallelize import Precision
+from mm1.train.schedule import ScheduleConfig
+
+
+class StageConfig(Config):
+    """Everything that one training stage depends on, besides its data and initial weights."""
+
+    model: Annotated[MM1Config | CLIPConfig, Field(discriminator="kind")]
+    objective: Literal["next_token", "contrastive"] = "next_token"
+    data: DataConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    steps: PositiveInt
+    microbatch_rows: PositiveInt | None = None
+    """Rows that a rank handles at once; the rest of its share of `data.rows` is accumulated. None: all at once."""
+    max_grad_norm: PositiveFloat = 1.0
+    precision: Precision = "auto"
+    seed: int = 0
+    """Of the initial weights; the order of the data has its own."""
+    log_every: PositiveInt = 10
+    checkpoint_every: PositiveInt = 100
+    num_workers: NonNegativeInt = 0
+    """Processes a rank that prepare batches; the batches are the same for any number."""
+    max_skipped_steps: NonNegativeInt = 20
+    """Steps with gradients that are not finite, past which the run stops."""
+    init: dict[str, str] = Field(default_factory=dict)
+    """Stages whose weights this one begins with, by name prefix: {"image_encoder": "clip", "decoder": "text"}; the
+    prefix "" is the whole model. Whoever runs the stages gives their files to `run_stage`."""
+
+    def build(self) -> nn.Module:
+        """The model with its initial weights, drawn on the CPU from `seed`: the same for any device or rank."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return MM1(self.model) if isinstance(self.model, MM1Config) else CLIP(self.model)
+
+    def rows_at_once(self, ranks: int) -> int:
+        """Rows of a microbatch.
+
+        Raises:
+            UserError: the rows of the global batch do not divide among ranks and microbatches, or a contrastive
+                stage would accumulate.
+        """
+        total = self.data.rows
+        if total % ranks:
+            raise UserError(f"data.rows is {total}, which {ranks} ranks cannot share equally: make it a multiple")
+        each = total // ranks
+        rows = self.microbatch_rows or each
+        if each % rows:
+            raise UserError(
+                f"each of {ranks} ranks has {each} of the {total} data.rows, which microbatch_rows={rows} does not "
+                "divide: choose a divisor"
+            )
+        if self.objective == "contrastive" and rows != each:
+            raise UserError(
+                f"a contrastive stage sees all pairs of a batch at once, but microbatch_rows={rows} would cut the "
+                f"{each} rows of a rank in {each // rows}: leave microbatch_rows out, or take fewer data.rows"
+            )
+        return rows
+
+    def check_parts(self, vocab_size: int) -> None:
+        """That model, objective, data and tokenizer fit each other.
+
+        Raises:
+            UserError: they do not; both values are named.
+        """
+        is_clip, contrastive = isinstance(self.model, CLIPConfig), self.objective == "contrastive"
+        if is_clip != contrastive:
+            right = "clip" if contrastive else "mm1"
+            raise UserError(f"objective={self.objective} trains model.kind={right}, not {self.model.kind}: change one")
+        text = self.model.decoder if isinstance(self.model, MM1Config) else self.model.text_tower
+        if text.vocab_size < vocab_size:
+            raise UserError(
+                f"the tokenizer has {vocab_size} ids, but the model's vocab_size is {text.vocab_size}: "
+                f"set vocab_size to {vocab_size} or more"
+            )
+        encoder = self.model.image_encoder
+        if encoder is not None and encoder.image_size != self.data.image_size:
+            raise UserError(
+                f"data.image_size is {self.data.image_size}, but the image encoder's is {encoder.image_size}: "
+                "make them equal"
+            )

@@ -1,0 +1,115 @@
+"""What training changes, in one place: everything a checkpoint has to hold so that going on is exact.
+
+    state = TrainState(model, optimizers)
+    state.tally.add(losses, batch)         # on the device: nothing waits
+    state.tally.read()                     # summed over the ranks, on the host: at log steps only
+
+Randomness is no part of it: weights are drawn once, from the seed, and nothing in a step is random.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from mm1.distributed.collectives import sum_
+from mm1.train.optimizer import Optimizers
+from mm1.types import Batch, Losses
+
+Totals: TypeAlias = dict[str, float]
+"""Sums since the first step, over all ranks: "loss", "targets", "tokens" (positions that are not padding), "positions",
+"images", "microbatches" (of all ranks), "loss/SOURCE", "targets/SOURCE", and "extra/NAME" summed over microbatches."""
+
+
+class Tally:
+    """Cumulative sums of this rank: on the device what comes from the device, on the host what the host knows."""
+
+    def __init__(self, before: Totals | None = None) -> None:
+        """`before` is what `read` gave when a checkpoint was made, to go on from."""
+        self._before = before or {}
+        self._host = torch.zeros(4, dtype=torch.float64)
+        self._device: Tensor | None = None
+        self._names: list[str] = []
+
+    def add(self, losses: Losses, batch: Batch) -> None:
+        """Counts a microbatch; `batch` is the host's copy, so that counting its tokens waits for nothing."""
+        tokens = float((batch.segment_ids >= 0).sum())
+        self._host += torch.tensor([tokens, batch.segment_ids.numel(), batch.num_images, 1], dtype=torch.float64)
+        scalars = torch.stack([losses.total.detach(), losses.count, *losses.extra.values()])
+        row = torch.cat([scalars, losses.source_totals, losses.source_counts]).double()
+        names = ["loss", "targets", *(f"extra/{name}" for name in losses.extra)]
+        names += [f"{kind}/{source}" for kind in ("loss", "targets") for source in batch.source_names]
+        assert self._names in ([], names), "the sources or the objective's extra values changed during training"
+        self._names, self._device = names, row if self._device is None else self._device + row
+
+    def read(self) -> Totals:
+        """The totals over all ranks and earlier parts of an interrupted run. The host waits for the device."""
+        if self._device is None:
+            return dict(self._before)
+        values = sum_(torch.cat([self._host.to(self._device.device), self._device])).tolist()
+        names = ["tokens", "positions", "images", "microbatches", *self._names]
+        return {name: self._before.get(name, 0.0) + value for name, value in zip(names, values, strict=True)}
+
+
+class Clock:
+    """Seconds by kind of work, cumulative over the interruptions of a run."""
+
+    def __init__(self, seconds: Mapping[str, float] | None = None, before: float = 0.0) -> None:
+        self.seconds = dict(seconds or dict.fromkeys(("data", "compute", "optimizer", "checkpoint"), 0.0))
+        self._before, self._began = before, time.perf_counter()
+
+    @contextmanager
+    def measure(self, kind: str) -> Iterator[None]:
+        """Adds the time spent inside to `kind`."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[kind] += time.perf_counter() - began
+
+    def total(self) -> float:
+        """Seconds since the first step, without what interruptions lost."""
+        return self._before + time.perf_counter() - self._began
+
+
+class TrainState:
+    """Model, optimizers, step, and what was counted on the way."""
+
+    def __init__(self, model: nn.Module, optimizers: Optimizers) -> None:
+        self.model = model
+        self.optimizers = optimizers
+        self.step = 0
+        """Steps done."""
+        self.skipped = torch.zeros((), device=optimizers.parameters[0].device)
+        """Steps whose gradients were not finite and that changed nothing; the same on every rank."""
+        self.tally = Tally()
+        self.logged: Totals = {}
+        """The totals at the last line of the log."""
+        self.clock = Clock()
+
+    def values(self) -> dict[str, Any]:
+        """What a checkpoint holds as plain JSON; a collective when there are many ranks."""
+        return {
+            "totals": self.tally.read(),
+            "logged": self.logged,
+            "skipped": float(self.skipped),
+            "time": self.clock.seconds,
+            "seconds": self.clock.total(),
+        }
+
+    def restore(self, step: int, values: Mapping[str, Any]) -> None:
+        """Goes on from the `values` of a checkpoint; its tensors are filled in place by whoever loads it."""
+        self.step = step
+        self.tally, self.logged = Tally(values["totals"]), values["logged"]
+        self.skipped.fill_(values["skipped"])
+        self.clock = Clock(values["time"], values["seconds"])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds as tensors; aliases, to be filled in place."""
+        model = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        return {**model, **{f"optimizer.{name}": tensor for name, tensor in self.optimizers.tensors().items()}}
