@@ -169,7 +169,8 @@ def _attend_explicitly(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) 
     grouped = q.reshape(batch, kv_heads, heads // kv_heads * length, head_dim)
     scores = torch.matmul(grouped * head_dim**-0.5, k.transpose(-2, -1)).view(batch, heads, length, k.shape[2])
     if allowed is not None:
-        scores = scores.masked_fill(~allowed, float("-inf"))
+        # Added, not filled in: the backward of a sum is free, and the bias is made for one head, not for all.
+        scores = scores + torch.zeros_like(allowed, dtype=scores.dtype).masked_fill(~allowed, float("-inf"))
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype)
     return torch.matmul(weights.view(batch, kv_heads, grouped.shape[2], k.shape[2]), v).view(
         batch, heads, length, head_dim

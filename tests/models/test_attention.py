@@ -1,0 +1,167 @@
+"""Masks, rotary positions, the cache, and that the back ends agree and leak nothing."""
+
+import jaxtyping
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mm1.models.attention import AttentionMask, LayerCache, Rotary, attend
+
+BACKENDS = ("sdpa", "explicit", "auto")
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+def naive(q, k, v, allowed):
+    """One query at a time, in float64, over the keys it may see and no others."""
+    q, k, v = q.double(), k.double(), v.double()
+    result = torch.zeros_like(q)
+    for b, h, s in torch.cartesian_prod(*(torch.arange(n) for n in q.shape[:3])).tolist():
+        seen = allowed[b, 0, s].nonzero()[:, 0]
+        group = h // (q.shape[1] // k.shape[1])
+        weights = (k[b, group, seen] @ q[b, h, s] / q.shape[-1] ** 0.5).softmax(0)
+        result[b, h, s] = weights @ v[b, group, seen]
+    return result
+
+
+def random_qkv(length, heads=4, kv_heads=4, dtype=torch.float32, batch=1):
+    q = torch.randn(batch, heads, length, 8, dtype=dtype)
+    k, v = torch.randn(2, batch, kv_heads, length, 8, dtype=dtype)
+    return q, k, v
+
+
+def test_mask_of_two_documents_and_padding():
+    mask = AttentionMask.from_segments(torch.tensor([[0, 0, 1, 1, 1, -1, -1]]))
+    expected = [
+        [1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0],
+        [0, 0, 1, 0, 0, 0, 0],
+        [0, 0, 1, 1, 0, 0, 0],
+        [0, 0, 1, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 0, 1],
+    ]
+    assert mask.allowed[0, 0].int().tolist() == expected
+
+
+def test_mask_for_cache_shows_the_slots_up_to_ones_own():
+    mask = AttentionMask.for_cache(torch.tensor([[2, 3, -1]]), length=5)
+    assert mask.allowed[0, 0].int().tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_backends_equal_a_loop_over_queries(backend, dtype, kv_heads):
+    torch.manual_seed(0)
+    q, k, v = random_qkv(9, kv_heads=kv_heads, dtype=dtype, batch=2)
+    mask = AttentionMask.from_segments(torch.tensor([[0, 0, 0, 1, 1, 1, 2, -1, -1], [0] * 9]))
+    result = attend(q, k, v, mask, backend)
+    assert result.dtype == dtype
+    tolerance = 1e-6 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(result.double(), naive(q, k, v, mask.allowed), atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=15, deadline=None)
+@given(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=5), which=st.integers(0, 4), seed=st.integers(0, 99))
+def test_a_document_cannot_change_a_bit_of_another(backend, dtype, lengths, which, seed):
+    """Forward and backward: other documents' outputs and gradients stay as they were to the last bit."""
+    torch.manual_seed(seed)
+    which %= len(lengths)
+    segments = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))[None]
+    mask, changed = AttentionMask.from_segments(segments), segments[0] == which
+
+    def run(tensors):
+        inputs = [tensor.clone().requires_grad_() for tensor in tensors]
+        result = attend(*inputs, mask, backend)
+        result.square().sum().backward()
+        return [tensor[:, :, ~changed] for tensor in (result, *(tensor.grad for tensor in inputs))]
+
+    tensors = random_qkv(segments.shape[1], dtype=dtype)
+    perturbed = [torch.where(changed[:, None], 100 * torch.randn_like(tensor), tensor) for tensor in tensors]
+    for before, after in zip(run(tensors), run(perturbed), strict=True):
+        assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_of_nothing_but_padding_stay_finite(backend):
+    q, k, v = (tensor.requires_grad_() for tensor in random_qkv(5))
+    result = attend(q, k, v, AttentionMask.from_segments(torch.full((1, 5), -1)), backend)
+    result.sum().backward()
+    assert result.isfinite().all()
+    assert all(tensor.grad.isfinite().all() for tensor in (q, k, v))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_empty_batch_passes_forward_and_backward(backend, dtype):
+    q, k, v = (tensor.requires_grad_() for tensor in random_qkv(5, batch=0, dtype=dtype))
+    attend(q, k, v, None, backend).sum().backward()
+    assert q.grad.shape == q.shape
+
+
+def test_auto_is_explicit_in_bfloat16_and_sdpa_in_float32_on_the_cpu():
+    torch.manual_seed(0)
+    for dtype, backend, other in ((torch.bfloat16, "explicit", "sdpa"), (torch.float32, "sdpa", "explicit")):
+        q, k, v = random_qkv(64, dtype=dtype)
+        assert torch.equal(attend(q, k, v), attend(q, k, v, backend=backend))
+        assert not torch.equal(attend(q, k, v), attend(q, k, v, backend=other))
+
+
+def test_rotary_scores_depend_on_distance_alone_and_position_0_is_the_identity():
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 1, 1, 1, 16)
+
+    def score(query_position, key_position):
+        turned = [
+            Rotary.from_positions(torch.tensor([[position]]), 16, 10_000.0).rotate(x)
+            for x, position in ((q, query_position), (k, key_position))
+        ]
+        return (turned[0] * turned[1]).sum()
+
+    torch.testing.assert_close(score(7, 3), score(104, 100), atol=1e-5, rtol=1e-5)
+    assert abs(score(7, 3) - score(7, 6)) > 1e-1
+    assert torch.equal(Rotary.from_positions(torch.zeros(1, 1, dtype=torch.long), 16, 1e4).rotate(q), q)
+
+
+@pytest.mark.parametrize("slots", [[[0, 1, 2, -1]], [[-1, 0, 1, 2]], [[0, -1, 1, 2]]])
+def test_cache_keeps_keys_in_their_slots_whichever_side_is_padded(slots):
+    cache = LayerCache.allocate(1, 2, capacity=6, head_dim=4)
+    keys, values = torch.randn(2, 1, 2, 4, 4)
+    slots = torch.tensor(slots)
+    cache.write(keys, values, slots)
+    real = slots[0] >= 0
+    assert torch.equal(cache.keys[:, :, :3], keys[:, :, real])
+    assert torch.equal(cache.values[:, :, :3], values[:, :, real])
+    assert cache.capacity == 6
+    assert not cache.keys[:, :, 3:6].any()
+
+
+@pytest.mark.parametrize("slots", [[[0, 1, 2, -1]], [[-1, 0, 1, 2]]])
+def test_previous_keys_go_on_across_calls(slots):
+    cache = LayerCache.allocate(1, 2, capacity=6, head_dim=4)
+    slots = torch.tensor(slots)
+    keys = torch.randn(1, 4, 2, 4)
+    real = keys[:, slots[0] >= 0]
+    assert torch.equal(cache.previous_keys(keys, slots)[:, slots[0] >= 0][:, 1:], real[:, :-1])
+    idle = cache.previous_keys(torch.randn(1, 1, 2, 4), torch.tensor([[-1]]))
+    following = cache.previous_keys(torch.randn(1, 1, 2, 4), torch.tensor([[3]]))
+    assert torch.equal(idle, real[:, -1:])
+    assert torch.equal(following, real[:, -1:])
+
+
+def test_selected_rows_are_copies():
+    cache = LayerCache.allocate(2, 1, capacity=3, head_dim=2)
+    cache.keys[1] = 1
+    chosen = cache.select(torch.tensor([1, 1, 0]))
+    assert chosen.keys[:, 0, 0, 0].tolist() == [1, 1, 0]
+    chosen.keys.zero_()
+    assert cache.keys[1].all()
+
+
+def test_wrong_shapes_are_caught_while_testing():
+    q, k, v = random_qkv(5)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        attend(q, k, v[..., :7])

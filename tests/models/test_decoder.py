@@ -1,0 +1,240 @@
+"""The decoder against Hugging Face's models, packed against unpacked, cached against whole."""
+
+from functools import partial
+
+import pytest
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mm1.models import decoder as decoder_module
+from mm1.models.attention import AttentionMask, attend
+from mm1.models.decoder import Decoder, DecoderConfig
+
+SHAPE = {
+    "vocab_size": 97,
+    "hidden_size": 64,
+    "intermediate_size": 112,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-6,
+    "initializer_range": 0.2,
+}
+OURS = DecoderConfig(
+    vocab_size=97, dim=64, mlp_dim=112, num_layers=3, num_heads=4, num_kv_heads=2, norm_eps=1e-6, mlp="swiglu"
+)
+PEERS = {
+    "llama": (transformers.LlamaForCausalLM, transformers.LlamaConfig(**SHAPE), {"tied_embeddings": False}),
+    "llama_tied": (
+        transformers.LlamaForCausalLM,
+        transformers.LlamaConfig(**SHAPE, tie_word_embeddings=True),
+        {"tied_embeddings": True},
+    ),
+    "mistral": (
+        transformers.MistralForCausalLM,
+        transformers.MistralConfig(**SHAPE, sliding_window=None, head_dim=32),
+        {"tied_embeddings": False, "head_dim": 32},
+    ),
+    "qwen2": (
+        transformers.Qwen2ForCausalLM,
+        transformers.Qwen2Config(**SHAPE, rope_parameters={"rope_type": "default", "rope_theta": 1e6}),
+        {"tied_embeddings": False, "qkv_bias": True, "rope_theta": 1e6},
+    ),
+    "qwen3": (
+        transformers.Qwen3ForCausalLM,
+        transformers.Qwen3Config(**SHAPE, head_dim=32),
+        {"tied_embeddings": False, "qk_norm": True, "head_dim": 32},
+    ),
+}
+
+
+def from_peer(weights, num_layers):
+    """Our names and merged matrices, from Hugging Face's."""
+    ours = {"embedding.weight": weights["model.embed_tokens.weight"], "norm.weight": weights["model.norm.weight"]}
+    ours["head.weight"] = weights["lm_head.weight"]
+    for layer in range(num_layers):
+        theirs, mine = f"model.layers.{layer}.", f"blocks.{layer}."
+        for kind in ("weight", "bias"):
+            if f"{theirs}self_attn.q_proj.{kind}" in weights:
+                parts = [weights[f"{theirs}self_attn.{part}_proj.{kind}"] for part in "qkv"]
+                ours[f"{mine}attention.qkv.{kind}"] = torch.cat(parts)
+        ours[f"{mine}mlp.gate_up.weight"] = torch.cat(
+            [weights[f"{theirs}mlp.{part}_proj.weight"] for part in ("gate", "up")]
+        )
+        for ours_name, name in {
+            "attention.output": "self_attn.o_proj",
+            "mlp.down": "mlp.down_proj",
+            "attention_norm": "input_layernorm",
+            "mlp_norm": "post_attention_layernorm",
+            "attention.query_norm": "self_attn.q_norm",
+            "attention.key_norm": "self_attn.k_norm",
+        }.items():
+            if f"{theirs}{name}.weight" in weights:
+                ours[f"{mine}{ours_name}.weight"] = weights[f"{theirs}{name}.weight"]
+    return ours
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_logits_equal_hugging_face(name):
+    model_class, config, options = PEERS[name]
+    torch.manual_seed(0)
+    peer = model_class(config).eval()
+    for parameter in peer.parameters():  # biases and norm scales begin at 0 and 1, where a mistake would not show
+        if parameter.dim() == 1:
+            torch.nn.init.normal_(parameter, mean=1.0, std=0.3)
+    decoder = Decoder(OURS.replace(**options))
+    weights = from_peer(peer.state_dict(), OURS.num_layers)
+    if decoder.head is None:
+        del weights["head.weight"]
+    decoder.load_state_dict(weights, strict=True)
+    tokens = torch.randint(0, 97, (2, 40))
+    expected = peer(tokens).logits
+    assert expected.std() > 0.5
+    torch.testing.assert_close(run_whole(decoder, tokens), expected, atol=1e-4, rtol=1e-4)
+
+
+def small(**options):
+    """A decoder whose weights are large enough that what stands before a token matters."""
+    torch.manual_seed(0)
+    decoder = Decoder(DecoderConfig(**{"vocab_size": 50, "dim": 32, "num_layers": 2, "mlp_dim": 64, **options}))
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, mean=float(parameter.dim() == 1), std=0.3)
+    return decoder
+
+
+def run_whole(decoder, tokens):
+    """Logits of rows that are one document each."""
+    positions = torch.arange(tokens.shape[1]).expand_as(tokens)
+    mask = AttentionMask.from_segments(torch.zeros_like(tokens))
+    return decoder.logits(decoder(decoder.embed(tokens), positions, mask))
+
+
+def pack(documents, width):
+    """One row holding `documents`, padded: tokens, positions, segment ids."""
+    padding = width - sum(map(len, documents))
+    positions = [*(torch.arange(len(document)) for document in documents), torch.zeros(padding, dtype=torch.long)]
+    segments = [torch.full((len(document),), index) for index, document in enumerate(documents)]
+    tokens = torch.cat([*documents, torch.zeros(padding, dtype=torch.long)])
+    return tokens[None], torch.cat(positions)[None], torch.cat([*segments, torch.full((padding,), -1)])[None]
+
+
+def run_packed(decoder, documents, width=64):
+    tokens, positions, segments = pack(documents, width)
+    return decoder.logits(decoder(decoder.embed(tokens), positions, AttentionMask.from_segments(segments)))
+
+
+@pytest.mark.parametrize("smeared_keys", [False, True])
+@settings(max_examples=10, deadline=None)
+@given(lengths=st.lists(st.integers(1, 16), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_a_packed_document_reads_as_it_does_alone(smeared_keys, lengths, seed):
+    """So positions restart, and neither attention nor smearing crosses a document's start."""
+    decoder = small(smeared_keys=smeared_keys)
+    torch.manual_seed(seed)
+    documents = [torch.randint(0, 50, (length,)) for length in lengths]
+    packed = run_packed(decoder, documents)[0, : sum(lengths)]
+    alone = torch.cat([run_whole(decoder, document[None])[0] for document in documents])
+    torch.testing.assert_close(packed, alone, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "autocast"])
+@pytest.mark.parametrize("backend", ["sdpa", "explicit"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_document_cannot_change_a_bit_of_another(monkeypatch, backend, precision, which):
+    monkeypatch.setattr(decoder_module, "attend", partial(attend, backend=backend))
+    decoder = small(smeared_keys=True, num_kv_heads=2)
+    if precision == "bfloat16":
+        decoder = decoder.bfloat16()
+    documents = [torch.randint(0, 50, (length,)) for length in (13, 21, 17)]
+    changed = [*documents]
+    changed[which] = (documents[which] + 1) % 50
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
+        before, after = run_packed(decoder, documents)[0], run_packed(decoder, changed)[0]
+    border = torch.tensor([0, 13, 34, 51])
+    inside = torch.zeros(64, dtype=torch.bool)
+    inside[border[which] : border[which + 1]] = True
+    assert torch.equal(before[~inside], after[~inside])
+    assert not torch.equal(before[inside], after[inside])
+
+
+@pytest.mark.parametrize("options", [{}, {"smeared_keys": True}, {"num_kv_heads": 2, "qk_norm": True}])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_cached_decoding_equals_the_whole_forward(options, side):
+    """Prompts of unequal length, padded on either side, filled in two calls, then one token at a time."""
+    decoder = small(**options).eval()
+    tokens = torch.randint(0, 50, (3, 24))
+    lengths, width = (10, 4, 7), 10
+    cache = decoder.allocate_cache(batch_size=3, capacity=24)
+    offsets = torch.tensor([width - length if side == "left" else 0 for length in lengths])
+    slots = torch.arange(width) - offsets[:, None]
+    slots[slots >= torch.tensor(lengths)[:, None]] = -1
+    slots = slots.clamp(min=-1)
+    seen = torch.full((3, 24, 50), float("nan"))
+
+    @torch.no_grad()
+    def step(slots):
+        mask = AttentionMask.for_cache(slots, length=int(slots.max()) + 1)
+        chosen = tokens.gather(1, slots.clamp(min=0))
+        logits = decoder.logits(decoder(decoder.embed(chosen), slots.clamp(min=0), mask, cache))
+        for row, column in (slots >= 0).nonzero().tolist():
+            seen[row, slots[row, column]] = logits[row, column]
+
+    step(slots[:, :6])
+    step(slots[:, 6:])
+    for count in range(14):
+        step(torch.tensor([[length + count] for length in lengths]))
+    whole = run_whole(decoder, tokens)
+    for row, length in enumerate(lengths):
+        torch.testing.assert_close(seen[row, : length + 14], whole[row, : length + 14], atol=1e-4, rtol=1e-4)
+
+
+def test_smearing_reaches_one_token_back_and_changes_the_keys_only():
+    plain, smeared = small(num_layers=1), small(num_layers=1, smeared_keys=True)
+    smeared.load_state_dict({**plain.state_dict(), "blocks.0.attention.smear": torch.full((4,), -30.0)})
+    tokens = torch.randint(0, 50, (1, 12))
+    torch.testing.assert_close(run_whole(smeared, tokens), run_whole(plain, tokens))
+    smeared.blocks[0].attention.smear.data.fill_(0.0)
+    assert not torch.allclose(run_whole(smeared, tokens)[:, 1:], run_whole(plain, tokens)[:, 1:], atol=1e-2)
+    torch.testing.assert_close(run_whole(smeared, tokens)[:, 0], run_whole(plain, tokens)[:, 0])
+
+
+def test_training_is_reproducible_to_the_bit():
+    def gradients():
+        decoder = small(smeared_keys=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            run_packed(decoder, [torch.arange(20), torch.arange(30)]).float().logsumexp(-1).sum().backward()
+        return [parameter.grad for parameter in decoder.parameters()]
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert all(torch.equal(first, second) for first, second in zip(gradients(), gradients(), strict=True))
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_initial_weights_follow_the_seed_and_shrink_residual_outputs():
+    config = DecoderConfig(vocab_size=512, dim=128, num_layers=8)
+    torch.manual_seed(1)
+    first = Decoder(config)
+    torch.manual_seed(1)
+    second = Decoder(config)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert first.embedding.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert first.blocks[0].attention.qkv.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert first.blocks[0].mlp.down.weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)
+    assert first.blocks[0].attention.output.weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dim": 30, "num_heads": 4}, "dim 30 is not a multiple of num_heads 4"),
+        ({"num_heads": 4, "num_kv_heads": 3}, "num_heads 4 is not a multiple of num_kv_heads 3"),
+        ({"head_dim": 7}, "head dim 7 is odd"),
+    ],
+)
+def test_impossible_shapes_are_refused_with_both_numbers(options, words):
+    with pytest.raises(ValidationError, match=words):
+        DecoderConfig(vocab_size=8, **options)
