@@ -1,0 +1,136 @@
+r"""A model as evaluation and serving see it: two calls on Documents, and the MM1 that answers them.
+
+    model = MM1Model.load(run / "sft", run / "tokenizer.json")
+    model.generate([document], max_new_tokens=12, stop=("\n",))     # [" a red circle"]
+    model.loglikelihood([(document, " red"), (document, " blue")])  # [-0.2, -3.1]
+
+Strings are this file's affair: the engine below it knows ids only. Knows nothing of tasks or scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from mm1.config import UserError, load_json
+from mm1.data.encode import DocumentEncoder
+from mm1.data.image import BadImage
+from mm1.data.tokenizer import Tokenizer
+from mm1.generate.engine import Engine
+from mm1.generate.request import GREEDY, Prompt, StopFunction
+from mm1.generate.sampling import SamplingConfig
+from mm1.models.mm1 import MM1, MM1Config
+from mm1.models.weights import load_weights
+from mm1.types import Document
+
+
+class EvalModel(Protocol):
+    """Whatever can be evaluated: anything with these two calls."""
+
+    def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
+        """What each document goes on with: only the new text, cut before the first of the `stop` strings."""
+        ...
+
+    def loglikelihood(self, pairs: Sequence[tuple[Document, str]]) -> list[float]:
+        """The natural logarithm of the probability that each document goes on with its string."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class MM1Model:
+    """An MM1 with its tokenizer; `dataclasses.replace(model, sampling=…)` for anything but greedy text."""
+
+    engine: Engine
+    encoder: DocumentEncoder
+    sampling: SamplingConfig = GREEDY
+
+    @staticmethod
+    def of(model: MM1, tokenizer: Tokenizer, sampling: SamplingConfig = GREEDY, max_len: int = 8192) -> MM1Model:
+        """A model in memory, on the device where its weights are.
+
+        Raises:
+            UserError: the tokenizer has ids that the model has no embeddings for.
+        """
+        decoder, image_encoder = model.config.decoder, model.config.image_encoder
+        if tokenizer.vocab_size > decoder.vocab_size:
+            raise UserError(
+                f"{tokenizer.path} has {tokenizer.vocab_size} ids, the model {decoder.vocab_size}: give the tokenizer "
+                "that the model was trained with"
+            )
+        # Ids past the tokenizer's only fill the embedding up to a round number.
+        banned = [tokenizer.pad_id, tokenizer.image_id, *range(tokenizer.vocab_size, decoder.vocab_size)]
+        # A text model is refused every image, so it has no use for a size.
+        size = image_encoder.image_size if image_encoder is not None else 1
+        return MM1Model(
+            engine=Engine(model, eos_id=tokenizer.eos_id, banned_ids=banned, max_len=max_len),
+            encoder=DocumentEncoder(tokenizer, model.config.num_image_tokens, size),
+            sampling=sampling,
+        )
+
+    @staticmethod
+    def load(
+        folder: Path,
+        tokenizer_path: Path,
+        device: torch.device | str = "cpu",
+        sampling: SamplingConfig = GREEDY,
+        max_len: int = 8192,
+    ) -> MM1Model:
+        """The model in `folder`: `config.json` (an MM1Config) and `model.safetensors`, in float32.
+
+        Raises:
+            UserError: a file is missing or damaged, or weights, config and tokenizer do not fit together.
+        """
+        config = load_json(MM1Config, Path(folder) / "config.json")
+        with torch.device("meta"):
+            model = MM1(config)
+        model.to_empty(device=device)
+        load_weights(model, Path(folder) / "model.safetensors")
+        return MM1Model.of(model, Tokenizer(Path(tokenizer_path)), sampling, max_len)
+
+    def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
+        """See EvalModel.
+
+        Raises:
+            UserError: an empty document, an unreadable image, or a prompt too long.
+        """
+        tokenizer = self.encoder.tokenizer
+        ends = _stop_function(tokenizer, stop)
+        prompts = [self._prompt(document, max_new_tokens, ends) for document in documents]
+        return [cut(tokenizer.decode(done.tokens), stop) for done in self.engine.generate(prompts)]
+
+    def loglikelihood(self, pairs: Sequence[tuple[Document, str]]) -> list[float]:
+        """See EvalModel. The string is tokenised apart from the document, as generated text is.
+
+        That is also how the two are tokenised together where the string begins with a space before a word (" red") and
+        the document does not end with one.
+
+        Raises:
+            UserError: an empty document or string, an unreadable image, or a prompt too long.
+        """
+        # Candidates of one question repeat its document, which may hold many images: decode them once.
+        prompts = {document: self._prompt(document) for document in dict.fromkeys(document for document, _ in pairs)}
+        encode = self.encoder.tokenizer.encode
+        return self.engine.loglikelihood([prompts[document] for document, _ in pairs], [encode(s) for _, s in pairs])
+
+    def _prompt(self, document: Document, max_new_tokens: int = 1, stop: StopFunction | None = None) -> Prompt:
+        try:
+            sample = self.encoder.encode(document, end=False)
+        except BadImage as error:
+            raise UserError(f"document '{document.id}' has an image that is {error.reason}: replace it") from None
+        return Prompt.of(sample, max_new_tokens, stop, self.sampling)
+
+
+def cut(text: str, stop: Sequence[str]) -> str:
+    """`text` up to where the first of the stop strings begins, wherever the tokens' borders were."""
+    return text[: min((place for string in stop if (place := text.find(string)) >= 0), default=len(text))]
+
+
+def _stop_function(tokenizer: Tokenizer, stop: tuple[str, ...]) -> StopFunction | None:
+    """Whether the text so far holds a stop string. Decodes it all: a tail alone may decode to something else."""
+    if not stop:
+        return None
+    return lambda tokens: any(string in tokenizer.decode(tokens) for string in stop)

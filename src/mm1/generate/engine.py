@@ -1,0 +1,224 @@
+"""The engine: many prompts at once through one model, with a cache of keys and values.
+
+    engine = Engine(model, eos_id=1, banned_ids=(0, 2))
+    engine.generate([Prompt(tokens=np.array([5, 9]), max_new_tokens=4)])      # [Completion(…)]
+    engine.loglikelihood(prompts, continuations)                              # [-3.2, …]
+
+Rows that have finished are dropped from the cache once half of them have. What a prompt gets does not depend on the
+prompts beside it, up to the rounding of matrix products of another shape. Knows nothing of text, tasks or HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mm1.config import UserError
+from mm1.generate.batching import BatchPlan, Request, plan_batches
+from mm1.generate.prefill import embed_prompts, fill, step
+from mm1.generate.request import Completion, Prompt
+from mm1.generate.sampling import choose
+from mm1.models.attention import LayerCache
+from mm1.models.mm1 import MM1
+
+
+@dataclass(slots=True)
+class _Running:
+    """A prompt whose completion is being made: one row of the cache."""
+
+    request: int
+    prompt: Prompt
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: Literal["eos", "stop", "length"] | None = None
+    random: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.prompt.sampling.seed)
+
+    @property
+    def slot(self) -> int:
+        """Where the newest token stands; negative when nothing more is computed."""
+        return -1 if self.finish_reason else len(self.prompt.tokens) + len(self.tokens) - 1
+
+    def take(self, token: int, logprob: float, eos_id: int) -> None:
+        """Adds a token, and ends the completion if it is time."""
+        if token == eos_id:
+            self.finish_reason = "eos"
+            return
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        if self.prompt.stop is not None and self.prompt.stop(self.tokens):
+            self.finish_reason = "stop"
+        elif len(self.tokens) == self.prompt.max_new_tokens:
+            self.finish_reason = "length"
+
+
+class Engine:
+    """Generates with `model`, on the device and in the precision of its weights."""
+
+    def __init__(
+        self,
+        model: MM1,
+        *,
+        eos_id: int,
+        banned_ids: Sequence[int],
+        max_len: int = 8192,
+        max_cached_positions: int = 32768,
+        max_forward_positions: int = 4096,
+    ) -> None:
+        """Makes an engine.
+
+        Args:
+            model: put into evaluation mode.
+            eos_id: ends a completion, and is not part of it.
+            banned_ids: never generated, and without a share in any probability: padding, images, unused ids.
+            max_len: the longest prompt with its new tokens.
+            max_cached_positions: bounds the memory of a batch's cache.
+            max_forward_positions: bounds the memory of a forward pass.
+        """
+        self.model = model.eval()
+        self.eos_id = eos_id
+        self.max_len = max_len
+        self.max_cached_positions = max_cached_positions
+        self.max_forward_positions = max_forward_positions
+        self._device = next(model.parameters()).device
+        self._banned = torch.tensor(sorted(set(banned_ids)), dtype=torch.int64, device=self._device)
+
+    @torch.inference_mode()
+    def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """A completion for each prompt, in order.
+
+        Raises:
+            UserError: a prompt is too long for `max_len`, or its images do not fit the model.
+        """
+        for number, prompt in enumerate(prompts):
+            self._check(number, prompt, prompt.max_new_tokens)
+        images = _number_images(prompts)
+        requests = [
+            Request(self._keys(prompt, numbers), len(prompt.tokens) - 1, len(prompt.tokens) + prompt.max_new_tokens - 1)
+            for prompt, numbers in zip(prompts, images, strict=True)
+        ]
+        finished: list[_Running] = []
+        for plan in plan_batches(requests, self.max_cached_positions):
+            cache, hidden = self._fill(plan, prompts, images, requests)
+            rows = [_Running(request, prompts[request]) for request in plan.requests]
+            self._decode(rows, cache, torch.cat(hidden))
+            finished += rows
+        finished.sort(key=lambda row: row.request)
+        return [_completion(row) for row in finished]
+
+    @torch.inference_mode()
+    def loglikelihood(self, prompts: Sequence[Prompt], continuations: Sequence[Sequence[int]]) -> list[float]:
+        """The sum of the log-probabilities of each continuation's tokens after its prompt.
+
+        Prompts that occur several times, each time with another continuation, are computed once.
+
+        Raises:
+            UserError: an empty continuation, a banned id in one, or a prompt as for `generate`.
+        """
+        whole, requests = [], []
+        images = _number_images(prompts)
+        banned = set(self._banned.tolist())
+        for number, (prompt, tokens) in enumerate(zip(prompts, continuations, strict=True)):
+            if len(tokens) == 0 or banned & set(tokens):
+                fault = f"has the banned ids {sorted(banned & set(tokens))}" if len(tokens) else "is empty"
+                raise UserError(f"continuation {number} {fault}: give tokens that the model can generate")
+            self._check(number, prompt, len(tokens))
+            fed = np.concatenate([prompt.tokens, np.asarray(tokens[:-1], prompt.tokens.dtype)])
+            whole.append(replace(prompt, tokens=fed))
+            requests.append(Request(self._keys(whole[-1], images[number]), len(prompt.tokens) - 1, len(fed)))
+        sums = [0.0] * len(prompts)
+        for plan in plan_batches(requests, self.max_cached_positions):
+            _, hidden = self._fill(plan, whole, images, requests)
+            for request, states in zip(plan.requests, hidden, strict=True):
+                targets = torch.tensor(continuations[request], device=self._device)[:, None]
+                sums[request] = float(self._logits(states).log_softmax(-1).gather(-1, targets).sum())
+        return sums
+
+    def _fill(
+        self,
+        plan: BatchPlan,
+        prompts: Sequence[Prompt],
+        images: Sequence[Sequence[int]],
+        requests: Sequence[Request],
+    ) -> tuple[list[LayerCache], list[Tensor]]:
+        """A cache of the plan's rows, and each row's hidden states from the last position of its prompt on."""
+        rows = [prompts[request] for request in plan.requests]
+        embeddings = embed_prompts(self.model, rows, [images[request] for request in plan.requests], self._device)
+        wanted = [len(requests[request].keys) - requests[request].sharable for request in plan.requests]
+        capacity = max(requests[request].capacity for request in plan.requests)
+        return fill(self.model.decoder, plan, embeddings, wanted, capacity, self.max_forward_positions)
+
+    def _decode(self, rows: Sequence[_Running], cache: list[LayerCache], hidden: Float[Tensor, "B D"]) -> None:
+        """Completes the rows, whose last positions' hidden states are given."""
+        while True:
+            logits = self._logits(hidden)
+            uniforms = [row.random.random() if row.prompt.sampling.temperature else 0.0 for row in rows]
+            chosen = choose(logits, [row.prompt.sampling for row in rows], uniforms)
+            logprobs = logits.log_softmax(-1).gather(-1, chosen[:, None])[:, 0]
+            for row, token, logprob in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True):
+                if not row.finish_reason:
+                    row.take(token, logprob, self.eos_id)
+            going = [index for index, row in enumerate(rows) if not row.finish_reason]
+            if not going:
+                return
+            if 2 * len(going) <= len(rows):
+                kept = torch.tensor(going, device=self._device)
+                rows, chosen = [rows[index] for index in going], chosen[kept]
+                cache = [layer.select(kept) for layer in cache]
+            slots = torch.tensor([[row.slot] for row in rows], device=self._device)
+            embeddings = self.model.decoder.embed(chosen[:, None])
+            hidden = step(self.model.decoder, cache, embeddings, slots, max(row.slot for row in rows) + 1)[:, 0]
+
+    def _logits(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
+        return self.model.logits(hidden).float().index_fill_(-1, self._banned, float("-inf"))
+
+    def _check(self, number: int, prompt: Prompt, new_tokens: int) -> None:
+        length, config = len(prompt.tokens), self.model.config
+        if length + new_tokens > self.max_len:
+            raise UserError(
+                f"prompt {number} has {length} tokens, with {new_tokens} new ones {length + new_tokens}, but the limit "
+                f"is {self.max_len}: shorten it, or raise max_len"
+            )
+        if prompt.images and config.image_encoder is None:
+            raise UserError(f"prompt {number} has {len(prompt.images)} images, but the model reads text only")
+        borders = [*prompt.image_starts, length]
+        if any(stop - start < config.num_image_tokens for start, stop in pairwise(borders)):
+            raise UserError(
+                f"prompt {number} leaves an image fewer than the {config.num_image_tokens} positions that this model's "
+                "images take: encode it with the model's num_image_tokens"
+            )
+        for image in prompt.images:
+            size = config.image_encoder.image_size if config.image_encoder else 0
+            if image.shape != (size, size, 3):
+                raise UserError(f"prompt {number} has an image of {image.shape}, but the model takes {(size, size, 3)}")
+
+    def _keys(self, prompt: Prompt, numbers: Sequence[int]) -> np.ndarray:
+        """What stands at each position: a token id, or a negative number for an image."""
+        keys = prompt.tokens.astype(np.int64)
+        for start, number in zip(prompt.image_starts, numbers, strict=True):
+            keys[start : start + self.model.config.num_image_tokens] = -1 - number
+        return keys
+
+
+def _number_images(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """A number for each image of each prompt; equal pixels have equal numbers."""
+    seen: dict[bytes, int] = {}
+    return [
+        [seen.setdefault(hashlib.sha256(image.tobytes()).digest(), len(seen)) for image in prompt.images]
+        for prompt in prompts
+    ]
+
+
+def _completion(row: _Running) -> Completion:
+    assert row.finish_reason is not None
+    return Completion(tuple(row.tokens), tuple(row.logprobs), row.finish_reason)

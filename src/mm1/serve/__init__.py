@@ -1,0 +1,1 @@
+"""Talking to a model: chat.py keeps a conversation. Knows nothing of training."""
