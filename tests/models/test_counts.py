@@ -1,0 +1,91 @@
+"""Parameters and operations against hand-made sums and torch's own counter."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mm1.models.attention import AttentionMask
+from mm1.models.clip import CLIP, CLIPConfig
+from mm1.models.connector import AttentionPoolConfig, AvgPoolConfig, CAbstractorConfig
+from mm1.models.counts import flops_forward, parameters_by_part
+from mm1.models.decoder import Decoder, DecoderConfig
+from mm1.models.image_encoder import ImageEncoderConfig
+from mm1.models.mm1 import MM1, MM1Config
+
+VIT_H = ImageEncoderConfig(
+    image_size=378,
+    patch_size=14,
+    dim=1280,
+    num_layers=32,
+    num_heads=16,
+    mlp_dim=5120,
+    class_token=True,
+    pre_norm=True,
+)
+
+
+def paper_config(**options):
+    shape = {"vocab_size": 32_000, "dim": 1024, "num_layers": 24, "num_heads": 16, "mlp_dim": 4096, **options}
+    return MM1Config(decoder=DecoderConfig(**shape), image_encoder=VIT_H, connector=CAbstractorConfig())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_parameters_of_the_papers_302m_decoder_with_vit_h(tied):
+    with torch.device("meta"):
+        model = MM1(paper_config(tied_embeddings=tied))
+    parts = parameters_by_part(model)
+    norms = (2 * 24 + 1) * 1024
+    assert parts["decoder_non_embedding"] == 12 * 24 * 1024**2 + norms
+    assert parts["decoder_embedding"] == 32_000 * 1024 * (1 if tied else 2)
+    assert round(parts["image_encoder"] / 1e6) == 631
+    assert parts["total"] == sum(parameter.numel() for parameter in model.parameters())
+    assert parts["total"] == sum(size for part, size in parts.items() if part != "total")
+
+
+def test_parts_of_a_text_model_and_of_clip():
+    decoder = DecoderConfig(vocab_size=64)
+    assert parameters_by_part(MM1(MM1Config(decoder=decoder)))["image_encoder"] == 0
+    clip = CLIP(CLIPConfig(image_encoder=ImageEncoderConfig(), text_tower=decoder))
+    parts = parameters_by_part(clip)
+    assert parts["text_tower_embedding"] == 64 * 128
+    assert parts["total"] == sum(parameter.numel() for parameter in clip.parameters())
+
+
+def test_image_encoder_operations_equal_the_textbook_sum():
+    tokens, dim, mlp_dim = 730, 1280, 5120
+    block = 2 * tokens * (4 * dim**2 + 2 * dim * mlp_dim) + 4 * tokens**2 * dim
+    stem = 2 * 729 * 3 * 14**2 * dim
+    flops = flops_forward(paper_config(), tokens=0, images=3, attended_pairs=0)
+    assert flops["image_encoder"] == 3 * (32 * block + stem)
+    assert flops["decoder"] == flops["output"] == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"num_kv_heads": 2, "mlp": "swiglu"}, {"head_dim": 64}])
+def test_decoder_operations_equal_torchs_counter(options):
+    """The counter sees dense attention, so it is asked about one document attending to everything."""
+    config = MM1Config(decoder=DecoderConfig(vocab_size=100, **options))
+    with torch.device("meta"):
+        decoder = Decoder(config.decoder)
+        tokens = torch.zeros(1, 32, dtype=torch.long)
+        mask = AttentionMask.from_segments(tokens)
+    with FlopCounterMode(display=False) as counter:
+        decoder.logits(decoder(decoder.embed(tokens), tokens, mask))
+    assert flops_forward(config, tokens=32, images=0, attended_pairs=32**2)["total"] == counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    "connector", [AvgPoolConfig(), AttentionPoolConfig(), CAbstractorConfig()], ids=lambda config: config.kind
+)
+def test_connector_operations_grow_with_images(connector):
+    config = paper_config().replace(connector=connector)
+    one, five = (flops_forward(config, 0, images, 0)["connector"] for images in (1, 5))
+    assert one >= 2 * 144 * 1280 * 1024
+    assert five == 5 * one
+
+
+def test_only_targets_are_charged_for_logits():
+    config = paper_config()
+    all_tokens, half = (flops_forward(config, 100, 2, 5050, targets=targets) for targets in (None, 50))
+    assert all_tokens["output"] == 2 * half["output"] == 2 * 100 * 1024 * 32_000
+    assert all_tokens["decoder"] == half["decoder"]
+    assert half["total"] == sum(count for part, count in half.items() if part != "total")

@@ -1,0 +1,158 @@
+"""The image encoder against Hugging Face's CLIP, and its edges: no images, inner feature layers, both stems."""
+
+import pytest
+import torch
+import transformers
+from pydantic import ValidationError
+
+from mm1.models.image_encoder import ImageEncoder, ImageEncoderConfig
+
+CLIP_SHAPE = ImageEncoderConfig(
+    image_size=42,
+    patch_size=14,
+    dim=32,
+    num_layers=3,
+    num_heads=4,
+    mlp_dim=80,
+    activation="quick_gelu",
+    class_token=True,
+    pre_norm=True,
+    post_norm=False,
+)
+
+
+def peer_and_ours(activation="quick_gelu", **options):
+    """A random Hugging Face CLIP vision model, and our encoder holding its weights."""
+    torch.manual_seed(0)
+    config = transformers.CLIPVisionConfig(
+        image_size=42,
+        patch_size=14,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=80,
+        hidden_act=activation,
+    )
+    peer = transformers.CLIPVisionModel(config).eval()
+    for parameter in peer.parameters():
+        torch.nn.init.normal_(parameter, mean=0.5 * (parameter.dim() == 1), std=0.3)
+    weights = {name.removeprefix("vision_model."): tensor for name, tensor in peer.state_dict().items()}
+    ours = ImageEncoder(CLIP_SHAPE.replace(activation=activation, **options))
+    ours.load_state_dict(from_peer(weights, ours.config), strict=True)
+    return peer, ours
+
+
+def from_peer(weights, config):
+    """Our names and merged matrices, from Hugging Face's."""
+    ours = {
+        "stem.weight": weights["embeddings.patch_embedding.weight"],
+        "class_token": weights["embeddings.class_embedding"],
+        "positions": weights["embeddings.position_embedding.weight"],
+    }
+    for kind in ("weight", "bias"):
+        ours[f"pre_norm.{kind}"] = weights[f"pre_layrnorm.{kind}"]
+        if config.post_norm:
+            ours[f"post_norm.{kind}"] = weights[f"post_layernorm.{kind}"]
+        for layer in range(config.num_layers):
+            theirs, mine = f"encoder.layers.{layer}.", f"blocks.{layer}."
+            names = {
+                "output": "self_attn.out_proj",
+                "up": "mlp.fc1",
+                "down": "mlp.fc2",
+                "attention_norm": "layer_norm1",
+                "mlp_norm": "layer_norm2",
+            }
+            ours |= {f"{mine}{name}.{kind}": weights[f"{theirs}{other}.{kind}"] for name, other in names.items()}
+            parts = [weights[f"{theirs}self_attn.{part}_proj.{kind}"] for part in "qkv"]
+            ours[f"{mine}qkv.{kind}"] = torch.cat(parts)
+    return ours
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+@pytest.mark.parametrize("feature_layer", [-1, -2])
+def test_features_equal_hugging_face_clip(activation, feature_layer):
+    peer, ours = peer_and_ours(activation, feature_layer=feature_layer)
+    pixels = torch.randn(2, 3, 42, 42)
+    with torch.no_grad():
+        expected = peer(pixels, output_hidden_states=True).hidden_states[feature_layer][:, 1:]
+        features = ours(pixels)
+    assert expected.std() > 0.5
+    torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_pooled_class_token_equals_hugging_face_clip():
+    peer, ours = peer_and_ours(post_norm=True)
+    pixels = torch.randn(2, 3, 42, 42)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.pool(pixels), peer(pixels).pooler_output, atol=1e-4, rtol=1e-4)
+
+
+def test_without_a_class_token_the_pool_is_the_mean_of_the_features():
+    encoder = ImageEncoder(ImageEncoderConfig(image_size=16))
+    pixels = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(encoder.pool(pixels), encoder(pixels).mean(1))
+
+
+def test_normalise_is_the_usual_formula():
+    config = ImageEncoderConfig(image_size=16)
+    images = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (config.mean, config.std))
+    torch.testing.assert_close(ImageEncoder(config).normalise(images), (images / 255 - mean) / std)
+
+
+@pytest.mark.parametrize("stem", ["patch", "conv"])
+@pytest.mark.parametrize("class_token", [False, True])
+def test_features_come_in_raster_order(stem, class_token):
+    """With the blocks switched off, a patch's first pixel changes that patch's feature alone."""
+    config = ImageEncoderConfig(image_size=32, patch_size=8, stem=stem, class_token=class_token, post_norm=False)
+    encoder = ImageEncoder(config)
+    for block in encoder.blocks:
+        torch.nn.init.zeros_(block.output.weight)
+        torch.nn.init.zeros_(block.down.weight)
+    pixels = torch.randn(1, 3, 32, 32)
+    changed = pixels.clone()
+    changed[0, :, 8, 16] += 1
+    moved = (encoder(changed) - encoder(pixels)).abs().sum(-1)[0]
+    assert moved.shape == (config.num_patches,)
+    assert moved.nonzero()[:, 0].tolist() == [1 * 4 + 2]
+
+
+@pytest.mark.parametrize("stem", ["patch", "conv"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_no_images_give_no_features_and_zero_gradients(stem, autocast):
+    encoder = ImageEncoder(ImageEncoderConfig(image_size=16, stem=stem, class_token=True, pre_norm=True))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        features = encoder(encoder.normalise(torch.zeros(0, 3, 16, 16, dtype=torch.uint8)))
+    assert features.shape == (0, 4, 96)
+    features.sum().backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name
+
+
+def test_layers_after_the_feature_layer_are_named_and_not_run():
+    encoder = ImageEncoder(ImageEncoderConfig(image_size=16, num_layers=4, feature_layer=-3))
+    encoder(torch.randn(1, 3, 16, 16)).square().sum().backward()
+    without = {name for name, parameter in encoder.named_parameters() if parameter.grad is None}
+    unused = set(map(id, encoder.unused_by_features()))
+    assert without == {name for name, parameter in encoder.named_parameters() if id(parameter) in unused}
+    assert any(name.startswith("blocks.2.") for name in without)
+    assert not any(name.startswith("blocks.1.") for name in without)
+
+
+def test_patches_are_counted_before_anything_is_built():
+    assert ImageEncoderConfig(image_size=378, patch_size=14).num_patches == 729
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"image_size": 50}, "image_size 50 is not a multiple of patch_size 8"),
+        ({"image_size": 42, "patch_size": 14, "stem": "conv"}, "patch_size 14 is not a power of 2"),
+        ({"dim": 90}, "dim 90 is not a multiple of num_heads 4"),
+        ({"feature_layer": -4}, "feature_layer -4 is not between -3 and -1"),
+    ],
+)
+def test_impossible_shapes_are_refused_with_both_numbers(options, words):
+    with pytest.raises(ValidationError, match=words):
+        ImageEncoderConfig(**options)
