@@ -1,0 +1,183 @@
+"""The report's pictures: held-out questions as the model read them, what it said, and what is true.
+
+    ┌ ✓ right ─ colour ───────────────┐
+    │ ‹img› it is red   ‹img› it is … │   the shots, small
+    │ ‹IMG› it is a ▏                 │   the question, then
+    │ says  blue      truth  blue     │
+    └ 0 shots: ✗ red ─────────────────┘   the same question with other numbers of shots
+
+Which questions are shown follows from hashes of their ids: right and wrong ones in equal parts as far as there are, so
+the share of right ones here is not the score. Knows nothing of how they were scored.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mm1.chain.page.markup import Markup, points, tag, together
+from mm1.chain.page.prompts import Picture, Piece, read_prompt
+from mm1.chain.page.results import Run, Score, read_lines
+
+CARDS = 3
+"""Questions shown of one task with one number of shots."""
+SHOT_PIXELS, QUERY_PIXELS = 96, 288
+SHOT_TEXT, QUERY_TEXT = 240, 700
+"""Characters shown of one piece of text."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+MARKS = {"right": "✓", "wrong": "✗", "partly": "≈"}
+
+
+def gallery(run: Run) -> Markup:
+    """One foldable block a task, with its cards by number of shots."""
+    folder = run.folder / "eval"
+    pictures = Pictures(folder)
+    blocks = [_task(folder, scores, pictures) for scores in run.tasks.values()]
+    if not any(blocks):
+        return tag("p", "No samples were kept: there is no eval/*.samples.jsonl.", class_="missing")
+    return together(blocks)
+
+
+def _task(folder: Path, scores: Sequence[Score], pictures: Pictures) -> Markup:
+    """Empty if no sample of the task can be shown."""
+    samples = {score.shots: _samples(folder, score) for score in scores}
+    rows = []
+    for score in scores:
+        chosen = choose([sample for sample in samples[score.shots] if pictures.has_all(sample)])
+        answers = {shots: {sample["id"]: sample for sample in of} for shots, of in samples.items()}
+        cards = [_card(sample, score.shots, answers, pictures) for sample in chosen]
+        if cards:
+            said = f"{score.shots} shots · {points(score.score)} over {score.n} questions"
+            rows += [tag("h4", said), tag("div", *cards, class_="cards")]
+    return tag("details", tag("summary", scores[0].task), *rows, open="") if rows else Markup()
+
+
+def _samples(folder: Path, score: Score) -> list[dict[str, Any]]:
+    return read_lines(folder / f"{score.task}-{score.shots}shot.samples.jsonl")[0]
+
+
+def verdict(sample: Mapping[str, Any]) -> str:
+    """One of MARKS."""
+    return "right" if sample["score"] >= 1 else "wrong" if sample["score"] <= 0 else "partly"
+
+
+def choose(samples: Sequence[Mapping[str, Any]], number: int = CARDS) -> list[Mapping[str, Any]]:
+    """Up to `number` samples, verdicts and kinds by turns; the same ones every time."""
+    waiting = sorted(samples, key=lambda sample: hashlib.sha256(str(sample["id"]).encode()).digest())
+    chosen: list[Mapping[str, Any]] = []
+    while waiting and len(chosen) < number:
+        # The rarest verdict so far first, then the rarest kind so far, then the order of the hashes.
+        taken = [(verdict(sample), sample.get("kind")) for sample in chosen]
+        pick = min(
+            waiting,
+            key=lambda sample: (
+                sum(what == verdict(sample) for what, _ in taken),
+                sum(kind == sample.get("kind") for _, kind in taken),
+            ),
+        )
+        chosen.append(pick)
+        waiting.remove(pick)
+    return sorted(chosen, key=lambda sample: -sample["score"])
+
+
+def _card(
+    sample: Mapping[str, Any], shots: int, answers: Mapping[int, Mapping[str, Any]], pictures: Pictures
+) -> Markup:
+    result, asked = verdict(sample), read_prompt(sample)
+    word = points(sample["score"]) if result == "partly" else result
+    shown = [tag("div", *_pieces(shot, pictures, large=False), class_="shot") for shot in asked.shots]
+    prompt = [
+        tag("div", *_pieces(asked.header, pictures, large=False), class_="header") if asked.header else "",
+        tag("div", *shown, class_="shots") if shown else "",
+        tag("div", *_pieces(asked.query, pictures, large=True), class_="query"),
+    ]
+    top = tag("header", tag("b", MARKS[result], " ", word), tag("span", sample.get("kind", "")))
+    return tag("article", top, *prompt, _answer(sample), _elsewhere(sample, shots, answers), class_=f"card {result}")
+
+
+def _pieces(pieces: Sequence[Piece], pictures: Pictures, large: bool) -> list[Markup]:
+    most = QUERY_TEXT if large else SHOT_TEXT
+    return [
+        pictures.show(piece.file, large) if isinstance(piece, Picture) else tag("span", _cut(piece.strip(), most))
+        for piece in pieces
+    ]
+
+
+def _answer(sample: Mapping[str, Any]) -> Markup:
+    required, references = sample.get("required") or [], sample.get("references") or []
+    said = sample["output"].strip() or "(nothing)"
+    rows = [tag("dt", "model"), tag("dd", _cut(said, QUERY_TEXT), class_="said")]
+    truths = list(dict.fromkeys(str(reference).strip() for reference in references))
+    if truths:
+        rows += [tag("dt", "truth"), tag("dd", _cut(" · ".join(truths[:3]), QUERY_TEXT), class_="truth")]
+    if required:
+        rows += [tag("dt", "asked for"), tag("dd", _cut(" · ".join(required), QUERY_TEXT))]
+    if sample.get("candidates"):
+        offered = " · ".join(str(candidate).strip() for candidate in sample["candidates"])
+        rows += [tag("dt", "choices"), tag("dd", _cut(offered, SHOT_TEXT))]
+    return tag("dl", *rows)
+
+
+def _elsewhere(sample: Mapping[str, Any], shots: int, answers: Mapping[int, Mapping[str, Any]]) -> Markup:
+    """What the model said of the same question with other numbers of shots."""
+    others = [(number, of[sample["id"]]) for number, of in answers.items() if number != shots and sample["id"] in of]
+    lines = [
+        tag(
+            "li",
+            tag("span", f"{number} shots"),
+            tag("b", MARKS[verdict(other)], class_=verdict(other)),
+            _cut(other["output"].strip() or "(nothing)", 80),
+        )
+        for number, other in others
+    ]
+    return tag("ul", *lines, class_="elsewhere") if lines else Markup()
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… (+{len(text) - most} characters)"
+
+
+class Pictures:
+    """The images of one evaluation folder as small `data:` pictures; each is drawn once and kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[tuple[str, int], Markup] = {}
+
+    def has_all(self, sample: Mapping[str, Any]) -> bool:
+        """Whether every image of the sample's prompt was kept as a file: the evaluation keeps those of its first."""
+        files = sample.get("images", ())
+        whole = len(files) == len(sample.get("image_sha256", files))
+        return whole and all((self._folder / file).is_file() for file in files)
+
+    def show(self, file: str, large: bool) -> Markup:
+        """An <img> of at most QUERY_PIXELS (large) or SHOT_PIXELS; words in its place if it cannot be read."""
+        pixels = QUERY_PIXELS if large else SHOT_PIXELS
+        if (file, pixels) not in self._made:
+            self._made[file, pixels] = self._draw(self._folder / file, pixels)
+        return self._made[file, pixels]
+
+    def _draw(self, path: Path, pixels: int) -> Markup:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(path, formats=FORMATS) as image:
+                    image.draft("RGB", (2 * pixels, 2 * pixels))
+                    drawn = image.convert("RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+            return tag("span", "(a picture that cannot be read)", class_="missing")
+        drawn.thumbnail((pixels, pixels))
+        # Small pictures are drawn ones: kept to the pixel, and enlarged without blurring.
+        tiny = max(drawn.size) <= 64
+        file = io.BytesIO()
+        drawn.save(file, **({"format": "PNG"} if tiny else {"format": "WEBP", "quality": 80}))
+        kind = "png" if tiny else "webp"
+        address = f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+        return tag("img", src=address, alt="", width=drawn.width, height=drawn.height, class_="tiny" if tiny else None)

@@ -1,0 +1,234 @@
+"""The report's stages: what each learned (curves), what it read (mixture), how fast, and where the time went.
+
+    log rows ─► curves: loss by source, accuracies, learning rate, throughput, fill, gradient norm
+    stage.json ─► facts, declared and realised mixture, dropped images, time
+
+Knows nothing of scores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from mm1.chain.page.figures import Line, chart
+from mm1.chain.page.markup import DASH, Markup, bar, colour, count, duration, legend, percent, table, tag, together
+from mm1.chain.page.results import Run, Stage, finite
+
+ACTIVITIES = ("data", "compute", "optimizer", "checkpoint")
+LOGGED = frozenset(
+    {"step", "loss", "loss_by_source", "target_tokens_by_source", "learning_rate", "grad_norm", "tokens"}
+    | {"target_tokens", "images", "fill", "seconds", "time", "skipped_steps"}
+)
+"""The columns every stage logs; whatever else stands in a row is the objective's own and gets its own curve."""
+
+
+def stage_sections(run: Run) -> Markup:
+    """One section a stage, in the order of the chain; stages that train nothing and only took time are left out."""
+    told = [stage for stage in run.stages if stage.metrics or stage.facts is None or len(stage.facts) > 1]
+    if not told:
+        return tag("p", "No stage has run: there is neither summary.json nor */metrics.jsonl.", class_="missing")
+    return together(tag("section", tag("h3", stage.name), *_section(stage), class_="stage") for stage in told)
+
+
+def _section(stage: Stage) -> list[Markup]:
+    if stage.facts is None and not stage.metrics:
+        return [tag("p", "This stage has not run.", class_="missing")]
+    if not stage.metrics and "documents" in (stage.facts or {}):
+        return [_facts(stage), _prepared(stage.facts or {}), _dropped(stage)]
+    notes = list(stage.notes)
+    if stage.facts is None:
+        last = stage.metrics[-1]["step"]
+        notes.append(f"stage.json is not there: the stage has not finished; the curves end at its step {last}")
+    if not stage.metrics:
+        notes.append("metrics.jsonl is not there: no curves")
+    missing = [tag("p", note + ".", class_="missing") for note in notes]
+    return [_facts(stage), *missing, _curves(stage), _mixture(stage), _dropped(stage)]
+
+
+def facts_list(pairs: Sequence[tuple[str, str]]) -> Markup:
+    """Short facts, (name, value) each; those without a value are left out."""
+    known = [(name, value) for name, value in pairs if value != DASH]
+    return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in known), class_="facts")
+
+
+def _facts(stage: Stage) -> Markup:
+    facts = stage.facts or (stage.metrics[-1] if stage.metrics else {})
+    steps = facts.get("steps", facts.get("step"))
+    skipped = stage.metrics[-1].get("skipped_steps") if stage.metrics else None
+    return facts_list(
+        [
+            ("time", duration(facts.get("seconds"))),
+            ("steps", count(steps)),
+            ("documents", count(facts.get("documents"))),
+            ("tokens", count(facts.get("tokens"))),
+            ("target tokens", count(facts.get("target_tokens"))),
+            ("images", count(facts.get("images"))),
+            ("tokens/s", count(facts.get("tokens_per_second"))),
+            ("images/s", count(facts.get("images_per_second"))),
+            ("packing fill", percent(facts.get("fill"))),
+            ("waiting for data", percent(facts.get("data_share"))),
+            ("parameters", count(facts.get("parameters", {}).get("total"))),
+            ("precision", str(facts.get("precision", DASH))),
+            ("skipped steps", count(skipped) if skipped else DASH),
+        ]
+    )
+
+
+def _prepared(facts: Mapping[str, Any]) -> Markup:
+    """What was made ready for training, by source."""
+    kinds = ("documents", "images", "tokens")
+    rows = [[source, *(count(of.get(kind)) for kind in kinds)] for source, of in facts.get("sources", {}).items()]
+    return tag("div", table(["Source", *(kind.capitalize() for kind in kinds)], rows), class_="mixture")
+
+
+def _curves(stage: Stage) -> Markup:
+    if not stage.metrics:
+        return Markup()
+    steps, name = stage.column("step"), stage.name
+    figures = [_loss(stage, steps), _accuracy(stage, steps)]
+    rates = _rates(stage, "tokens"), _rates(stage, "images")
+    small = [
+        ("learning rate", stage.column("learning_rate"), False),
+        ("tokens/s", rates[0], False),
+        ("images/s", rates[1], False),
+        ("packing fill, %", stage.column("fill"), True),
+        ("gradient norm", stage.column("grad_norm"), False),
+        *((key.replace("_", " "), stage.column(key), False) for key in _own(stage) if "accuracy" not in key),
+    ]
+    for title, values, fraction in small:
+        if any(finite(values)):
+            line = Line(x=steps, y=values, colour=5)
+            # From zero, so that a dip looks as large as it is; the highest moments of a long run may be cut by means.
+            limits = (0.0, 1.02 if fraction else 1.1 * max(finite(values)))
+            drawn = chart([line], label=f"{name}: {title}", width=200, height=110, y_limits=limits, percent=fraction)
+            figures.append(tag("figure", tag("figcaption", title), drawn))
+    return tag("div", *figures, class_="figures")
+
+
+def _loss(stage: Stage, steps: Sequence[float]) -> Markup:
+    sources = list(dict.fromkeys(key for row in stage.metrics for key in row.get("loss_by_source", {})))
+    columns = {
+        source: [_value(row.get("loss_by_source", {}).get(source)) for row in stage.metrics] for source in sources
+    }
+    lines = [Line(x=steps, y=smooth(values), colour=number) for number, values in enumerate(columns.values())]
+    if len(sources) != 1:
+        lines.append(Line(x=steps, y=smooth(stage.column("loss")), colour=None, dashed=True))
+    keys = [(colour(number), source) for number, source in enumerate(sources)]
+    keys += [("muted broken", "all")] if len(sources) != 1 else []
+    drawn = chart(lines, label=f"{stage.name}: loss by source", width=430, height=230, x_label="step")
+    return tag("figure", tag("figcaption", "loss by source"), legend(keys), drawn, class_="wide")
+
+
+def _accuracy(stage: Stage, steps: Sequence[float]) -> Markup:
+    keys = [key for key in _own(stage) if "accuracy" in key]
+    if not keys:
+        return Markup()
+    lines = [Line(x=steps, y=smooth(stage.column(key)), colour=number) for number, key in enumerate(keys)]
+    drawn = chart(
+        lines, label=f"{stage.name}: accuracy", width=300, height=230, x_label="step", y_limits=(0, 1.02), percent=True
+    )
+    names = legend((colour(number), key.replace("_", " ")) for number, key in enumerate(keys))
+    return tag("figure", tag("figcaption", "accuracy, %"), names, drawn, class_="middle")
+
+
+def _own(stage: Stage) -> list[str]:
+    """The objective's own numbers, in the order of their first appearance."""
+    keys = dict.fromkeys(key for row in stage.metrics for key in row)
+    return [key for key in keys if key not in LOGGED and any(finite(stage.column(key)))]
+
+
+def _rates(stage: Stage, key: str) -> list[float]:
+    """`key` a second between one logged step and the next; NaN for the first, and where a resume set the clock back."""
+    totals, seconds = stage.column(key), stage.column("seconds")
+    pairs = zip(pairwise(totals), pairwise(seconds), strict=True)
+    return [math.nan, *((b - a) / (t - s) if t > s and b >= a else math.nan for (a, b), (s, t) in pairs)]
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Centred means over a thirtieth of the curve, so that its trend shows; gaps stay gaps."""
+    array = np.asarray(values, dtype=np.float64)
+    reach = len(array) // 60
+    if reach == 0:
+        return list(array)
+    known = np.isfinite(array)
+    kernel = np.ones(2 * reach + 1)
+    sums = np.convolve(np.where(known, array, 0.0), kernel, mode="same")
+    counts = np.convolve(known.astype(np.float64), kernel, mode="same")
+    return list(np.where(known, sums / np.maximum(counts, 1.0), np.nan))
+
+
+def _value(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _mixture(stage: Stage) -> Markup:
+    """Declared and realised shares, as two bars and as numbers."""
+    facts = stage.facts or {}
+    declared, realised = facts.get("declared", {}), facts.get("realised", {})
+    sources = list(dict.fromkeys([*declared, *realised]))
+    if not sources:
+        return tag("p", "The stage's mixture is not recorded.", class_="missing")
+    targets = stage.metrics[-1].get("target_tokens_by_source", {}) if stage.metrics else {}
+    epochs = facts.get("epochs", {})
+    rows = [
+        [
+            together([tag("i", class_=f"key {colour(number)}"), source]),
+            percent(declared.get(source)),
+            percent(realised.get(source)),
+            f"{epochs[source]:.3g}" if source in epochs else DASH,
+            count(targets.get(source)),
+        ]
+        for number, source in enumerate(sources)
+    ]
+    bars = [
+        tag("div", tag("span", word), bar(_shares(shares, sources), f"{stage.name}: {word} shares"), class_="labelled")
+        for word, shares in (("declared", declared), ("realised", realised))
+    ]
+    numbers = table(["Source", "Declared", "Realised", "Epochs", "Target tokens"], rows)
+    return tag("div", tag("h4", "Mixture"), *bars, numbers, class_="mixture")
+
+
+def _shares(shares: Mapping[str, float], sources: Sequence[str]) -> list[tuple[str, float]]:
+    return [(colour(number), shares.get(source, 0.0)) for number, source in enumerate(sources)]
+
+
+def _dropped(stage: Stage) -> Markup:
+    dropped = (stage.facts or {}).get("dropped", {})
+    if not dropped:
+        return Markup()
+    words = ", ".join(f"{number} ({reason})" for reason, number in dropped.items())
+    return tag("p", f"Documents left out or replaced: {words}.", class_="note")
+
+
+def time_section(run: Run) -> Markup:
+    """Where the run's seconds went: by stage, and within each stage by what was being done."""
+    spent = {stage.name: float((stage.facts or {}).get("seconds", 0.0)) for stage in run.stages}
+    total = max(float(run.summary.get("seconds") or 0.0), sum(spent.values()))
+    if total == 0:
+        return tag("p", "No finished stage has recorded its time.", class_="missing")
+    colours = {name: colour(number) for number, name in enumerate(spent)} | {"everything else": "muted"}
+    spent["everything else"] = total - sum(spent.values())
+    whole = bar([(colours[name], seconds / total) for name, seconds in spent.items()], "the run's time by stage")
+    rows = []
+    for name, seconds in spent.items():
+        if seconds > 0.005 * total:
+            title = together([tag("i", class_=f"key {colours[name]}"), name])
+            rows.append(
+                [title, duration(seconds), percent(seconds / total), tag("td", _activities(run, name, seconds))]
+            )
+    keys = legend([*((colour(number), word) for number, word in enumerate(ACTIVITIES)), ("muted", "other")])
+    return together([whole, table(["Stage", "Time", "Share", keys], rows, class_="time")])
+
+
+def _activities(run: Run, name: str, seconds: float) -> Markup:
+    times = {stage.name: (stage.facts or {}).get("time", {}) for stage in run.stages}.get(name, {})
+    if not times:
+        return Markup(DASH)
+    known = [(colour(number), times.get(word, 0.0) / seconds) for number, word in enumerate(ACTIVITIES)]
+    words = ", ".join(f"{word} {duration(times.get(word, 0.0))}" for word in ACTIVITIES)
+    return bar([*known, ("muted", max(0.0, 1.0 - sum(share for _, share in known)))], f"{name}: {words}")
