@@ -9,6 +9,7 @@ Strings are this file's affair: the engine below it knows ids only. Knows nothin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Protocol
 
 import torch
 
-from mm1.config import UserError, load_json
+from mm1.config import UserError, from_json
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import BadImage
 from mm1.data.tokenizer import Tokenizer
@@ -79,12 +80,12 @@ class MM1Model:
         sampling: SamplingConfig = GREEDY,
         max_len: int = 8192,
     ) -> MM1Model:
-        """The model in `folder`: `config.json` (an MM1Config) and `model.safetensors`, in float32.
+        """The model in `folder`: its `config.json` and `model.safetensors`, in float32.
 
         Raises:
             UserError: a file is missing or damaged, or weights, config and tokenizer do not fit together.
         """
-        config = load_json(MM1Config, Path(folder) / "config.json")
+        config = _read_config(Path(folder) / "config.json")
         with torch.device("meta"):
             model = MM1(config)
         model.to_empty(device=device)
@@ -122,6 +123,17 @@ class MM1Model:
         except BadImage as error:
             raise UserError(f"document '{document.id}' has an image that is {error.reason}: replace it") from None
         return Prompt.of(sample, max_new_tokens, stop, self.sampling)
+
+
+def _read_config(path: Path) -> MM1Config:
+    """The model's config: the whole file, or its `model` in the folder of a training stage."""
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: give the folder of a finished stage") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): make or copy it again") from None
+    return from_json(MM1Config, values.get("model", values), str(path))
 
 
 def cut(text: str, stop: Sequence[str]) -> str:
