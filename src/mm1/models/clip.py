@@ -70,8 +70,8 @@ class CLIP(nn.Module):
         self.text_projection = nn.Linear(config.text_tower.dim, config.embed_dim, bias=False)
         for projection in (self.image_projection, self.text_projection):
             truncated_normal_(projection.weight, projection.in_features**-0.5)
-        self.logit_scale = nn.Parameter(torch.full((), math.log(1 / INITIAL_TEMPERATURE)))
-        """Logarithm of the scale, so that it stays positive."""
+        self.logit_scale = nn.Parameter(torch.full((1,), math.log(1 / INITIAL_TEMPERATURE)))
+        """Logarithm of the scale, so that it stays positive. One-dimensional, because FSDP shards no scalars."""
 
     def forward(self, batch: Batch) -> CLIPOutput:
         """Embeddings of every image and of the text that shares its segment."""
@@ -83,7 +83,7 @@ class CLIP(nn.Module):
         return CLIPOutput(
             image_embeddings=F.normalize(images.float(), dim=-1),
             text_embeddings=F.normalize(texts.float(), dim=-1),
-            logit_scale=self.logit_scale.clamp(max=math.log(MAX_LOGIT_SCALE)).exp(),
+            logit_scale=self.logit_scale.clamp(max=math.log(MAX_LOGIT_SCALE)).exp().squeeze(0),
         )
 
 
