@@ -49,6 +49,11 @@ class Step:
         """Where the finished result stands."""
         return root / "steps" / f"{self.name}-{self.digest[:12]}"
 
+    def partial_folder(self, root: Path) -> Path:
+        """Where it stands until then."""
+        folder = self.folder(root)
+        return folder.with_name(folder.name + PARTIAL)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -60,19 +65,30 @@ class Outcome:
     skipped: bool = field(default=False)
 
 
-def execute(step: Step, root: Path) -> Outcome:
-    """Runs `step` unless its result stands in `root`; links `root/NAME` to the folder either way.
+def execute(step: Step, root: Path, store: Path | None = None, wait: bool = False) -> Outcome:
+    """Runs `step` unless its result stands in the store; links `root/NAME` to the folder either way.
+
+    Args:
+        step: what to do.
+        root: the run folder, which gets the link.
+        store: where results stand, `root` itself by default; several runs may share one.
+        wait: wait for another process that is running the same step instead of raising.
 
     Raises:
         UserError: another process is running the same step.
     """
-    folder = step.folder(root)
+    folder = step.folder(store or root)
+    root.mkdir(parents=True, exist_ok=True)
     if folder.exists():
         _link(root / step.name, folder)
         return Outcome(folder=folder, seconds=_recorded_seconds(folder), skipped=True)
-    partial = folder.with_name(folder.name + PARTIAL)
-    partial.mkdir(parents=True, exist_ok=True)
-    with _lock(partial, step.name):
+    partial = step.partial_folder(store or root)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(partial, step.name, wait):
+        if folder.exists():  # another process finished it while this one waited
+            _link(root / step.name, folder)
+            return Outcome(folder=folder, seconds=_recorded_seconds(folder), skipped=True)
+        partial.mkdir(exist_ok=True)
         _link(root / step.name, partial)
         earlier, began = _recorded_seconds(partial), time.monotonic()
         try:
@@ -125,11 +141,11 @@ def _link(link: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _lock(folder: Path, name: str) -> Iterator[None]:
+def _lock(folder: Path, name: str, wait: bool) -> Iterator[None]:
     """Holds an exclusive lock beside `folder`; the kernel releases it however the process ends."""
     with folder.with_name(folder.name.removesuffix(PARTIAL) + ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise UserError(f"another process is running the step '{name}' in {folder.parent}: wait for it") from None
         yield

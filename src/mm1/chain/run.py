@@ -1,0 +1,173 @@
+"""Runs a recipe: its stages as steps, in order, each skipped when finished and resumed when not.
+
+    runs/tiny/recipe.json
+    runs/tiny/prepare, encoder, language, pretrain, sft, eval     links into runs/tiny/steps/
+    runs/tiny/summary.json, report.html
+
+Knows nothing of which recipes exist, nor of how a stage trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mm1.chain.prepare import TOKENIZER, open_sources, prepare
+from mm1.chain.recipe import STAGES, EvalConfig, RecipeConfig
+from mm1.chain.report import write_report
+from mm1.chain.summary import write_summary
+from mm1.config import UserError, save_json, to_json
+from mm1.data.tokenizer import Tokenizer
+from mm1.distributed.mesh import joined
+from mm1.eval.model import MM1Model
+from mm1.eval.naming import naming_tasks
+from mm1.eval.runner import Progress, evaluate
+from mm1.eval.tasks import Task
+from mm1.eval.world import chat_tasks, pretrained_tasks
+from mm1.steps import Outcome, Step, execute
+from mm1.train.run import run_stage
+from mm1.types import Image
+
+Say = Callable[[str], None]
+
+_WEIGHTS = "model.safetensors"
+
+
+def run_recipe(
+    recipe: RecipeConfig,
+    folder: Path,
+    say: Say = print,
+    progress: Progress | None = None,
+    *,
+    store: Path | None = None,
+    wait: bool = False,
+) -> Path:
+    """Runs every stage into `folder` and writes its summary and report; returns the report's path.
+
+    Args:
+        recipe: what to run.
+        folder: the run folder; made if it is not there.
+        say: gets lines that tell what happens.
+        progress: called as evaluation advances.
+        store: where the stages' results stand, if several runs share them.
+        wait: wait for another process that runs a stage of the same store.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    save_json(recipe, folder / "recipe.json")
+    outcomes: dict[str, Outcome] = {}
+    for name, step in build_steps(recipe, store or folder, say, progress).items():
+        say(f"── {name}")
+        outcomes[name] = execute(step, folder, store, wait)
+        state = "finished before, skipped" if outcomes[name].skipped else "finished"
+        say(f"   {name} {state} ({outcomes[name].seconds:.0f} s) → {outcomes[name].folder}")
+    write_summary(recipe, folder, {name: outcome.seconds for name, outcome in outcomes.items()})
+    return write_report(folder)
+
+
+def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress | None = None) -> dict[str, Step]:
+    """The recipe's stages by name, each knowing its inputs; results are looked for in `store`."""
+    steps: dict[str, Step] = {
+        # How many processes write the shards changes nothing in them.
+        "prepare": Step(
+            name="prepare",
+            config=to_json(recipe.prepare.replace(num_processes=1)),
+            run=lambda folder: prepare(recipe.prepare, folder, say),
+        )
+    }
+    for name in STAGES:
+        sources = [steps["prepare"], *(steps[stage] for stage in recipe.stage(name).init.values())]
+        steps[name] = Step(
+            name=name,
+            config=to_json(recipe.stage(name)),
+            inputs=tuple(sources),
+            run=lambda folder, name=name: _train(recipe, name, folder, steps, store, say),  # type: ignore[misc]
+        )
+
+    def trained(stage: str) -> MM1Model:
+        return MM1Model.load(steps[stage].folder(store), steps["prepare"].folder(store) / TOKENIZER)
+
+    steps["eval"] = Step(
+        name="eval",
+        config=to_json(recipe.eval),
+        inputs=(steps["prepare"], steps["pretrain"], steps["sft"]),
+        run=lambda folder: ask(recipe.eval, trained, folder, progress),
+    )
+    return steps
+
+
+def _train(recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step], store: Path, say: Say) -> None:
+    config, prepared = recipe.stage(name), steps["prepare"].folder(store)
+    run_stage(
+        config,
+        folder,
+        sources=open_sources(prepared, list(config.data.mixture.shares())),
+        tokenizer=Tokenizer(prepared / TOKENIZER),
+        init_weights={prefix: steps[stage].folder(store) / _WEIGHTS for prefix, stage in config.init.items()},
+        say=say,
+    )
+
+
+def train_stage(recipe: RecipeConfig, name: str, folder: Path, say: Say = print) -> Path:
+    """One training stage, on all the ranks that the launcher started; returns its folder.
+
+    Raises:
+        UserError: a stage that it begins with is not finished.
+    """
+    step = build_steps(recipe, folder, say)[name]
+    for source in step.inputs:
+        if not source.folder(folder).exists():
+            raise UserError(f"'{name}' begins with '{source.name}', which is not finished in {folder}: run it first")
+    with joined() as world:
+        if world.is_first:
+            execute(step, folder)
+        elif not step.folder(folder).exists():
+            step.run(step.partial_folder(folder))
+    return step.folder(folder)
+
+
+def open_model(folder: Path, stage: str) -> MM1Model:
+    """The model that `stage` of the run in `folder` trained.
+
+    Raises:
+        UserError: the run, or that stage of it, is not finished.
+    """
+    if not (folder / stage / _WEIGHTS).exists():
+        raise UserError(f"{folder} has no finished stage '{stage}': finish it with `mm1 run … --out {folder}`")
+    return MM1Model.load(folder / stage, folder / "prepare" / TOKENIZER)
+
+
+def ask(
+    config: EvalConfig,
+    model_of: Callable[[str], MM1Model],
+    folder: Path,
+    progress: Progress | None = None,
+    only: Sequence[str] | None = None,
+) -> None:
+    """Asks the pretrained model its few-shot tasks and the fine-tuned one its chat tasks; results go to `folder`.
+
+    Args:
+        config: what is asked.
+        model_of: the model of a stage.
+        folder: where results go; those that are there for the same questions are kept.
+        progress: called as evaluation advances.
+        only: names of tasks; all where None.
+
+    Raises:
+        UserError: a name in `only` is no task's.
+    """
+    asked: tuple[tuple[str, list[Task], tuple[int, ...]], ...] = (
+        ("pretrain", [*pretrained_tasks(config.world), *naming_tasks(config.naming)], config.shots),
+        ("sft", chat_tasks(config.world), (0,)),
+    )
+    names = [task.name for _, tasks, _ in asked for task in tasks]
+    for name in only or ():
+        if name not in names:
+            raise UserError(f"no task is named '{name}': there are {', '.join(names)}")
+    for stage, tasks, shots in asked:
+        chosen = [task for task in tasks if only is None or task.name in only]
+        seeing = [task for task in chosen if any(isinstance(part, Image) for part in task.episodes[0].query)]
+        if chosen:
+            model = model_of(stage)
+            evaluate(model, chosen, shots, folder, config.seed, model_name=stage, progress=progress)
+        if seeing and config.blind:
+            evaluate(model, seeing, shots, folder, config.seed, model_name=stage, blind=True, progress=progress)

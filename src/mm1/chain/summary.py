@@ -1,0 +1,89 @@
+"""`summary.json`: the numbers of a run in one file, for people and for scripts.
+
+    {"recipe", "seconds", "stages": {name: {"seconds", "steps", "tokens", "images", …}}, "parameters": {part: n},
+     "eval": {task: {shots: {"score", "low", "high", "n", "chance", "blind"?}}}, "environment": {…}}
+
+Knows nothing of how they came about: it gathers what the stages wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mm1
+from mm1.chain.recipe import STAGES, RecipeConfig
+from mm1.steps import write_atomically
+
+_CELL = ("score", "low", "high", "n", "chance")
+
+
+def write_summary(recipe: RecipeConfig, folder: Path, seconds: dict[str, float]) -> dict[str, Any]:
+    """Gathers the stages' records in `folder` and writes `summary.json`; `seconds` are each stage's wall time."""
+    stages: dict[str, Any] = {"prepare": {"seconds": seconds["prepare"], **_read(folder / "prepare" / "summary.json")}}
+    for name in STAGES:
+        stages[name] = {**_read(folder / name / "stage.json"), "seconds": seconds[name]}
+    stages["eval"] = {"seconds": seconds["eval"]}
+    summary = {
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "seconds": sum(seconds.values()),
+        "stages": stages,
+        "parameters": stages["pretrain"]["parameters"],
+        "eval": read_scores(folder / "eval"),
+        "environment": environment(),
+    }
+    write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    return summary
+
+
+def read_scores(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Scores by task and number of shots; `blind` is the score with the images replaced, where that was asked."""
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for path in sorted(folder.glob("*shot.json"), key=lambda path: (path.name.rpartition("-")[0], _shots(path))):
+        result = _read(path)
+        cell = {key: result[key] for key in _CELL}
+        if (blind := folder / "blind" / path.name).exists():
+            cell["blind"] = _read(blind)["score"]
+        table.setdefault(result["task"], {})[str(result["shots"])] = cell
+    return table
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers were made on."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "mm1": mm1.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": " ".join(["mm1", *sys.argv[1:]]),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _shots(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2].removesuffix("shot"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text())
+    return values

@@ -1,0 +1,7 @@
+"""`python -m mm1.cli`: the command line without its installed script."""
+
+import sys
+
+from mm1.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,132 @@
+"""The commands, one function each: from parsed arguments to calls, from results to what is printed."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from mm1.ablations.study import run_study
+from mm1.chain.recipe import STAGES, RecipeConfig
+from mm1.chain.report import write_report
+from mm1.chain.run import ask, open_model, run_recipe, train_stage
+from mm1.chain.summary import read_scores
+from mm1.cli import tables
+from mm1.cli.progress import EvalProgress
+from mm1.cli.talk import talk
+from mm1.config import UserError, load_json, override
+from mm1.config import diff as config_diff
+from mm1.recipes.catalog import load_recipe
+from mm1.recipes.smoke import smoke
+from mm1.recipes.studies import load_study
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+
+def _resolve(arguments: Namespace) -> RecipeConfig:
+    recipe = load_recipe(arguments.recipe)
+    recipe = smoke(recipe) if getattr(arguments, "smoke", False) else recipe
+    return override(recipe, arguments.overrides)
+
+
+def _out(arguments: Namespace, recipe: RecipeConfig) -> Path:
+    out: Path | None = arguments.out
+    return out if out is not None else Path("runs") / recipe.name
+
+
+def _finished(folder: Path) -> RecipeConfig:
+    """The recipe of a run folder."""
+    if not (folder / "recipe.json").exists():
+        raise UserError(f"{folder} is not a run folder (it has no recipe.json): give one that `mm1 run` made")
+    return load_json(RecipeConfig, folder / "recipe.json")
+
+
+def run(arguments: Namespace) -> None:
+    """All stages, then the table of scores and where the report is."""
+    recipe = _resolve(arguments)
+    folder = _out(arguments, recipe)
+    with EvalProgress(console) as progress:
+        report = run_recipe(recipe, folder, say=console.print, progress=progress)
+    summary = json.loads((folder / "summary.json").read_text())
+    console.print(tables.scores(summary["eval"]))
+    console.print(f"{summary['seconds']:.0f} s in all. Report: {report}")
+
+
+def train(arguments: Namespace) -> None:
+    """One training stage."""
+    recipe = _resolve(arguments)
+    if arguments.stage not in STAGES:
+        raise UserError(f"no stage is named '{arguments.stage}': there are {', '.join(STAGES)}")
+    folder = train_stage(recipe, arguments.stage, _out(arguments, recipe), say=console.print)
+    console.print(f"{arguments.stage} → {folder}")
+
+
+def eval(arguments: Namespace) -> None:
+    """Other questions for a finished run."""
+    folder: Path = arguments.run
+    config = _finished(folder).eval
+    if arguments.shots:
+        config = config.replace(shots=_numbers(arguments.shots))
+        most = max(config.world.max_shots, *config.shots)
+        config = config.replace(
+            world=config.world.replace(max_shots=most), naming=config.naming.replace(max_shots=most)
+        )
+    if arguments.episodes:
+        config = config.replace(
+            world=config.world.replace(num_episodes=arguments.episodes),
+            naming=config.naming.replace(num_episodes=arguments.episodes),
+        )
+    only = arguments.tasks.split(",") if arguments.tasks else None
+    out = arguments.out or folder / "evaluations"
+    with EvalProgress(console) as progress:
+        ask(config, lambda stage: open_model(folder, stage), out, progress, only)
+    console.print(tables.scores(read_scores(out)))
+    console.print(f"Results and samples: {out}")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise UserError(f"--shots is '{text}': give numbers with commas between them, such as 0,4,8") from None
+
+
+def show(arguments: Namespace) -> None:
+    """What a recipe is."""
+    recipe = _resolve(arguments)
+    if arguments.json:
+        print(json.dumps(tables.describe(recipe), indent=2))
+        return
+    for part in tables.recipe_trees(recipe):
+        console.print(part)
+
+
+def diff(arguments: Namespace) -> None:
+    """How two recipes differ."""
+    pairs = config_diff(load_recipe(arguments.a), load_recipe(arguments.b))
+    console.print(tables.differences(pairs, arguments.a, arguments.b))
+
+
+def chat(arguments: Namespace) -> None:
+    """A conversation."""
+    _finished(arguments.run)
+    talk(open_model(arguments.run, arguments.stage), arguments.image, console)
+
+
+def report(arguments: Namespace) -> None:
+    """The report again."""
+    console.print(f"Report: {write_report(arguments.run)}")
+
+
+def ablate(arguments: Namespace) -> None:
+    """A study, then its table."""
+    study = load_study(arguments.study)
+    if arguments.smoke:
+        study = replace(study, base=smoke(study.base), seeds=study.seeds[:2])
+    folder = arguments.out or Path("runs") / "ablations" / study.name
+    table = run_study(study, folder, arguments.jobs, say=console.print)
+    console.print(table.read_text())
+    console.print(f"Table: {table}")

@@ -1,0 +1,96 @@
+"""Parses the command line and calls the command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mm1 import __version__
+from mm1.config import UserError
+
+EXIT_USER_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `mm1 ARGUMENTS` and returns the exit code."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        # Commands import what they need when they are called, so that `mm1 --help` answers at once.
+        from mm1.cli import commands
+
+        code: int | None = getattr(commands, parsed.command)(parsed)
+    except UserError as error:
+        if parsed.debug:
+            raise
+        print(f"mm1: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except BrokenPipeError:  # `mm1 show tiny | head`
+        sys.stderr.close()
+        return 0
+    return code or 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mm1", description="Train and evaluate multimodal language models.")
+    parser.add_argument("--version", action="version", version=f"mm1 {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show a traceback where a mistake is reported")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run all stages of a recipe; finished ones are skipped")
+    _recipe(run)
+    run.add_argument("--out", type=Path, help="the run folder (runs/RECIPE)")
+    run.add_argument("--smoke", action="store_true", help="shrink every stage to seconds, to see that all is in place")
+
+    train = commands.add_parser("train", help="run one training stage of a recipe (under torchrun for more processes)")
+    _recipe(train)
+    train.add_argument("--stage", required=True, help="encoder, language, pretrain or sft")
+    train.add_argument("--out", type=Path, help="the run folder (runs/RECIPE); its earlier stages must be finished")
+    train.add_argument("--smoke", action="store_true", help="as in `mm1 run`")
+
+    evaluate = commands.add_parser("eval", help="ask a run's models again, with other tasks or numbers of shots")
+    evaluate.add_argument("run", type=Path, help="a finished run folder")
+    evaluate.add_argument("--tasks", help="comma-separated names; all by default")
+    evaluate.add_argument("--shots", help="comma-separated numbers of shots; the recipe's by default")
+    evaluate.add_argument("--episodes", type=int, help="questions a task; the recipe's by default")
+    evaluate.add_argument("--out", type=Path, help="where results go (RUN/evaluations)")
+
+    show = commands.add_parser("show", help="what a recipe is: configuration, mixture, parameters by part")
+    _recipe(show)
+    show.add_argument("--json", action="store_true", help="the same as one JSON object")
+
+    diff = commands.add_parser("diff", help="how two recipes differ, leaf by leaf")
+    diff.add_argument("a", help="a recipe")
+    diff.add_argument("b", help="another")
+
+    chat = commands.add_parser("chat", help="talk to a run's fine-tuned model")
+    chat.add_argument("run", type=Path, help="a finished run folder")
+    chat.add_argument("--image", type=Path, help="a picture to talk about")
+    chat.add_argument("--stage", default="sft", help="whose model answers (sft)")
+
+    report = commands.add_parser("report", help="write a run's HTML report again")
+    report.add_argument("run", type=Path, help="a run folder")
+
+    ablate = commands.add_parser("ablate", help="run a study: variants of a recipe over several seeds, as a table")
+    ablate.add_argument("study", help="a study, such as tiny-connectors")
+    ablate.add_argument("--out", type=Path, help="the study's folder (runs/ablations/STUDY)")
+    ablate.add_argument("--jobs", type=int, default=1, help="variants at a time, one thread each")
+    ablate.add_argument("--smoke", action="store_true", help="as in `mm1 run`")
+
+    bench = commands.add_parser("bench", help="measure a part beside its peer, in one run")
+    bench.add_argument("what", choices=["train"])
+    bench.add_argument("--repetitions", type=int, default=5, help="alternating repetitions; medians are printed")
+    bench.add_argument("--steps", type=int, default=8, help="training steps a repetition")
+    bench.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
+    bench.add_argument("--out", type=Path, help="also write the figures as JSON to this file")
+    return parser
+
+
+def _recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="a recipe's name, or FILE.py:FUNCTION")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="changes to the recipe")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

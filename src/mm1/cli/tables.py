@@ -1,0 +1,98 @@
+"""What a person reads on the terminal: scores, recipes, mixtures, differences. Knows nothing of files or models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from rich.table import Table
+from rich.tree import Tree
+
+from mm1.chain.recipe import STAGES, RecipeConfig
+from mm1.config import JSON, flatten
+from mm1.data.plan import DataConfig
+from mm1.models.counts import parameters_by_part
+from mm1.train.stage import StageConfig
+
+
+def scores(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """Tasks down, shots across; each cell a score with its 95 % interval."""
+    shots = sorted({number for cells in table.values() for number in cells}, key=int)
+    result = Table(title="Scores with 95 % intervals; blind: images replaced", title_justify="left")
+    result.add_column("task")
+    for number in shots:
+        result.add_column(f"{number} shots", justify="right")
+    for name in ("blind", "chance", "n"):
+        result.add_column(name, justify="right")
+    for task, cells in table.items():
+        last = cells[max(cells, key=int)]
+        blind = f"{last['blind']:.2f}" if "blind" in last else ""
+        row = [_cell(cells[number]) if number in cells else "" for number in shots]
+        result.add_row(task, *row, blind, f"{last['chance']:.2f}", str(last["n"]))
+    return result
+
+
+def _cell(cell: Mapping[str, float]) -> str:
+    return f"{cell['score']:.2f} ({cell['low']:.2f}–{cell['high']:.2f})"
+
+
+def describe(recipe: RecipeConfig) -> dict[str, Any]:
+    """A recipe as one JSON object: its configuration, and of each stage parameters by part, tokens a step, mixture."""
+    return {
+        "name": recipe.name,
+        "config": flatten(recipe),
+        "parameters": _parameters(recipe.pretrain),
+        "stages": {name: _stage(recipe.stage(name)) for name in STAGES},
+    }
+
+
+def _stage(stage: StageConfig) -> dict[str, Any]:
+    return {
+        "steps": stage.steps,
+        "tokens_per_step": stage.data.rows * stage.data.seq_len,
+        "parameters": _parameters(stage),
+        "mixture": stage.data.mixture.shares(),
+    }
+
+
+def _parameters(stage: StageConfig) -> dict[str, int]:
+    """Counted on the meta device: nothing is allocated, however large the model."""
+    with torch.device("meta"):
+        return parameters_by_part(stage.build())
+
+
+def recipe_trees(recipe: RecipeConfig) -> list[Tree | Table]:
+    """What `mm1 show` prints: the leaves, then each stage with its mixture and its parameters."""
+    leaves = Table("key", "value", title=f"{recipe.name}: resolved configuration", title_justify="left", box=None)
+    for key, value in flatten(recipe).items():
+        leaves.add_row(key, str(value))
+    tree = Tree(f"[bold]{recipe.name}[/bold]")
+    for name in STAGES:
+        stage = recipe.stage(name)
+        tokens = stage.data.rows * stage.data.seq_len
+        branch = tree.add(f"[bold]{name}[/bold]  {stage.objective}, {stage.steps} steps of {tokens:,} tokens")
+        parts = branch.add("parameters")
+        for part, count in _parameters(stage).items():
+            parts.add(f"{part}  {count:,}")
+        _add_mixture(branch, stage.data, stage.steps)
+    return [leaves, tree]
+
+
+def _add_mixture(branch: Tree, data: DataConfig, steps: int) -> None:
+    shares = data.mixture.shares()
+    mixture = branch.add("mixture (share of sequences)")
+    for group in data.mixture.groups:
+        inside = [source for source in group.sources if source.name in shares]
+        node = mixture.add(f"{group.name}  {sum(shares[source.name] for source in inside):.1%}")
+        for source in inside:
+            sequences = shares[source.name] * steps * data.rows
+            node.add(f"{source.name}  {shares[source.name]:.1%}, {sequences:,.0f} sequences")
+
+
+def differences(pairs: Mapping[str, tuple[JSON, JSON]], a: str, b: str) -> Table:
+    """The differing leaves of two recipes."""
+    table = Table("key", a, b, box=None)
+    for key, (left, right) in pairs.items():
+        table.add_row(key, str(left), str(right))
+    return table

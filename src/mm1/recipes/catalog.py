@@ -1,0 +1,49 @@
+"""The recipes by name, and recipes from a user's own file.
+
+load_recipe("tiny")             load_recipe("my_run.py:pretrain")
+"""
+
+from __future__ import annotations
+
+import difflib
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+from mm1.chain.recipe import RecipeConfig
+from mm1.config import UserError
+from mm1.recipes.tiny import tiny, tiny_avgpool, tiny_c_abstractor
+
+RECIPES: dict[str, Callable[[], RecipeConfig]] = {
+    "tiny": tiny,
+    "tiny-avgpool": tiny_avgpool,
+    "tiny-c-abstractor": tiny_c_abstractor,
+}
+
+
+def load_recipe(name: str) -> RecipeConfig:
+    """The recipe of that name, or what `FILE.py:FUNCTION` returns.
+
+    Raises:
+        UserError: no such recipe, file or function, or the function returns something else.
+    """
+    path, colon, function = name.partition(":")
+    if path.endswith(".py"):
+        return _from_file(Path(path), function if colon else "recipe")
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(RECIPES)}"
+        raise UserError(f"no recipe is named '{name}': {hint} (or give FILE.py:FUNCTION)")
+    return RECIPES[name]()
+
+
+def _from_file(path: Path, function: str) -> RecipeConfig:
+    if not path.is_file():
+        raise UserError(f"there is no file {path}: give the path of a Python file with a function '{function}'")
+    found = runpy.run_path(str(path)).get(function)
+    if not callable(found):
+        raise UserError(f"{path} defines no function '{function}': name one that returns a RecipeConfig")
+    recipe = found()
+    if not isinstance(recipe, RecipeConfig):
+        raise UserError(f"{path}:{function} returned a {type(recipe).__name__}: it must return a RecipeConfig")
+    return recipe

@@ -1,0 +1,34 @@
+"""Any recipe shrunk to seconds, for tests and for a first look at whether everything is in place.
+
+The result learns nothing: every stage runs a few steps on a few documents, and evaluation asks a handful of questions.
+"""
+
+from __future__ import annotations
+
+from mm1.chain.recipe import STAGES, RecipeConfig
+
+_DOCUMENTS = 60
+_STEPS = 6
+
+
+def smoke(recipe: RecipeConfig) -> RecipeConfig:
+    """`recipe` with few documents, steps and questions; every source, stage and task is still there."""
+    sources = tuple(
+        source.replace(num_documents=min(source.num_documents or _DOCUMENTS, _DOCUMENTS))
+        for source in recipe.prepare.sources
+    )
+    prepare = recipe.prepare.replace(sources=sources, num_processes=1, tokenizer_documents=_DOCUMENTS)
+    stages = {}
+    for name in STAGES:
+        stage = getattr(recipe, name)
+        stages[name] = stage.replace(
+            steps=_STEPS,
+            data=stage.data.replace(rows=2),
+            schedule=stage.schedule.replace(warmup_steps=2),
+            log_every=2,
+            checkpoint_every=2,
+        )
+    evaluation = recipe.eval.replace(
+        world=recipe.eval.world.replace(num_episodes=40), naming=recipe.eval.naming.replace(num_episodes=8)
+    )
+    return recipe.replace(name=f"{recipe.name}-smoke", prepare=prepare, eval=evaluation, **stages)
