@@ -83,7 +83,7 @@ class CLIP(nn.Module):
         return CLIPOutput(
             image_embeddings=F.normalize(images.float(), dim=-1),
             text_embeddings=F.normalize(texts.float(), dim=-1),
-            logit_scale=self.logit_scale.clamp(max=math.log(MAX_LOGIT_SCALE)).exp().squeeze(0),
+            logit_scale=self.logit_scale.clamp(max=math.log(MAX_LOGIT_SCALE)).exp().sum(),
         )
 
 
