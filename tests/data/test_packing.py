@@ -1,0 +1,101 @@
+"""Packs within budgets, nothing lost, well filled; cuts where they hurt least."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mm1.data import packing
+from mm1.data.encode import IMAGE_LENGTH
+from mm1.data.packing import Range, pack, split
+
+items = st.lists(st.tuples(st.integers(1, 64), st.integers(0, 5)), max_size=80)
+
+
+@given(items=items)
+def test_packs_keep_both_budgets_and_hold_everything_once(items: list[tuple[int, int]]) -> None:
+    lengths, images = np.array(items, np.int64).reshape(-1, 2).T
+    packs = pack(lengths, images, capacity=64, max_images=5)
+    assert sorted(index for group in packs for index in group.tolist()) == list(range(len(items)))
+    assert all(lengths[group].sum() <= 64 and images[group].sum() <= 5 for group in packs)
+
+
+def test_the_window_of_open_packs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "WINDOW", 3)
+    lengths = np.random.default_rng(0).integers(1, 64, 300)
+    packs = pack(lengths, np.zeros(300, np.int64), capacity=64, max_images=1)
+    assert sorted(index for group in packs for index in group.tolist()) == list(range(300))
+    assert all(lengths[group].sum() <= 64 for group in packs)
+
+
+@pytest.mark.parametrize("images", [(0, 1), (1, 2), (1, 4)])
+def test_packs_are_filled(images: tuple[int, int]) -> None:
+    """97 % of 256 positions for texts of 15 to 60 tokens, while the images leave it open."""
+    rng = np.random.default_rng(0)
+    count = rng.integers(*images, 2048)
+    lengths = rng.integers(15, 61, 2048) + 4 * count
+    packs = pack(lengths, count, capacity=256, max_images=16)
+    assert lengths.sum() / (256 * len(packs)) >= 0.97
+
+
+def test_where_images_are_the_limit_their_budget_is_filled() -> None:
+    rng = np.random.default_rng(0)
+    count = rng.integers(1, 10, 2048)
+    packs = pack(rng.integers(15, 61, 2048) + 4 * count, count, capacity=256, max_images=16)
+    assert count.sum() / (16 * len(packs)) >= 0.97
+
+
+def tokens_of(lengths: list[int], num_image_tokens: int) -> int:
+    return sum(num_image_tokens if length == IMAGE_LENGTH else length for length in lengths)
+
+
+documents = st.lists(st.one_of(st.just(IMAGE_LENGTH), st.integers(0, 50)), max_size=25)
+
+
+@given(lengths=documents, num_image_tokens=st.integers(1, 9), max_images=st.integers(1, 4), pairs=st.booleans())
+def test_ranges_cover_the_document_within_budgets(
+    lengths: list[int], num_image_tokens: int, max_images: int, pairs: bool
+) -> None:
+    if pairs:
+        lengths = [IMAGE_LENGTH, *lengths]
+    ranges = split(lengths, num_image_tokens, 16, max_images, pairs=pairs)
+    assert [part.start for part in ranges] == [0, *(part.stop for part in ranges[:-1])]
+    assert all(0 < part.stop - part.start <= 16 and part.num_images <= max_images for part in ranges)
+    assert sum(part.num_images for part in ranges) == lengths.count(IMAGE_LENGTH)
+    if not pairs:
+        assert ranges[-1].stop == tokens_of(lengths, num_image_tokens) + 1
+
+
+@given(lengths=documents, max_images=st.integers(1, 4))
+def test_no_image_is_cut(lengths: list[int], max_images: int) -> None:
+    starts, position = [], 0
+    for length in lengths:
+        if length == IMAGE_LENGTH:
+            starts.append(position)
+        position += 5 if length == IMAGE_LENGTH else length
+    cuts = {part.start for part in split(lengths, 5, 16, max_images)}
+    assert not cuts & {start + inside for start in starts for inside in range(1, 5)}
+
+
+def test_a_document_that_fits_is_one_range() -> None:
+    assert split([3, IMAGE_LENGTH, 7], 4, 15, 1) == [Range(0, 15, 1)]
+    assert split([], 4, 15, 1) == [Range(0, 1, 0)]
+
+
+def test_an_image_keeps_the_text_after_it() -> None:
+    assert split([6, IMAGE_LENGTH, 5, IMAGE_LENGTH, 5], 4, 16, 9) == [Range(0, 15, 1), Range(15, 25, 1)]
+    assert split([IMAGE_LENGTH, IMAGE_LENGTH, 5, IMAGE_LENGTH, 2], 4, 64, 2) == [Range(0, 13, 2), Range(13, 20, 1)]
+
+
+def test_a_text_longer_than_a_sequence_is_cut_at_any_token() -> None:
+    assert split([IMAGE_LENGTH, 30], 4, 16, 1) == [Range(0, 16, 1), Range(16, 32, 0), Range(32, 35, 0)]
+
+
+def test_pairs_are_cut_between_pairs_and_long_ones_shortened() -> None:
+    assert split([IMAGE_LENGTH, 5, IMAGE_LENGTH, 50, IMAGE_LENGTH, 5], 0, 16, 9, pairs=True) == [
+        Range(0, 6, 1),
+        Range(6, 22, 1),
+        Range(22, 28, 1),
+    ]

@@ -1,0 +1,113 @@
+"""What is written is what is read; what is damaged is refused by name."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mm1.config import UserError
+from mm1.data import shards
+from mm1.data.encode import DocumentEncoder
+from mm1.data.shards import ShardSource, ShardWriter, write_shards
+from mm1.types import Document, Image, Text
+
+segments = st.one_of(st.builds(Text, st.text(), st.booleans()), st.builds(Image, st.binary()))
+documents = st.builds(Document, id=st.text(), segments=st.lists(segments).map(tuple), source=st.text(min_size=1))
+
+
+@settings(max_examples=30)
+@given(rows=st.lists(documents, max_size=12), per_batch=st.integers(1, 5), shard_bytes=st.integers(1, 50))
+def test_documents_come_back_whole(
+    encoder: DocumentEncoder,
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[Document],
+    per_batch: int,
+    shard_bytes: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    with ShardWriter(folder, "s", encoder, shard_bytes=shard_bytes, batch_documents=per_batch) as writer:
+        for document in rows:
+            writer.add(document)
+    source = ShardSource(folder)
+    source.verify()
+    assert [source.document(index) for index in range(len(source))] == rows
+    lengths = [encoder.segment_lengths(document) for document in rows]
+    assert [source.segment_lengths(index) for index in range(len(source))] == lengths
+    backwards = np.arange(len(rows))[::-1]
+    text, images = source.totals(backwards)
+    assert text.tolist() == [sum(length for length in row if length >= 0) for row in lengths[::-1]]
+    assert images.tolist() == [sum(length < 0 for length in row) for row in lengths[::-1]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, encoder: DocumentEncoder, make) -> Path:
+    """Thirty documents in several shards of several batches."""
+    with ShardWriter(tmp_path, "web", encoder, shard_bytes=2000, batch_documents=3) as writer:
+        for number in range(30):
+            writer.add(make.web(number, number % 3))
+    return tmp_path
+
+
+def test_reading_survives_more_batches_than_are_kept_open(folder: Path, make, monkeypatch) -> None:
+    monkeypatch.setattr(shards, "OPEN_BATCHES", 2)
+    source = ShardSource(folder)
+    assert len(list(folder.glob("*.arrow"))) > 1
+    for index in [0, 29, 14, 3, 29, 0]:
+        assert source.document(index) == make.web(index, index % 3)
+    assert len(source._columns) == 2
+
+
+def test_a_source_travels_to_another_process(folder: Path) -> None:
+    source = ShardSource(folder, name="other")
+    source.document(0)
+    copy = pickle.loads(pickle.dumps(source))
+    assert (copy.name, copy.document(7)) == ("other", source.document(7))
+
+
+def test_a_document_without_a_source_takes_the_name_of_its_shards(tmp_path: Path, encoder: DocumentEncoder) -> None:
+    source = write_shards([Document("d", (Text("a"),))], tmp_path, "books", encoder)
+    assert source.document(0).source == "books"
+    assert source.tokenizer_digest == encoder.tokenizer.digest
+
+
+def test_a_truncated_shard_is_named(folder: Path) -> None:
+    path = folder / "shard-00001.arrow"
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=rf"shard-00001.arrow has {size - 100} bytes where the index says {size}"):
+        ShardSource(folder)
+    path.unlink()
+    with pytest.raises(UserError, match=r"shard-00001.arrow is missing"):
+        ShardSource(folder)
+
+
+def test_a_flipped_byte_is_found_by_verify(folder: Path) -> None:
+    path = folder / "shard-00000.arrow"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"shard-00000.arrow has checksum"):
+        ShardSource(folder).verify()
+
+
+def test_an_interrupted_writing_leaves_no_index(tmp_path: Path, encoder: DocumentEncoder, make) -> None:
+    write_shards([make.text(1)], tmp_path, "text", encoder)
+    endless = (make.text(number) if number < 3 else 1 // 0 for number in range(9))
+    with pytest.raises(ZeroDivisionError):
+        write_shards(endless, tmp_path, "text", encoder)
+    with pytest.raises(UserError, match=r"has no index.json"):
+        ShardSource(tmp_path)
+
+
+def test_an_index_of_another_format_is_refused(folder: Path) -> None:
+    (folder / "index.json").write_text('{"format": 99}')
+    with pytest.raises(UserError, match="format 99 where this version reads 1"):
+        ShardSource(folder)
+    (folder / "index.json").write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        ShardSource(folder)
