@@ -178,7 +178,9 @@ class SourceStream:
         text, images = self._source.totals(documents)
         budget = self._budget
         lengths = text + images * budget.num_image_tokens + (images if budget.pairs else 1)
-        whole = (lengths <= budget.capacity) & (images <= budget.max_images) & (lengths > 0)
+        whole = (lengths <= budget.capacity) & (images <= budget.max_images)
+        if budget.pairs:
+            whole &= images > 0  # the others are refused by `Budget.units`
         columns = (documents, np.zeros_like(lengths), lengths, lengths, images)
         rows = [np.stack([column[whole] for column in columns], axis=1)]
         for document in documents[~whole].tolist():

@@ -1,0 +1,99 @@
+"""Rows are a pure function of the step; adding a source disturbs no other."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from mm1.config import UserError
+from mm1.data.plan import DataConfig, GroupConfig, MixtureConfig, Plan, Row, SourceConfig, build_plan, load_plan
+
+
+def config(seed: int = 0, rows: int = 4, **weights: float) -> DataConfig:
+    weights = weights or {"captions": 0.45, "web": 0.45, "text": 0.1}
+    groups = tuple(GroupConfig(name=name, weight=w, sources=(SourceConfig(name=name),)) for name, w in weights.items())
+    return DataConfig(
+        mixture=MixtureConfig(groups=groups), seq_len=64, rows=rows, max_images=4, image_size=8, seed=seed
+    )
+
+
+def read(plan: Plan, steps: int) -> list[Row]:
+    return [row for step in range(steps) for row in plan.rows(step)]
+
+
+def test_steps_may_be_asked_for_in_any_order(sources) -> None:
+    plan = build_plan(config(), sources, num_image_tokens=4)
+    forward = [plan.rows(step) for step in range(60)]
+    other = pickle.loads(pickle.dumps(build_plan(config(), sources, num_image_tokens=4)))
+    assert [other.rows(step) for step in reversed(range(60))] == forward[::-1]
+
+
+def test_the_global_batch_is_cut_differently_but_is_the_same_sequence(sources) -> None:
+    small, large = (build_plan(config(rows=rows), sources, 4) for rows in (2, 8))
+    assert read(small, 40) == read(large, 10)
+
+
+def test_each_row_is_of_one_source_within_its_budgets(sources) -> None:
+    for row in read(build_plan(config(), sources, 4), 100):
+        assert len({unit.source for unit in row}) == 1
+        assert sum(len(unit) for unit in row) <= 64
+        assert sum(unit.num_images for unit in row) <= 4
+
+
+def test_adding_a_source_leaves_the_others_in_their_order(sources) -> None:
+    def of_captions(plan: Plan) -> list[Row]:
+        return [row for row in read(plan, 100) if row[0].source == "captions"][:100]
+
+    before = build_plan(config(captions=1, text=1), sources, 4)
+    after = build_plan(config(web=1, captions=1, text=1), sources, 4)
+    assert of_captions(before) == of_captions(after)
+
+
+def test_the_seed_changes_the_order(sources) -> None:
+    first, second = (build_plan(config(seed=seed), sources, 4).rows(0) for seed in (0, 1))
+    assert first != second
+
+
+def test_declared_and_realised_shares(sources) -> None:
+    plan = build_plan(config(), sources, 4)
+    rows = read(plan, 250)
+    counted = {name: sum(row[0].source == name for row in rows) / 1000 for name in plan.source_names}
+    assert plan.realised(250) == counted
+    assert plan.declared == pytest.approx({"captions": 0.45, "web": 0.45, "text": 0.1})
+    assert all(abs(counted[name] - plan.declared[name]) < 0.005 for name in plan.source_names)
+
+
+def test_fill_and_epochs_are_those_of_the_rows(sources) -> None:
+    plan = build_plan(config(), sources, 4)
+    rows = read(plan, 77)
+    assert plan.fill(77) == pytest.approx(sum(len(unit) for row in rows for unit in row) / (77 * 4 * 64))
+    for name, epochs in plan.epochs(77).items():
+        documents = sum(unit.stop == unit.document_len for row in rows for unit in row if row[0].source == name)
+        assert epochs == pytest.approx(documents / len(sources[name]), abs=0.06)
+    assert (plan.fill(0), set(plan.epochs(0).values())) == (0, {0.0})
+
+
+def test_a_saved_plan_is_the_same_plan(sources, tmp_path: Path) -> None:
+    plan = build_plan(config(), sources, 4)
+    rows = read(plan, 50)
+    plan.save(tmp_path)
+    assert read(load_plan(tmp_path, sources), 50) == rows
+
+
+def test_a_plan_is_not_laid_over_changed_data(sources, tmp_path: Path) -> None:
+    plan = build_plan(config(), sources, 4)
+    read(plan, 1)
+    plan.save(tmp_path)
+    with pytest.raises(UserError, match=r"'captions' has 150 documents where .* 300: the data changed"):
+        load_plan(tmp_path, {**sources, "captions": sources["text"]})
+    with pytest.raises(UserError, match=r"has no plan.json"):
+        load_plan(tmp_path / "elsewhere", sources)
+
+
+def test_mistakes(sources) -> None:
+    with pytest.raises(UserError, match=r"reads 'books', which is not among the sources \['captions', 'text', 'web'\]"):
+        build_plan(config(books=1), sources, 4)
+    with pytest.raises(UserError, match=r"seq_len 64 has no room for an image of 64 tokens .* at least 65"):
+        build_plan(config(), sources, 64)

@@ -1,0 +1,153 @@
+"""A source's packs: every document once an epoch, by formula, whatever stands beside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mm1.config import UserError
+from mm1.data import stream as stream_module
+from mm1.data.encode import IMAGE_LENGTH
+from mm1.data.sources import sum_lengths
+from mm1.data.stream import Budget, SourceStream
+
+
+class Lengths:
+    """A source of lengths alone."""
+
+    def __init__(self, rows: list[list[int]]) -> None:
+        self.rows = rows
+        self.name = "lengths"
+        self.asked = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def document(self, index: int) -> SimpleNamespace:
+        raise AssertionError("a plan looks at lengths only")
+
+    def segment_lengths(self, index: int) -> list[int]:
+        return self.rows[index]
+
+    def totals(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.asked += len(indices)
+        rows = [self.rows[index] for index in indices.tolist()]
+        bounds = np.cumsum([0, *map(len, rows)])
+        return sum_lengths(np.array([length for row in rows for length in row], np.int64), bounds)
+
+
+BUDGET = Budget(capacity=32, max_images=4, num_image_tokens=3, pairs=False)
+rows = st.lists(st.lists(st.one_of(st.just(IMAGE_LENGTH), st.integers(0, 40)), max_size=6), min_size=1, max_size=40)
+
+
+def small_blocks(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(stream_module, "BLOCK", size)
+
+
+def packs_of_epoch(stream: SourceStream) -> int:
+    """Packs until the first epoch is over."""
+    number = 0
+    while stream.epochs(number) < 1:
+        number += 1
+    return number
+
+
+@settings(max_examples=60)
+@given(rows=rows, seed=st.integers(0, 9), block=st.integers(1, 20), pairs=st.booleans())
+def test_every_token_of_every_document_once_an_epoch(rows: list[list[int]], seed: int, block: int, pairs: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        small_blocks(patch, block)
+        if pairs:
+            rows = [[IMAGE_LENGTH, *row] for row in rows]
+        budget = Budget(32, 4, 3, pairs)
+        stream = SourceStream(Lengths(rows), "s", seed, budget)
+        count = packs_of_epoch(stream)
+        for epoch in range(3):
+            seen: dict[int, list[tuple[int, int]]] = {number: [] for number in range(len(rows))}
+            tokens = 0
+            for number in range(epoch * count, (epoch + 1) * count):
+                units = stream.pack(number)
+                assert sum(len(unit) for unit in units) <= 32
+                assert sum(unit.num_images for unit in units) <= 4
+                tokens += sum(len(unit) for unit in units)
+                for unit in units:
+                    seen[unit.document].append((unit.start, unit.stop))
+            for document, parts in seen.items():
+                expected = [(unit.start, unit.stop) for unit in budget.units("s", document, rows[document])]
+                assert sorted(parts) == expected
+            assert stream.epochs((epoch + 1) * count) == epoch + 1
+            assert stream.tokens((epoch + 1) * count) == tokens * (epoch + 1)
+
+
+@settings(max_examples=30)
+@given(rows=rows, block=st.integers(1, 20), number=st.integers(0, 200))
+def test_a_pack_is_looked_up_without_those_before_it(rows: list[list[int]], block: int, number: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        small_blocks(patch, block)
+        read = SourceStream(Lengths(rows), "s", 0, BUDGET)
+        in_order = [read.pack(earlier) for earlier in range(number + 1)]
+        assert SourceStream(Lengths(rows), "s", 0, BUDGET).pack(number) == in_order[number]
+        assert read.tokens(number) == sum(len(unit) for units in in_order[:number] for unit in units)
+
+
+def test_epochs_come_in_different_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_blocks(monkeypatch, 16)
+    stream = SourceStream(Lengths([[10]] * 96), "s", 0, BUDGET)
+    count = packs_of_epoch(stream)
+    epochs = [[tuple(stream.pack(number)) for number in range(e * count, (e + 1) * count)] for e in range(3)]
+    assert Counter(epochs[0]) == Counter(epochs[1]) == Counter(epochs[2])
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_packs_of_a_block_do_not_come_longest_document_first() -> None:
+    stream = SourceStream(Lengths([[n % 25 + 1] for n in range(1000)]), "s", 0, BUDGET)
+    longest = [max(len(unit) for unit in stream.pack(number)) for number in range(200)]
+    assert abs(np.corrcoef(longest, np.arange(200))[0, 1]) < 0.3
+
+
+def test_a_run_pays_for_the_documents_that_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_blocks(monkeypatch, 10)
+    source = Lengths([[12]] * 1000)
+    stream = SourceStream(source, "s", 0, BUDGET)
+    assert source.asked == 0
+    stream.pack(0)
+    assert source.asked == 10
+    for number in range(40):
+        stream.pack(number)
+    assert source.asked <= 100
+    assert len(stream._blocks) <= stream_module.KEPT_BLOCKS
+
+
+def test_the_order_hangs_on_seed_and_name() -> None:
+    source = Lengths([[n % 25] for n in range(300)])
+    packs = [SourceStream(source, name, seed, BUDGET).pack(0) for name, seed in (("a", 0), ("b", 0), ("a", 1))]
+    documents = [sorted(unit.document for unit in units) for units in packs]
+    assert documents[0] != documents[1] != documents[2] != documents[0]
+
+
+def test_counts_are_taken_over_unless_the_data_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_blocks(monkeypatch, 10)
+    source = Lengths([[n % 25] for n in range(100)])
+    first = SourceStream(source, "s", 0, BUDGET)
+    expected = first.pack(50)
+    source.asked = 0
+    second = SourceStream(source, "s", 0, BUDGET)
+    second.restore(first.counts)
+    assert second.pack(50) == expected
+    assert source.asked <= 20  # the block asked for, and the first as a check
+    changed = SourceStream(Lengths([[24 - n % 25] for n in range(100)]), "s", 0, BUDGET)
+    with pytest.raises(UserError, match=r"source 's' begins with .* tokens .* the data changed under the plan"):
+        changed.restore(first.counts)
+
+
+def test_what_can_not_be_streamed() -> None:
+    with pytest.raises(UserError, match="'empty' has no documents"):
+        SourceStream(Lengths([]), "empty", 0, BUDGET)
+    pairs = SourceStream(Lengths([[5]]), "prose", 0, Budget(32, 4, 0, pairs=True))
+    with pytest.raises(UserError, match="document 0 of source 'prose' does not begin with an image"):
+        pairs.pack(0)
