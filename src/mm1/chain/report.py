@@ -43,9 +43,9 @@ def page(run: Run) -> Markup:
         ("shots", "What shots add", shot_curves(run)),
         ("kinds", "By kind of question", kind_tables(run)),
         *([("seeds", "Seeds", seed_table(seeds))] if seeds else []),
-        ("pictures", "What it says of pictures", _gallery(run)),
         ("stages", "Stages", stage_sections(run)),
         ("time", "Where the time went", time_section(run)),
+        ("pictures", "What it says of pictures", _gallery(run)),
         ("setting", "Setting", _setting(run)),
     ]
     links = tag("nav", *(tag("a", title, href=f"#{name}") for name, title, _ in sections))
@@ -74,7 +74,7 @@ def _header(run: Run) -> Markup:
     trained = [stage.facts for stage in run.stages if stage.facts and "steps" in stage.facts]
     facts = facts_list(
         [
-            ("date", str(environment.get("date") or DASH).replace("T", " ")),
+            ("date", str(environment.get("date") or DASH).replace("T", " ").replace("+00:00", " UTC")),
             ("parameters", count(summary.get("parameters", {}).get("total"))),
             ("time", duration(summary.get("seconds"))),
             ("tokens trained on", count(sum(facts.get("tokens", 0) for facts in trained) or None)),

@@ -85,6 +85,8 @@ def chart(
             _draw(axes, line)
         if y_limits is not None:
             axes.set_ylim(*y_limits)
+            if percent and y_limits[1] < 1.25:
+                axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
         if x_label:
             axes.set_xlabel(x_label, labelpad=2)
         return _svg(figure, label)

@@ -16,6 +16,7 @@ import base64
 import hashlib
 import io
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ CARDS = 3
 SHOT_PIXELS, QUERY_PIXELS = 96, 288
 SHOT_TEXT, QUERY_TEXT = 240, 700
 """Characters shown of one piece of text."""
+BRIEF = 24
+"""Characters up to which a shot's text fits under its picture."""
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MARKS = {"right": "✓", "wrong": "✗", "partly": "≈"}
 
@@ -48,58 +51,58 @@ def gallery(run: Run) -> Markup:
 def _task(folder: Path, scores: Sequence[Score], pictures: Pictures) -> Markup:
     """Empty if no sample of the task can be shown."""
     samples = {score.shots: _samples(folder, score) for score in scores}
+    answers = {shots: {sample["id"]: sample for sample in of} for shots, of in samples.items()}
     rows = []
     for score in scores:
         chosen = choose([sample for sample in samples[score.shots] if pictures.has_all(sample)])
-        answers = {shots: {sample["id"]: sample for sample in of} for shots, of in samples.items()}
-        cards = [_card(sample, score.shots, answers, pictures) for sample in chosen]
-        if cards:
+        if chosen:
             said = f"{score.shots} shots · {points(score.score)} over {score.n} questions"
+            cards = [_card(sample, answers, pictures) for sample in chosen]
             rows += [tag("h4", said), tag("div", *cards, class_="cards")]
     return tag("details", tag("summary", scores[0].task), *rows, open="") if rows else Markup()
 
 
 def _samples(folder: Path, score: Score) -> list[dict[str, Any]]:
-    return read_lines(folder / f"{score.task}-{score.shots}shot.samples.jsonl")[0]
+    """The samples behind one score, each with its verdict."""
+    rows = read_lines(folder / f"{score.task}-{score.shots}shot.samples.jsonl")[0]
+    return [{**row, "verdict": verdict(float(row["score"]), score.metric)} for row in rows]
 
 
-def verdict(sample: Mapping[str, Any]) -> str:
-    """One of MARKS."""
-    return "right" if sample["score"] >= 1 else "wrong" if sample["score"] <= 0 else "partly"
+def verdict(score: float, metric: str) -> str:
+    """One of MARKS. CIDEr says how near an answer is, not whether it is right."""
+    if metric == "cider":
+        return "partly"
+    return "right" if score >= 1 else "wrong" if score <= 0 else "partly"
 
 
 def choose(samples: Sequence[Mapping[str, Any]], number: int = CARDS) -> list[Mapping[str, Any]]:
-    """Up to `number` samples, verdicts and kinds by turns; the same ones every time."""
-    waiting = sorted(samples, key=lambda sample: hashlib.sha256(str(sample["id"]).encode()).digest())
+    """Up to `number` samples, verdicts and kinds by turns, the best first; the same ones every time.
+
+    The order before that is one of hashes, other for every number of shots, so that the page shows many questions.
+    """
+    waiting = sorted(samples, key=lambda sample: hashlib.sha256(f"{sample['id']} {sample['shots']}".encode()).digest())
     chosen: list[Mapping[str, Any]] = []
     while waiting and len(chosen) < number:
-        # The rarest verdict so far first, then the rarest kind so far, then the order of the hashes.
-        taken = [(verdict(sample), sample.get("kind")) for sample in chosen]
-        pick = min(
-            waiting,
-            key=lambda sample: (
-                sum(what == verdict(sample) for what, _ in taken),
-                sum(kind == sample.get("kind") for _, kind in taken),
-            ),
-        )
+        verdicts = Counter(sample["verdict"] for sample in chosen)
+        kinds = Counter(sample.get("kind") for sample in chosen)
+        pick = min(waiting, key=lambda sample: (verdicts[sample["verdict"]], kinds[sample.get("kind")]))
         chosen.append(pick)
         waiting.remove(pick)
     return sorted(chosen, key=lambda sample: -sample["score"])
 
 
-def _card(
-    sample: Mapping[str, Any], shots: int, answers: Mapping[int, Mapping[str, Any]], pictures: Pictures
-) -> Markup:
-    result, asked = verdict(sample), read_prompt(sample)
+def _card(sample: Mapping[str, Any], answers: Mapping[int, Mapping[str, Any]], pictures: Pictures) -> Markup:
+    result, asked = sample["verdict"], read_prompt(sample)
     word = points(sample["score"]) if result == "partly" else result
-    shown = [tag("div", *_pieces(shot, pictures, large=False), class_="shot") for shot in asked.shots]
+    top = tag("header", tag("b", MARKS[result], " ", word), tag("span", sample.get("kind", ""), title=sample["id"]))
+    brief = all(len(piece) <= BRIEF for shot in asked.shots for piece in shot if isinstance(piece, str))
+    shots = [tag("div", *_pieces(shot, pictures, large=False), class_="shot") for shot in asked.shots]
     prompt = [
         tag("div", *_pieces(asked.header, pictures, large=False), class_="header") if asked.header else "",
-        tag("div", *shown, class_="shots") if shown else "",
+        tag("div", *shots, class_="shots brief" if brief else "shots") if shots else "",
         tag("div", *_pieces(asked.query, pictures, large=True), class_="query"),
     ]
-    top = tag("header", tag("b", MARKS[result], " ", word), tag("span", sample.get("kind", "")))
-    return tag("article", top, *prompt, _answer(sample), _elsewhere(sample, shots, answers), class_=f"card {result}")
+    return tag("article", top, *prompt, _answer(sample), _elsewhere(sample, answers), class_=f"card {result}")
 
 
 def _pieces(pieces: Sequence[Piece], pictures: Pictures, large: bool) -> list[Markup]:
@@ -125,18 +128,15 @@ def _answer(sample: Mapping[str, Any]) -> Markup:
     return tag("dl", *rows)
 
 
-def _elsewhere(sample: Mapping[str, Any], shots: int, answers: Mapping[int, Mapping[str, Any]]) -> Markup:
+def _elsewhere(sample: Mapping[str, Any], answers: Mapping[int, Mapping[str, Any]]) -> Markup:
     """What the model said of the same question with other numbers of shots."""
-    others = [(number, of[sample["id"]]) for number, of in answers.items() if number != shots and sample["id"] in of]
-    lines = [
-        tag(
-            "li",
-            tag("span", f"{number} shots"),
-            tag("b", MARKS[verdict(other)], class_=verdict(other)),
-            _cut(other["output"].strip() or "(nothing)", 80),
-        )
-        for number, other in others
-    ]
+    lines = []
+    for shots, by_id in answers.items():
+        other = by_id.get(sample["id"])
+        if other is not None and shots != sample["shots"]:
+            mark = tag("b", MARKS[other["verdict"]], class_=other["verdict"])
+            said = _cut(other["output"].strip() or "(nothing)", SHOT_TEXT)
+            lines.append(tag("li", tag("span", f"{shots} shots"), mark, said))
     return tag("ul", *lines, class_="elsewhere") if lines else Markup()
 
 

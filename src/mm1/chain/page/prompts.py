@@ -35,10 +35,11 @@ class Prompt:
 
 def read_prompt(sample: Mapping[str, Any]) -> Prompt:
     """The prompt of one line of a samples file."""
-    lines = _lines(_pieces(sample["prompt"], sample.get("images", ())))
+    pieces = _pieces(sample["prompt"], sample.get("images", ()))
+    lines = _lines(pieces)
     shots = min(int(sample["shots"]), len(lines) - 1)
     if shots == 0:
-        return Prompt(header=(), shots=(), query=tuple(piece for line in lines for piece in line))
+        return Prompt(header=(), shots=(), query=tuple(piece for piece in pieces if piece))
     first = len(lines) - 1 - shots
     header = tuple(piece for line in lines[:first] for piece in line)
     return Prompt(header=header, shots=tuple(lines[first:-1]), query=lines[-1])

@@ -74,11 +74,11 @@ class Run:
 
     @property
     def tasks(self) -> dict[str, list[Score]]:
-        """The scores by task, few shots first."""
+        """The scores by task, few shots first; tasks asked with several numbers of shots come first."""
         tasks: dict[str, list[Score]] = {}
         for score in self.scores:
             tasks.setdefault(score.task, []).append(score)
-        return tasks
+        return dict(sorted(tasks.items(), key=lambda item: len(item[1]) < 2))
 
 
 def read_run(folder: Path) -> Run:

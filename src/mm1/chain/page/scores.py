@@ -130,7 +130,7 @@ def _curve(task: str, scores: Sequence[Score]) -> Markup:
     low, high = [score.low for score in scores], [score.high for score in scores]
     lines.append(Line(x=shots, y=[score.score for score in scores], low=low, high=high, marks=True))
     words = ", ".join(f"{points(score.score)} with {score.shots} shots" for score in scores)
-    limits = (0.0, max(1.0, 1.05 * max(high)) + 0.03)
+    limits = (0.0, max(1.03, 1.08 * max(high)))
     size = {"width": 230, "height": 140}
     return chart(lines, label=f"{task}: {words}", x_label="shots", x_ticks=shots, y_limits=limits, percent=True, **size)
 

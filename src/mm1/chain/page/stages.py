@@ -47,7 +47,9 @@ def _section(stage: Stage) -> list[Markup]:
     if not stage.metrics:
         notes.append("metrics.jsonl is not there: no curves")
     missing = [tag("p", note + ".", class_="missing") for note in notes]
-    return [_facts(stage), *missing, _curves(stage), _mixture(stage), _dropped(stage)]
+    learned = [_loss(stage), _accuracy(stage)] if stage.metrics else []
+    large = tag("div", *learned, _mixture(stage), class_="large")
+    return [_facts(stage), *missing, large, _small(stage), _dropped(stage)]
 
 
 def facts_list(pairs: Sequence[tuple[str, str]]) -> Markup:
@@ -67,9 +69,9 @@ def _facts(stage: Stage) -> Markup:
             ("documents", count(facts.get("documents"))),
             ("tokens", count(facts.get("tokens"))),
             ("target tokens", count(facts.get("target_tokens"))),
-            ("images", count(facts.get("images"))),
+            ("images", count(facts.get("images") or None)),
             ("tokens/s", count(facts.get("tokens_per_second"))),
-            ("images/s", count(facts.get("images_per_second"))),
+            ("images/s", count(facts.get("images_per_second") or None)),
             ("packing fill", percent(facts.get("fill"))),
             ("waiting for data", percent(facts.get("data_share"))),
             ("parameters", count(facts.get("parameters", {}).get("total"))),
@@ -86,31 +88,30 @@ def _prepared(facts: Mapping[str, Any]) -> Markup:
     return tag("div", table(["Source", *(kind.capitalize() for kind in kinds)], rows), class_="mixture")
 
 
-def _curves(stage: Stage) -> Markup:
-    if not stage.metrics:
-        return Markup()
-    steps, name = stage.column("step"), stage.name
-    figures = [_loss(stage, steps), _accuracy(stage, steps)]
-    rates = _rates(stage, "tokens"), _rates(stage, "images")
-    small = [
-        ("learning rate", stage.column("learning_rate"), False),
-        ("tokens/s", rates[0], False),
-        ("images/s", rates[1], False),
-        ("packing fill, %", stage.column("fill"), True),
-        ("gradient norm", stage.column("grad_norm"), False),
-        *((key.replace("_", " "), stage.column(key), False) for key in _own(stage) if "accuracy" not in key),
+def _small(stage: Stage) -> Markup:
+    """The curves that tell whether it ran well; those with nothing in them are left out."""
+    own = [key for key in _own(stage) if "accuracy" not in key]
+    columns = [
+        ("learning rate", stage.column("learning_rate")),
+        ("tokens/s", _rates(stage, "tokens")),
+        ("images/s", _rates(stage, "images")),
+        ("packing fill, %", [100 * fill for fill in stage.column("fill")]),
+        ("gradient norm", stage.column("grad_norm")),
+        *((key.replace("_", " "), stage.column(key)) for key in own),
     ]
-    for title, values, fraction in small:
+    figures = []
+    for title, values in columns:
         if any(finite(values)):
-            line = Line(x=steps, y=values, colour=5)
-            # From zero, so that a dip looks as large as it is; the highest moments of a long run may be cut by means.
-            limits = (0.0, 1.02 if fraction else 1.1 * max(finite(values)))
-            drawn = chart([line], label=f"{name}: {title}", width=200, height=110, y_limits=limits, percent=fraction)
+            # From zero, so that a dip looks as large as it is.
+            limits = (min(0.0, *finite(values)), 1.1 * max(0.0, *finite(values)))
+            line = Line(x=stage.column("step"), y=values, colour=5)
+            drawn = chart([line], label=f"{stage.name}: {title}", width=165, height=100, y_limits=limits)
             figures.append(tag("figure", tag("figcaption", title), drawn))
-    return tag("div", *figures, class_="figures")
+    return tag("div", *figures, class_="figures small") if figures else Markup()
 
 
-def _loss(stage: Stage, steps: Sequence[float]) -> Markup:
+def _loss(stage: Stage) -> Markup:
+    steps = stage.column("step")
     sources = list(dict.fromkeys(key for row in stage.metrics for key in row.get("loss_by_source", {})))
     columns = {
         source: [_value(row.get("loss_by_source", {}).get(source)) for row in stage.metrics] for source in sources
@@ -121,19 +122,20 @@ def _loss(stage: Stage, steps: Sequence[float]) -> Markup:
     keys = [(colour(number), source) for number, source in enumerate(sources)]
     keys += [("muted broken", "all")] if len(sources) != 1 else []
     drawn = chart(lines, label=f"{stage.name}: loss by source", width=430, height=230, x_label="step")
-    return tag("figure", tag("figcaption", "loss by source"), legend(keys), drawn, class_="wide")
+    return tag("figure", tag("figcaption", "loss by source"), legend(keys), drawn)
 
 
-def _accuracy(stage: Stage, steps: Sequence[float]) -> Markup:
+def _accuracy(stage: Stage) -> Markup:
+    steps = stage.column("step")
     keys = [key for key in _own(stage) if "accuracy" in key]
     if not keys:
         return Markup()
     lines = [Line(x=steps, y=smooth(stage.column(key)), colour=number) for number, key in enumerate(keys)]
     drawn = chart(
-        lines, label=f"{stage.name}: accuracy", width=300, height=230, x_label="step", y_limits=(0, 1.02), percent=True
+        lines, label=f"{stage.name}: accuracy", width=430, height=230, x_label="step", y_limits=(0, 1.02), percent=True
     )
     names = legend((colour(number), key.replace("_", " ")) for number, key in enumerate(keys))
-    return tag("figure", tag("figcaption", "accuracy, %"), names, drawn, class_="middle")
+    return tag("figure", tag("figcaption", "accuracy, %"), names, drawn)
 
 
 def _own(stage: Stage) -> list[str]:

@@ -1,0 +1,43 @@
+"""Drawings take the page's colours, keep gaps, and stay small."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+
+from mm1.chain.page.figures import MOST_POINTS, Line, chart
+from mm1.chain.page.stages import smooth
+
+
+def paths(drawing: str, colour: str) -> list[str]:
+    return re.findall(rf'<path d="([^"]*)"[^>]*stroke: var\(--{colour}\)', drawing)
+
+
+def test_colours_are_the_pages_and_nothing_is_named_twice() -> None:
+    one, two = (
+        chart([Line(x=[0, 1], y=[0, 1], low=[0, 0], high=[1, 2], marks=True)], label=label) for label in ("a", "b")
+    )
+    assert "var(--c0)" in one
+    assert not re.findall("#[0-9a-f]{6}", one)
+    assert set(re.findall('id="([^"]*)"', one)).isdisjoint(re.findall('id="([^"]*)"', two))
+    assert "<style" not in one
+    assert "<svg" not in chart([], label="<svg>")[4:]
+
+
+def test_a_long_line_is_drawn_by_its_means_and_gaps_stay() -> None:
+    values = np.arange(10_000.0)
+    (drawn,) = paths(chart([Line(x=values, y=values)], label="long"), "c0")
+    assert 2 <= len(re.findall("[ML]", drawn)) <= MOST_POINTS
+    (drawn,) = paths(chart([Line(x=[0, 1, 2, 3, 4], y=[0, 1, math.nan, 3, 5])], label="gap"), "c0")
+    assert drawn.count("M") == 2
+
+
+def test_smoothing_keeps_a_constant_a_gap_and_a_short_line() -> None:
+    assert smooth([1.0, 5.0, 2.0]) == [1.0, 5.0, 2.0]
+    level = np.full(300, 2.0)
+    level[150] = np.nan
+    smoothed = smooth(list(level))
+    assert math.isnan(smoothed[150])
+    assert np.allclose(np.delete(smoothed, 150), 2.0)
