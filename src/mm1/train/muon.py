@@ -35,7 +35,9 @@ class Muon(torch.optim.Muon):
 
     found_inf: Tensor | None = None
 
-    def __init__(self, params: Any, *, momentum: float) -> None:
+    def __init__(self, params: Any, *, momentum: float, dtype: torch.dtype = torch.bfloat16) -> None:
+        """`dtype` is that of the orthogonalisation; torch's is bfloat16."""
+        self._dtype = dtype
         super().__init__(params, momentum=momentum, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()
@@ -52,26 +54,30 @@ class Muon(torch.optim.Muon):
             # A gradient equal to the momentum leaves the momentum as it is.
             gradient = torch.where(self.found_inf.bool(), momentum, gradient)
         momentum.lerp_(gradient, 1 - group["momentum"])
-        update = orthogonalise_whole(gradient.lerp(momentum, group["momentum"]))
+        update = orthogonalise_whole(gradient.lerp(momentum, group["momentum"]), self._dtype)
         rate = group["lr"] * 0.2 * math.sqrt(max(parameter.shape))
         new = (parameter * (1 - group["lr"] * group["weight_decay"])).add_(update, alpha=-rate)
         parameter.copy_(new if self.found_inf is None else torch.where(self.found_inf.bool(), parameter, new))
 
 
-def orthogonalise_whole(update: Tensor) -> Tensor:
+def orthogonalise_whole(update: Tensor, dtype: torch.dtype) -> Tensor:
     """`orthogonalise` of a matrix that may be sharded; the result is sharded alike."""
     if not isinstance(update, DTensor):
-        return orthogonalise(update).to(update.dtype)
-    whole = orthogonalise(update.full_tensor()).to(update.dtype)
+        return orthogonalise(update, dtype).to(update.dtype)
+    whole = orthogonalise(update.full_tensor(), dtype).to(update.dtype)
     # Every rank holds the same whole, so each keeps its own part and nothing is sent.
     return distribute_tensor(whole, update.device_mesh, update.placements, src_data_rank=None)
 
 
-def orthogonalise(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
-    """The matrix with singular values brought near 1 (between about 0.7 and 1.2), in bfloat16."""
+def orthogonalise(matrix: Float[Tensor, "m n"], dtype: torch.dtype) -> Float[Tensor, "m n"]:
+    """The matrix with singular values brought near 1 (between about 0.7 and 1.2), computed in `dtype`.
+
+    Small singular values are amplified several hundredfold, rounding errors with them: in bfloat16 the last bit of a
+    gradient of low rank shows in the update.
+    """
     a, b, c = COEFFICIENTS
     wide = matrix.shape[0] <= matrix.shape[1]
-    x = matrix.bfloat16() if wide else matrix.bfloat16().T
+    x = matrix.to(dtype) if wide else matrix.to(dtype).T
     x = x / x.norm().clamp(min=EPSILON)
     for _ in range(ITERATIONS):
         gram = x @ x.T

@@ -79,7 +79,7 @@ def freeze(model: nn.Module, config: OptimizerConfig) -> None:
 class Optimizers:
     """Muon and AdamW over one model, as one: a step, a checkpoint's tensors."""
 
-    def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
+    def __init__(self, model: nn.Module, config: OptimizerConfig, muon_dtype: torch.dtype = torch.bfloat16) -> None:
         """Allocates all state at once, so that a checkpoint can be loaded into it. A model is sharded before."""
         table = parameter_table(model, config)
         named = dict(model.named_parameters())
@@ -93,7 +93,7 @@ class Optimizers:
         if groups := _groups(table, named, "adamw"):
             self._all.append(torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, fused=True))
         if groups := _groups(table, named, "muon"):
-            self._all.append(Muon(groups, momentum=config.momentum))
+            self._all.append(Muon(groups, momentum=config.momentum, dtype=muon_dtype))
         for optimizer in self._all:
             for group in optimizer.param_groups:
                 group["weight_decay"] = group["decay"]

@@ -117,7 +117,8 @@ def _initial_state(config: StageConfig, init_weights: Mapping[str, Path], world:
     freeze(model, config.optimizer)
     model.to(world.device)
     shard(model, world)
-    return TrainState(model, Optimizers(model, config.optimizer))
+    bf16 = resolve_precision(config.precision, world.device) == "bf16"
+    return TrainState(model, Optimizers(model, config.optimizer, torch.bfloat16 if bf16 else torch.float32))
 
 
 def _part(model: nn.Module, prefix: str) -> nn.Module:
