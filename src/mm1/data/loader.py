@@ -10,6 +10,7 @@ replaces, at every reading the same; what was dropped is counted. Knows nothing 
 
 from __future__ import annotations
 
+import multiprocessing
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -93,16 +94,25 @@ class Loader:
         if num_workers == 0:
             yield from (self._counted(reader[step]) for step in steps)
             return
-        # Forking a process that has run torch or tokenizers threads may deadlock, so workers start afresh.
-        ahead = DataLoader(
-            reader,
-            sampler=steps,
-            batch_size=None,
-            num_workers=num_workers,
-            collate_fn=_as_it_is,
-            multiprocessing_context="forkserver",
+        # Forking a process that has run torch or tokenizers threads may deadlock. A server process that has only
+        # imported this module is forked instead, so that torch is imported once and not in every worker.
+        workers = multiprocessing.get_context("forkserver")
+        workers.set_forkserver_preload([__name__])
+        outcomes = iter(
+            DataLoader(
+                reader,
+                sampler=steps,
+                batch_size=None,
+                num_workers=num_workers,
+                collate_fn=_as_it_is,
+                multiprocessing_context=workers,
+            )
         )
-        yield from (self._counted(outcome) for outcome in ahead)
+        try:
+            for outcome in outcomes:
+                yield self._counted(outcome)
+        finally:
+            del outcomes  # ends the workers now: an error's traceback would keep them until some later collection
 
     def _reader(self, rank: int, world_size: int) -> _Reader:
         assert 0 <= rank < world_size
