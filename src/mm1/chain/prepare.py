@@ -54,7 +54,7 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
         raise UserError(f"two sources are named '{Counter(names).most_common(1)[0][0]}': give each its own name")
     tokenizer = folder / TOKENIZER
     if not tokenizer.exists():
-        train_tokenizer(_texts(config), config.vocab_size, tokenizer)
+        train_on_heads(config, tokenizer)
     todo = [source for source in config.sources if not (folder / "shards" / source.name / INDEX).exists()]
     if config.num_processes > 1 and len(todo) > 1:
         # Spawned, not forked: the parent may have threads of its own by now.
@@ -66,6 +66,11 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
         for source in todo:
             say(_write_source(source, folder))
     write_atomically(folder / "summary.json", (json.dumps(_summary(config, folder), indent=2) + "\n").encode())
+
+
+def train_on_heads(config: PrepareConfig, path: Path) -> Tokenizer:
+    """Trains the tokenizer on the head of every source and writes it to `path`."""
+    return train_tokenizer(_texts(config), config.vocab_size, path)
 
 
 def open_sources(folder: Path, names: Iterator[str] | list[str] | None = None) -> dict[str, ShardSource]:

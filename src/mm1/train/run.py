@@ -78,16 +78,16 @@ def run_stage(
     config.check_parts(tokenizer.vocab_size)
     if set(init_weights) != set(config.init):
         raise UserError(f"init names {sorted(config.init)}, but weights were given for {sorted(init_weights)}")
-    with joined(device) as world, _deterministic(), StopSignal().listening() as stop:
+    with joined(device) as world, deterministic(), StopSignal().listening() as stop:
         rows = config.rows_at_once(world.size)
         _claim(config, folder, world)
-        state = _initial_state(config, init_weights, world)
+        state = initial_state(config, init_weights, world)
         resume(state, folder / CHECKPOINTS, say if world.is_first else _say_nothing)
-        loader = _loader(config, sources, tokenizer)
+        loader = build_loader(config, sources, tokenizer)
         batches = loader.batches(state.step, config.steps, world.rank, world.size, config.num_workers)
         with display(name, config.steps, say, shown=world.is_first) as shown:
             own_hooks = _hooks(config, folder, state, world, shown, stop, hooks)
-            train(state, OBJECTIVES[config.objective], batches, _loop_config(config, rows, world), own_hooks)
+            train(state, OBJECTIVES[config.objective], batches, loop_config(config, rows, world), own_hooks)
         return finish(config, state, loader, folder, world)
 
 
@@ -109,7 +109,7 @@ def _claim(config: StageConfig, folder: Path, world: World) -> None:
     wait_for_all()
 
 
-def _initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: World) -> TrainState:
+def initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: World) -> TrainState:
     """Model, initial weights, sharding, optimizers: in this order, the same on every rank."""
     model = config.build()
     for prefix, path in init_weights.items():
@@ -129,13 +129,15 @@ def _part(model: nn.Module, prefix: str) -> nn.Module:
         raise UserError(f"init names '{prefix}', which is no part of the model: its parts are {names}") from None
 
 
-def _loader(config: StageConfig, sources: Mapping[str, Source], tokenizer: Tokenizer) -> Loader:
+def build_loader(config: StageConfig, sources: Mapping[str, Source], tokenizer: Tokenizer) -> Loader:
+    """The loader of a stage's batches."""
     num_image_tokens = config.model.num_image_tokens
     plan = build_plan(config.data, sources, num_image_tokens, pairs=config.objective == "contrastive")
     return Loader(plan, DocumentEncoder(tokenizer, num_image_tokens, config.data.image_size), sources)
 
 
-def _loop_config(config: StageConfig, rows: int, world: World) -> LoopConfig:
+def loop_config(config: StageConfig, rows: int, world: World) -> LoopConfig:
+    """What the loop has to know of a stage; `rows` make a microbatch."""
     precision = resolve_precision(config.precision, world.device)
     return LoopConfig(
         steps=config.steps,
@@ -173,7 +175,7 @@ def _hooks(
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
+def deterministic() -> Iterator[None]:
     """Only deterministic kernels, and no time spent on filling memory that is about to be written."""
     before = torch.are_deterministic_algorithms_enabled()
     settings: Any = torch.utils.deterministic
