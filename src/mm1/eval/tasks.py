@@ -54,8 +54,8 @@ class Task:
     """Episodes and how to score them; construction refuses episodes that would not measure anything.
 
     Raises:
-        UserError: no episodes, ids that occur twice, a query among its own shots, nothing to compare an answer with,
-            or a choice that does not contain the right answer.
+        UserError: a name unfit for files, no episodes, ids that occur twice, a query among its own shots, nothing to
+            compare an answer with, or a choice that does not contain the right answer.
     """
 
     name: str
@@ -69,6 +69,8 @@ class Task:
     """choose only: compare log-likelihoods per UTF-8 byte of the candidate, instead of their sums."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.+-]+", self.name):
+            raise UserError(f"'{self.name}' names files: use letters, digits and _ . + - only")
         if not self.episodes:
             raise UserError(f"task '{self.name}' has no episodes: give it at least one")
         repeated = [id for id, count in Counter(episode.id for episode in self.episodes).items() if count > 1]

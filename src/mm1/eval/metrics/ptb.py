@@ -72,7 +72,7 @@ _RULES = tuple(
         rf"{_SLASHED}(?:\\?/{_SLASHED}){{1,2}}",
         rf"(?i:{_any(_ABBREVIATIONS)}\.|{_any(_NUMBERED)}\.(?=\s*\d))",
         rf"[A-Za-z]\.(?!\s+{_any(_STARTERS)}\b)",
-        r"[A-Za-z](?:\.[A-Za-z])+\.",
+        r"[A-Za-z](?:\.[A-Za-z])+\.|(?i:ph\.d\.)",
         # Addresses.
         r"""https?://[^\s"<>|()]+[^\s"<>|.!?(){},-]""",
         rf"www\.(?:{_HOST}+\.)+[a-zA-Z]{{2,4}}{_PATH}",
@@ -82,7 +82,7 @@ _RULES = tuple(
         # Numbers, dates, fractions, area codes, money.
         rf"[-+]?(?:{_DECIMAL}|\d+)",
         r"\d{1,2}[-/]\d{1,2}[-/]\d{2,4}",
-        r"\d{1,4}\\?/\d{1,4}",
+        r"(?:\d{1,4}[- ])?\d{1,4}\\?/\d{1,4}",
         r"(\(\d{2,3}\)) ?\d{3,4}[- ]?\d{3,5}",
         r"[A-Z]*\$",
         # Markup, faces, runs of marks.

@@ -1,0 +1,244 @@
+"""The runner with scripted models whose scores are known beforehand."""
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mm1.config import UserError
+from mm1.eval.episodes import Episode
+from mm1.eval.runner import by_task, evaluate
+from mm1.eval.tasks import Task, exact_match
+from mm1.types import Document, Image, Segment, Text
+
+NAMES = ("dax", "wug")
+
+
+def binding(number: int) -> Episode:
+    """A made-up word for each of two pictures, which only the shots explain.
+
+    Four consecutive numbers take every pairing of word and asked picture once, so that over 200 of them a model that
+    always says one word is right in exactly half: chance is by design, not by the luck of a draw.
+    """
+    rng = random.Random(number)
+    names = dict(zip((b"circle", b"square"), NAMES[:: 1 if number % 2 else -1], strict=True))
+    shown = [*names, *rng.choices(list(names), k=2)]
+    shots = tuple((Image(b"\x89PNG %d %d " % (number, i) + s), Text(f" {names[s]}\n")) for i, s in enumerate(shown))
+    asked = list(names)[number // 2 % 2]
+    return Episode(
+        id=f"e{number}",
+        query=(Image(b"\x89PNG %d q " % number + asked), Text("")),
+        references=(names[asked],),
+        kind=asked.decode(),
+        header=(Text("names:\n"),),
+        shots=shots,
+        candidates=tuple(f" {name}" for name in NAMES),
+        chance=0.5,
+    )
+
+
+EPISODES = tuple(binding(number) for number in range(200))
+
+
+class ReadsTheShots:
+    """Answers with the word that follows a picture of the same shape; without one it says its favourite word."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
+        self.calls.append(len(documents))
+        return [f" {self.answer(document)}\nand so on" for document in documents]
+
+    def loglikelihood(self, pairs: Sequence[tuple[Document, str]]) -> list[float]:
+        self.calls.append(len(pairs))
+        return [-1.0 if continuation.strip() == self.answer(document) else -2.0 for document, continuation in pairs]
+
+    def answer(self, document: Document) -> str:
+        *before, query = (shape(s) for s in document.segments if isinstance(s, Image))
+        words = [s.text.strip() for s in document.segments if isinstance(s, Text) and s.text.strip() in NAMES]
+        return dict(zip(before, words, strict=True)).get(query, "dax")
+
+
+class IgnoresImages(ReadsTheShots):
+    """Says whatever the last shot said."""
+
+    def answer(self, document: Document) -> str:
+        return next((s.text.strip() for s in document.segments[::-1] if isinstance(s, Text) and s.text.strip()), "")
+
+
+def shape(image: Image) -> bytes:
+    return image.data.rpartition(b" ")[2]
+
+
+def task(**changes: Any) -> Task:
+    return Task(**{"name": "binding", "episodes": EPISODES, "metric": exact_match, "max_new_tokens": 4, **changes})
+
+
+@pytest.mark.parametrize("mode", ["generate", "choose"])
+def test_a_model_that_reads_the_shots_is_right_with_them_and_at_chance_without(tmp_path: Path, mode: str) -> None:
+    zero, four = evaluate(ReadsTheShots(), [task(mode=mode)], [0, 4], tmp_path)
+    assert four.score == 1
+    assert zero.score == zero.chance == 0.5
+    (blind,) = evaluate(ReadsTheShots(), [task(mode=mode)], [4], tmp_path, blind=True)
+    # The exchange is random: four standard errors of 200 coin tosses around chance.
+    assert abs(blind.score - 0.5) < 4 * 0.5 / 200**0.5
+
+
+@pytest.mark.parametrize("mode", ["generate", "choose"])
+def test_a_model_that_ignores_images_scores_the_same_blind(tmp_path: Path, mode: str) -> None:
+    seeing = evaluate(IgnoresImages(), [task(mode=mode)], [2, 4], tmp_path)
+    blind = evaluate(IgnoresImages(), [task(mode=mode)], [2, 4], tmp_path, blind=True)
+    for a, b in zip(seeing, blind, strict=True):
+        assert (a.score, a.low, a.high, a.by_kind) == (b.score, b.low, b.high, b.by_kind)
+        assert b.blind
+    assert by_task(seeing) == by_task(blind)
+
+
+def test_the_result_file_holds_the_result_and_its_kinds(tmp_path: Path) -> None:
+    (result,) = evaluate(IgnoresImages(), [task()], [2], tmp_path, seed=3, model_name="tiny")
+    written = json.loads((tmp_path / "binding-2shot.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "binding-2shot.samples.jsonl").read_text().splitlines()]
+    assert written["score"] == result.score == sum(line["score"] for line in lines) / 200
+    assert written["low"] <= written["score"] <= written["high"]
+    assert {key: written[key] for key in ("task", "shots", "n", "chance", "metric", "mode", "seed", "model")} == {
+        "task": "binding", "shots": 2, "n": 200, "chance": 0.5, "metric": "exact_match", "mode": "generate",
+        "seed": 3, "model": "tiny",
+    }  # fmt: skip
+    for kind in ("circle", "square"):
+        scores = [line["score"] for line in lines if line["kind"] == kind]
+        assert written["by_kind"][kind] == {"score": sum(scores) / len(scores), "n": len(scores), "chance": 0.5}
+    assert sum(kind["n"] for kind in written["by_kind"].values()) == 200
+
+
+def test_a_sample_tells_all_that_was_asked_and_answered(tmp_path: Path) -> None:
+    evaluate(ReadsTheShots(), [task()], [1], tmp_path, pictured=2)
+    first, second, third, *_ = (tmp_path / "binding-1shot.samples.jsonl").read_text().splitlines()
+    sample, episode = json.loads(first), EPISODES[0]
+    word = episode.shots[0][1]
+    assert isinstance(word, Text)
+    assert sample["prompt"] == f"names:\n‹image 0›{word.text}‹image 1›"
+    assert sample["output"] == f" {sample['answer']}\nand so on"
+    assert sample["references"] == list(episode.references)
+    assert sample["shots"] == 1
+    assert [(tmp_path / name).read_bytes() for name in sample["images"]] == [
+        image.data for image in (*_images(episode.shots[0]), *_images(episode.query))
+    ]
+    assert all(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() in name for name in sample["images"])
+    assert all(name.endswith(".png") for name in sample["images"])
+    assert len(json.loads(second)["images"]) == 2
+    assert json.loads(third)["images"] == []
+    assert len(json.loads(third)["image_sha256"]) == 2
+    assert len(list((tmp_path / "images").iterdir())) == 4
+
+
+def _images(segments: tuple[Segment, ...]) -> list[Image]:
+    return [segment for segment in segments if isinstance(segment, Image)]
+
+
+def test_a_finished_result_is_read_back_and_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
+    class Dies(ReadsTheShots):
+        def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
+            if len(self.calls) == 2:
+                raise KeyboardInterrupt
+            return super().generate(documents, max_new_tokens, stop)
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Dies(), [task()], [0, 2], tmp_path, chunk=150)
+    assert (tmp_path / "binding-0shot.json").exists()
+    assert not (tmp_path / "binding-2shot.json").exists()
+
+    model = ReadsTheShots()
+    resumed = evaluate(model, [task()], [0, 2], tmp_path, chunk=150)
+    assert model.calls == [150, 50], "only the second result was missing"
+    assert evaluate(model, [task()], [0, 2], tmp_path, chunk=150) == resumed
+    assert model.calls == [150, 50]
+
+    whole = evaluate(ReadsTheShots(), [task()], [0, 2], tmp_path / "other")
+    assert [replace(r, seconds=0) for r in whole] == [replace(r, seconds=0) for r in resumed]
+    samples = [folder / "binding-2shot.samples.jsonl" for folder in (tmp_path, tmp_path / "other")]
+    assert samples[0].read_bytes() == samples[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments"),
+    [
+        ({"max_new_tokens": 5}, {}),
+        ({"mode": "choose"}, {}),
+        ({"stop": ("\n", ".")}, {}),
+        ({"episodes": (replace(EPISODES[0], references=("zup",)), *EPISODES[1:])}, {}),
+        ({"episodes": (replace(EPISODES[0], query=(Image(b"other circle"), Text(""))), *EPISODES[1:])}, {}),
+        ({}, {"seed": 1}),
+        ({}, {"model_name": "another"}),
+    ],
+)
+def test_a_result_of_another_question_is_not_taken_for_this_one(
+    tmp_path: Path, changes: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    evaluate(ReadsTheShots(), [task()], [1], tmp_path)
+    model = ReadsTheShots()
+    evaluate(model, [task(**changes)], [1], tmp_path, **arguments)
+    assert model.calls
+
+
+def test_progress_tells_task_shots_and_counts(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int, int]] = []
+    evaluate(ReadsTheShots(), [task()], [0, 1], tmp_path, chunk=120, progress=lambda *step: told.append(step))
+    assert told == [("binding", k, done, 200) for k in (0, 1) for done in (120, 200)]
+
+
+def test_ties_do_not_favour_a_place_in_the_list(tmp_path: Path) -> None:
+    class Undecided(ReadsTheShots):
+        def loglikelihood(self, pairs: Sequence[tuple[Document, str]]) -> list[float]:
+            return [-1.0] * len(pairs)
+
+    chosen = []
+    for order in (1, -1):
+        episodes = tuple(replace(e, candidates=e.candidates[::order]) for e in EPISODES)
+        evaluate(Undecided(), [task(mode="choose", episodes=episodes)], [0], tmp_path)
+        lines = (tmp_path / "binding-0shot.samples.jsonl").read_text().splitlines()
+        chosen.append([json.loads(line)["answer"] for line in lines])
+    assert chosen[0] == chosen[1]
+    assert set(chosen[0]) == set(NAMES), "nor one answer over all questions"
+
+
+@pytest.mark.parametrize(("normalised", "score"), [(False, 0.0), (True, 1.0)])
+def test_length_normalisation_compares_per_byte(tmp_path: Path, normalised: bool, score: float) -> None:
+    class PerByte(ReadsTheShots):
+        def loglikelihood(self, pairs: Sequence[tuple[Document, str]]) -> list[float]:
+            return [-len(c.encode()) * (0.5 if "é" in c else 1.0) for _, c in pairs]
+
+    episodes = (replace(EPISODES[0], candidates=(" ééé", " b"), references=("ééé",)),)
+    tasks = [task(mode="choose", episodes=episodes, length_normalised=normalised)]
+    assert evaluate(PerByte(), tasks, [0], tmp_path)[0].score == score
+
+
+def test_user_errors_come_before_the_first_question(tmp_path: Path) -> None:
+    model = ReadsTheShots()
+    with pytest.raises(UserError, match="'e0' has 4 shots, 5 were asked for"):
+        evaluate(model, [task()], [0, 5], tmp_path)
+    with pytest.raises(UserError, match="different names"):
+        evaluate(model, [task(), task()], [0], tmp_path)
+    text = tuple(replace(e, query=(Text("?" + e.id),), shots=()) for e in EPISODES)
+    with pytest.raises(UserError, match="0 of 200 have any"):
+        evaluate(model, [task(episodes=text)], [0], tmp_path, blind=True)
+    assert not model.calls
+
+
+def test_a_model_that_loses_answers_or_counts_nan_is_caught(tmp_path: Path) -> None:
+    class Loses(ReadsTheShots):
+        def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
+            return ["dax"] * (len(documents) - 1)
+
+        def loglikelihood(self, pairs: Sequence[tuple[Document, str]]) -> list[float]:
+            return [float("nan")] * len(pairs)
+
+    with pytest.raises(AssertionError, match="63 answers to 64"):
+        evaluate(Loses(), [task()], [0], tmp_path)
+    with pytest.raises(AssertionError, match="NaN in episode 'e0'"):
+        evaluate(Loses(), [task(mode="choose")], [0], tmp_path)
