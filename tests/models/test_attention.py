@@ -147,9 +147,11 @@ def test_previous_keys_go_on_across_calls(slots):
     real = keys[:, slots[0] >= 0]
     assert torch.equal(cache.previous_keys(keys, slots)[:, slots[0] >= 0][:, 1:], real[:, :-1])
     idle = cache.previous_keys(torch.randn(1, 1, 2, 4), torch.tensor([[-1]]))
-    following = cache.previous_keys(torch.randn(1, 1, 2, 4), torch.tensor([[3]]))
     assert torch.equal(idle, real[:, -1:])
-    assert torch.equal(following, real[:, -1:])
+    more = torch.randn(1, 3, 2, 4)
+    following = cache.previous_keys(more, torch.tensor([[-1, 3, 4]]))
+    assert torch.equal(following[:, 1:], torch.cat([real[:, -1:], more[:, 1:2]], dim=1))
+    assert torch.equal(cache.last_key, more[:, 2])
 
 
 def test_selected_rows_are_copies():
@@ -165,3 +167,13 @@ def test_wrong_shapes_are_caught_while_testing():
     q, k, v = random_qkv(5)
     with pytest.raises(jaxtyping.TypeCheckError):
         attend(q, k, v[..., :7])
+
+
+def test_a_view_of_some_rows_writes_through_to_the_cache():
+    cache = LayerCache.allocate(3, 1, capacity=3, head_dim=2)
+    view = LayerCache(cache.keys[1:], cache.values[1:], cache.last_key[1:])
+    keys = torch.ones(2, 1, 1, 2)
+    view.previous_keys(keys, torch.tensor([[0], [-1]]))
+    view.write(keys, keys, torch.tensor([[0], [-1]]))
+    assert cache.last_key[:, 0, 0].tolist() == [0, 1, 0]
+    assert cache.keys[:, 0, 0, 0].tolist() == [0, 1, 0]

@@ -112,12 +112,12 @@ class LayerCache:
     def previous_keys(self, keys: Float[Tensor, "B S G K"], slots: Int[Tensor, "B S"]) -> Float[Tensor, "B S G K"]:
         """The key before each of the new ones, across calls; remembers the newest for the next call."""
         first = self.last_key[:, None].to(keys.dtype)
-        shifted = torch.cat([first, keys[:, :-1]], dim=1)
         after_padding = F.pad(slots[:, :-1] < 0, (1, 0))[..., None, None]
+        previous = torch.where(after_padding, first, torch.cat([first, keys[:, :-1]], dim=1))
         newest, column = slots.max(dim=1)
         newest_key = keys.take_along_dim(column[:, None, None, None], dim=1)[:, 0].to(self.last_key.dtype)
-        self.last_key = torch.where((newest >= 0)[:, None, None], newest_key, self.last_key)
-        return torch.where(after_padding, first, shifted)
+        self.last_key.copy_(torch.where((newest >= 0)[:, None, None], newest_key, self.last_key))
+        return previous
 
 
 @dataclass(frozen=True, slots=True)

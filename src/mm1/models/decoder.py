@@ -164,6 +164,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(config.num_heads * self.head_dim, config.dim, bias=False)
         self.query_norm = nn.RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
         self.key_norm = nn.RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        # sigmoid(0): half of each key is its predecessor's. From a small share, copying is learned far later.
         self.smear = nn.Parameter(torch.zeros(config.kv_heads)) if config.smeared_keys else None
 
     def forward(
