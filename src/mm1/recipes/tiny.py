@@ -23,8 +23,8 @@ from mm1.models.decoder import DecoderConfig
 from mm1.models.image_encoder import ImageEncoderConfig
 from mm1.models.mm1 import MM1Config
 from mm1.train.optimizer import OptimizerConfig
-from mm1.train.stage import StageConfig
 from mm1.train.schedule import ScheduleConfig
+from mm1.train.stage import StageConfig
 
 VOCAB_SIZE = 1024
 SEQ_LEN = 256

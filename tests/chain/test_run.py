@@ -1,0 +1,162 @@
+"""A whole run: what it leaves, that it is skipped when done, and that killing it anywhere changes nothing."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from mm1.chain.recipe import STAGES
+from mm1.cli import main
+from mm1.config import UserError
+from mm1.recipes.catalog import load_recipe
+from mm1.recipes.smoke import smoke
+from tests.chain.conftest import start_run
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {stage: (folder / stage / "model.safetensors").read_bytes() for stage in STAGES}
+
+
+def test_a_run_prints_the_scores_and_where_the_report_is(smoke_run):
+    folder, output = smoke_run
+    for word in ("binding", "listing", "caption", "vqa", "text", "naming", "style", "chat_vqa"):
+        assert word in output
+    assert str(folder / "report.html") in output
+    assert "Traceback" not in output
+
+
+def test_the_summary_has_every_number_that_was_promised(smoke_run):
+    summary = json.loads((smoke_run[0] / "summary.json").read_text())
+    assert set(summary) >= {"recipe", "seconds", "stages", "parameters", "eval", "environment"}
+    assert set(summary["eval"]) >= {"binding", "listing", "caption", "vqa", "text"}
+    for task in ("binding", "listing", "caption", "vqa", "text"):
+        assert set(summary["eval"][task]) == {"0", "4", "8"}
+        for cell in summary["eval"][task].values():
+            assert set(cell) >= {"score", "low", "high", "n", "chance"}
+            assert cell["low"] <= cell["score"] <= cell["high"]
+    for stage in STAGES:
+        assert set(summary["stages"][stage]) >= {"seconds", "steps", "tokens", "images"}
+    assert summary["parameters"]["total"] == sum(
+        count for part, count in summary["parameters"].items() if part != "total"
+    )
+    prepared = summary["stages"]["prepare"]
+    assert prepared["documents"] == sum(counts["documents"] for counts in prepared["sources"].values())
+
+
+def test_every_image_that_was_evaluated_is_held_out(smoke_run):
+    """No picture among the shots or queries of any task is one that some training source has."""
+    from mm1.chain.prepare import build_source
+    from mm1.eval.naming import naming_tasks
+    from mm1.eval.world import chat_tasks, pretrained_tasks
+    from mm1.types import Image
+
+    recipe = smoke(load_recipe("tiny"))
+    trained = {
+        image.data
+        for config in recipe.prepare.sources
+        for source in [build_source(config)]
+        for index in range(len(source))
+        for image in source.document(index).images
+    }
+    pictures = {record.image for record in _training_pictures()}
+    evaluated = {
+        part.data
+        for task in [
+            *pretrained_tasks(recipe.eval.world), *chat_tasks(recipe.eval.world), *naming_tasks(recipe.eval.naming)
+        ]
+        for episode in task.episodes
+        for segments in [episode.query, *episode.shots]
+        for part in segments
+        if isinstance(part, Image)
+    }  # fmt: skip
+    assert len(evaluated) > 100
+    assert not evaluated & (trained | pictures)
+
+
+def _training_pictures():
+    from mm1.data.embedded import caption_records
+
+    return caption_records("train")
+
+
+def test_a_finished_run_is_skipped_stage_by_stage(smoke_run):
+    folder, _ = smoke_run
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("steps/*/*")}
+    output, _ = (process := start_run(folder)).communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert output.count("finished before, skipped") == 2 + len(STAGES)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("steps/*/*")} == before
+
+
+def test_killed_in_every_stage_and_started_again_it_ends_with_the_same_bits(smoke_run, tmp_path):
+    folder = tmp_path / "killed"
+    signs = {"prepare": "tokenizer.json", **dict.fromkeys(STAGES, "metrics.jsonl"), "eval": "*shot.json"}
+    killed = []
+    for stage, sign in signs.items():
+        process = start_run(folder)
+        while process.poll() is None:
+            if any(folder.glob(f"steps/{stage}-*.partial/{sign}")):
+                process.send_signal(signal.SIGKILL)
+                killed.append(stage)
+                break
+            time.sleep(0.02)
+        process.communicate()
+    assert set(killed) >= set(STAGES)
+    output, _ = (process := start_run(folder)).communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert weights(folder) == weights(smoke_run[0])
+    scores = [json.loads((run / "summary.json").read_text())["eval"] for run in (folder, smoke_run[0])]
+    assert scores[0] == scores[1]
+
+
+def test_another_config_gets_other_folders_and_leaves_the_old_ones(smoke_run):
+    from mm1.chain.run import build_steps
+
+    base = smoke(load_recipe("tiny"))
+    changed = base.replace(pretrain=base.pretrain.replace(steps=base.pretrain.steps + 1))
+    old, new = (build_steps(recipe, smoke_run[0], print) for recipe in (base, changed))
+    same = {name for name in old if old[name].digest == new[name].digest}
+    assert same == {"prepare", "encoder", "language"}
+
+
+def test_a_stage_needs_the_stages_before_it(tmp_path):
+    from mm1.chain.run import train_stage
+
+    with pytest.raises(UserError, match="'pretrain' begins with 'prepare', which is not finished"):
+        train_stage(smoke(load_recipe("tiny")), "pretrain", tmp_path)
+
+
+def test_eval_report_and_chat_work_on_a_run(smoke_run, tmp_path, capsys, monkeypatch):
+    folder, _ = smoke_run
+    arguments = ["eval", str(folder), "--tasks", "vqa,chat_vqa", "--shots", "0,2", "--episodes", "40"]
+    assert main([*arguments, "--out", str(tmp_path / "again")]) == 0
+    assert sorted(path.name for path in (tmp_path / "again").glob("*shot.json")) == [
+        "chat_vqa-0shot.json", "vqa-0shot.json", "vqa-2shot.json",
+    ]  # fmt: skip
+    assert main(["report", str(folder)]) == 0
+    assert "report.html" in capsys.readouterr().out
+    lines = iter(["what is 3 plus 4?\n", "/image nowhere.png\n", "/new\n", "/quit\n"])
+    monkeypatch.setattr("sys.stdin.readline", lambda: next(lines, ""), raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    assert main(["chat", str(folder)]) == 0
+    assert "nowhere.png can not be read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["eval", "{run}", "--tasks", "vga"], "no task is named 'vga'"),
+        (["eval", "{run}", "--shots", "four"], "--shots is 'four'"),
+        (["eval", "nowhere"], "nowhere is not a run folder"),
+        (["chat", "{run}", "--stage", "encoderr"], "has no finished stage 'encoderr'"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_one_sentence(smoke_run, capsys, arguments, said):
+    filled = [argument.format(run=smoke_run[0]) for argument in arguments]
+    assert main(filled) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1

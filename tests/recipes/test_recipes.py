@@ -1,0 +1,100 @@
+"""Recipes: what they resolve to is on record, they shrink, they are found by name or in a file."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mm1.chain.recipe import STAGES
+from mm1.config import ConfigError, UserError, diff, flatten, from_json, override, to_json
+from mm1.recipes.catalog import RECIPES, load_recipe
+from mm1.recipes.smoke import smoke
+from mm1.recipes.studies import STUDIES
+from mm1.train.optimizer import parameter_table
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_flattened_recipe_is_the_golden_one(name):
+    """After a wanted change: `python tests/recipes/make_golden.py`, and read the diff."""
+    assert flatten(load_recipe(name)) == json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_parameter_tables_are_the_golden_ones(name):
+    recipe = load_recipe(name)
+    for stage in STAGES:
+        config = recipe.stage(stage)
+        rows = [
+            f"{row.name} {tuple(row.shape)} {row.optimizer} decay {row.weight_decay} rate x{row.learning_rate_scale}"
+            for row in parameter_table(config.build(), config.optimizer)
+        ]
+        assert rows == (GOLDEN / f"{name}.{stage}.parameters.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_json_and_shrinks(name):
+    recipe = load_recipe(name)
+    assert from_json(type(recipe), to_json(recipe)) == recipe
+    small = smoke(recipe)
+    assert {source.name for source in small.prepare.sources} == {source.name for source in recipe.prepare.sources}
+    assert small.pretrain.data.mixture == recipe.pretrain.data.mixture
+    assert small.pretrain.steps < 10
+
+
+def test_the_mixture_is_the_papers_and_real_data_has_its_share():
+    shares = {group.name: group for group in load_recipe("tiny").pretrain.data.mixture.groups}
+    assert [shares[name].weight for name in ("interleaved", "captions", "text")] == [0.45, 0.45, 0.10]
+    for group, real, least in (("captions", {"pictures"}, 1 / 3), ("interleaved", {"pages", "picture_galleries"}, 0.1)):
+        weights = {source.name: source.weight for source in shares[group].sources}
+        assert sum(weights[name] for name in real) / sum(weights.values()) >= least
+
+
+def test_every_stage_draws_only_from_prepared_sources_and_from_stages_before_it():
+    for name in RECIPES:
+        recipe = load_recipe(name)
+        prepared = {source.name for source in recipe.prepare.sources}
+        for number, stage in enumerate(STAGES):
+            config = recipe.stage(stage)
+            assert set(config.data.mixture.shares()) <= prepared
+            assert set(config.init.values()) <= set(STAGES[:number])
+
+
+def test_variants_differ_from_tiny_in_the_connector_alone():
+    for name in ("tiny-avgpool", "tiny-c-abstractor"):
+        keys = diff(load_recipe("tiny"), load_recipe(name))
+        assert {key for key in keys if key != "name" and ".connector." not in key} == set()
+        assert "pretrain.model.connector.kind" in keys
+
+
+def test_studies_vary_what_they_say():
+    for make in STUDIES.values():
+        study = make()
+        recipes = {label: study.recipe(label, seed=1) for label in study.variants}
+        assert all(recipe.seed == 1 for recipe in recipes.values())
+        assert len({recipe.replace(name="").model_dump_json() for recipe in recipes.values()}) == len(recipes)
+        assert len({recipe.prepare.model_dump_json() for recipe in recipes.values()}) == 1
+
+
+def test_names_and_keys_that_do_not_exist_are_met_with_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'tiny'"):
+        load_recipe("tinny")
+    with pytest.raises(ConfigError, match=r"did you mean 'pretrain\.steps'"):
+        override(load_recipe("tiny"), ["pretrain.stepz=3"])
+    with pytest.raises(UserError, match="no file"):
+        load_recipe("mine.py:run")
+
+
+def test_a_recipe_from_a_users_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from mm1.config import override\nfrom mm1.recipes.tiny import tiny\n"
+        "def short():\n    return override(tiny(), ['pretrain.steps=7'])\n"
+        "def wrong():\n    return 3\n"
+    )
+    assert load_recipe(f"{path}:short").pretrain.steps == 7
+    with pytest.raises(UserError, match="returned a int"):
+        load_recipe(f"{path}:wrong")
+    with pytest.raises(UserError, match="no function 'none'"):
+        load_recipe(f"{path}:none")
