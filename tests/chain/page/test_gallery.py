@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from mm1.chain.page.gallery import choose, verdict
+from mm1.chain.page.gallery import Pictures, choose, verdict
 
 
 def test_chosen_samples_are_balanced_and_do_not_depend_on_the_file_order() -> None:
@@ -31,3 +33,12 @@ def test_chosen_samples_are_balanced_and_do_not_depend_on_the_file_order() -> No
 )
 def test_verdicts(score: float, metric: str, expected: str) -> None:
     assert verdict(score, metric) == expected
+
+
+def test_a_sample_whose_pictures_were_not_kept_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    pictures = Pictures(tmp_path)
+    assert pictures.has_all({"images": ["a.png"], "image_sha256": ["a"]})
+    assert pictures.has_all({"images": [], "image_sha256": []}), "a question of text alone"
+    assert not pictures.has_all({"images": [], "image_sha256": ["a"]}), "past the samples kept with pictures"
+    assert not pictures.has_all({"images": ["gone.png"], "image_sha256": ["a"]})
