@@ -79,6 +79,12 @@ def test_the_largest_uniform_draws_a_kept_token() -> None:
         assert int(choose(logits, [config], [float(np.nextafter(1, 0))])) in logits[0].topk(3).indices.tolist()
 
 
+def test_each_token_owns_a_half_open_interval() -> None:
+    even = torch.tensor([[0.0, float("-inf"), 0.0]]).expand(4, -1)
+    drawn = choose(even, [SamplingConfig(temperature=1.0)] * 4, [0.0, 0.499, 0.5, 0.999])
+    assert drawn.tolist() == [0, 0, 2, 2]
+
+
 def test_zero_temperature_is_greedy() -> None:
     logits = _logits(5, 0)
     assert choose(logits, [SamplingConfig()] * 5, [0.9] * 5).tolist() == logits.argmax(-1).tolist()

@@ -109,12 +109,10 @@ def _compute(
         offsets = torch.arange(int(lengths[0]))
         first = torch.tensor(starts[part])[:, None]
         slots = torch.where(offsets < lengths, first + offsets, -1)
-        # Views: keys and values are written through them, the last keys are replaced and have to be carried over.
+        # Views: what is written through them stands in the cache.
         views = [LayerCache(layer.keys[part], layer.values[part], layer.last_key[part]) for layer in cache]
         padded = pad_sequence(list(pieces[part]), batch_first=True)
         hidden = step(decoder, views, padded, slots.to(padded.device), int(slots.max()) + 1)
-        for layer, view in zip(cache, views, strict=True):
-            layer.last_key[part] = view.last_key
         for row, states in zip(rows, hidden, strict=True):
             size = len(pieces[row])
             ends.append(states[size - wanted[row] : size].clone())  # a view would keep all of `hidden` alive

@@ -49,7 +49,7 @@ def choose(
     probabilities, order, kept = candidates(logits, configs)
     cumulative = torch.where(_ranks(probabilities) < kept[:, None], probabilities, 0.0).double().cumsum(-1)
     targets = torch.tensor(uniforms, dtype=torch.float64, device=logits.device)[:, None] * cumulative[:, -1:]
-    drawn = torch.searchsorted(cumulative, targets, right=True).minimum(kept[:, None] - 1)
+    drawn = torch.searchsorted(cumulative, targets, right=True)
     sampled = order.gather(-1, drawn)[:, 0]
     is_greedy = torch.tensor([config.temperature == 0 for config in configs], device=logits.device)
     return torch.where(is_greedy, greedy, sampled)
