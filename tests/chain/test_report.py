@@ -210,7 +210,6 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert not [name for name, _ in page.elements if name == "script"]
     assert not [key for _, of in page.elements for key in of if key.startswith("on")]
     assert page.open == []
-    # recipe (and <title>), environment, kinds, sources, header and what the model said are all there, to the letter.
     assert page.text.count("<script>alert(1)</script>") > 30
 
 
