@@ -59,7 +59,7 @@ class MetricsLog:
 
     def on_step(self, info: StepInfo) -> None:
         state = info.state
-        if state.step % self._every == 0 or info.is_last:
+        if info.step % self._every == 0 or info.is_last:
             totals = state.tally.read()
             record = _record(info, totals)
             state.logged = totals
@@ -68,7 +68,7 @@ class MetricsLog:
                     file.write(json.dumps(record) + "\n")
             self._display.show(record)
             self._check_skipped(record)
-        self._display.advance(state.step)
+        self._display.advance(info.step)
 
     def _check_skipped(self, record: dict[str, Any]) -> None:
         if record["skipped_steps"] > self._max_skipped:
@@ -105,7 +105,7 @@ class Checkpoints:
         self._device = device
 
     def on_step(self, info: StepInfo) -> None:
-        step = info.state.step
+        step = info.step
         if info.is_last:
             return
         agree = num_ranks() == 1 or step % self._agree_every == 0
@@ -165,7 +165,7 @@ def _record(info: StepInfo, totals: Totals) -> dict[str, Any]:
     losses = {name: _mean(since[f"loss/{name}"], since[f"targets/{name}"]) for name in sources}
     extra = {name.removeprefix("extra/"): since[name] / since["microbatches"] for name in totals if "extra/" in name}
     return {
-        "step": state.step,
+        "step": info.step,
         "loss": _mean(since["loss"], since["targets"]),
         "loss_by_source": {name: loss for name, loss in losses.items() if loss is not None},
         "target_tokens_by_source": {name: int(totals[f"targets/{name}"]) for name in sources},

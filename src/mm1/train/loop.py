@@ -30,9 +30,11 @@ from mm1.types import Batch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepInfo:
-    """What a hook is told after a step; `state.step` already counts it."""
+    """What a hook is told after a step."""
 
     state: TrainState
+    step: int
+    """How many are done."""
     steps: int
     """Of the whole run."""
     learning_rate: float
@@ -41,7 +43,7 @@ class StepInfo:
 
     @property
     def is_last(self) -> bool:
-        return self.state.step == self.steps
+        return self.step == self.steps
 
 
 class Hook(Protocol):
@@ -91,7 +93,11 @@ def train(
             state.skipped += skip
         state.step += 1
         info = StepInfo(
-            state=state, steps=config.steps, learning_rate=factor * config.learning_rate, grad_norm=grad_norm
+            state=state,
+            step=state.step,
+            steps=config.steps,
+            learning_rate=factor * config.learning_rate,
+            grad_norm=grad_norm,
         )
         for hook in hooks:
             hook.on_step(info)

@@ -4,8 +4,9 @@
 
     folder/  config.json  metrics.jsonl  checkpoints/  →  model.safetensors  stage.json
 
-Training is deterministic: the same config, data and number of ranks on the same machine give the same weights to the
-bit, interrupted or not. Knows nothing of recipes, nor where sources and initial weights come from.
+On the CPU training is deterministic: the same config, data, and number of ranks and threads on the same machine give
+the same weights to the bit, interrupted or not; on CUDA cuBLAS makes no such promise. Knows nothing of recipes, nor
+where sources and initial weights come from.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from mm1.data.plan import build_plan
 from mm1.data.sources import Source
 from mm1.data.tokenizer import Tokenizer
 from mm1.distributed.collectives import wait_for_all
-from mm1.distributed.mesh import World, joined
+from mm1.distributed.mesh import CPU, World, joined
 from mm1.models.weights import load_weights
 from mm1.train.hooks import Checkpoints, MetricsLog, StopSignal, resume, truncate_log
 from mm1.train.loop import Hook, LoopConfig, train
@@ -78,7 +79,7 @@ def run_stage(
     config.check_parts(tokenizer.vocab_size)
     if set(init_weights) != set(config.init):
         raise UserError(f"init names {sorted(config.init)}, but weights were given for {sorted(init_weights)}")
-    with joined(device) as world, deterministic(), StopSignal().listening() as stop:
+    with joined(device) as world, deterministic(world.device), StopSignal().listening() as stop:
         rows = config.rows_at_once(world.size)
         _claim(config, folder, world)
         state = initial_state(config, init_weights, world)
@@ -175,12 +176,12 @@ def _hooks(
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
-    """Only deterministic kernels, and no time spent on filling memory that is about to be written."""
+def deterministic(device: torch.device = CPU) -> Iterator[None]:
+    """On the CPU: only deterministic kernels, and no time spent on filling memory that is about to be written."""
     before = torch.are_deterministic_algorithms_enabled()
     settings: Any = torch.utils.deterministic
     fills = settings.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(before or device.type == "cpu")
     settings.fill_uninitialized_memory = False
     try:
         yield

@@ -29,7 +29,9 @@ class ScheduleConfig(Config):
     """Share of all steps after which "constant_then_linear" begins to fall."""
 
     def factor(self, step: int, steps: int) -> float:
-        """The factor of `step` (from 0) out of `steps`: never 0 while warming up, `final_fraction` at the last step."""
+        """The factor of `step` (from 0) out of `steps`: never 0 while warming up, `final_fraction` at the last step
+        (where there is one after warm-up and hold).
+        """
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
         begin = self.warmup_steps

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from mm1.config import UserError
+from mm1.train.hooks import MetricsLog, StopSignal, truncate_log
+from mm1.train.loop import StepInfo
+from mm1.train.progress import Nothing
+from mm1.train.state import Clock, Tally
+from mm1.types import Batch, Losses
+
+NO_IMAGES = torch.zeros(0, dtype=torch.int64)
+
+
+def batch(padding: int, sources: tuple[str, ...] = ("a", "b")) -> Batch:
+    segments = torch.zeros(2, 4, dtype=torch.int64)
+    segments[0, 4 - padding :] = -1
+    return Batch(
+        tokens=segments,
+        positions=segments,
+        segment_ids=segments,
+        image_index=segments,
+        targets=segments,
+        target_index=NO_IMAGES,
+        source_ids=segments,
+        images=torch.zeros(3, 3, 1, 1, dtype=torch.uint8),
+        image_rows=NO_IMAGES,
+        image_segments=NO_IMAGES,
+        source_names=sources,
+    )
+
+
+def losses(a: float, b: float, accuracy: float) -> Losses:
+    """4 targets of source a and 2 of b, with these means."""
+    return Losses(
+        total=torch.tensor(4 * a + 2 * b),
+        count=torch.tensor(6.0),
+        source_totals=torch.tensor([4 * a, 2 * b]),
+        source_counts=torch.tensor([4.0, 2.0]),
+        extra={"accuracy": torch.tensor(accuracy)},
+    )
+
+
+def state() -> Any:
+    return SimpleNamespace(tally=Tally(), logged={}, clock=Clock(), skipped=torch.zeros(()), step=0)
+
+
+def info(state: Any, step: int, steps: int = 5, norm: float = 1.0) -> StepInfo:
+    return StepInfo(state=state, step=step, steps=steps, learning_rate=0.1, grad_norm=torch.tensor(norm))
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def log_to(path: Path, every: int = 2, max_skipped: int = 3) -> MetricsLog:
+    return MetricsLog(path, every=every, display=Nothing(), max_skipped=max_skipped)
+
+
+def test_losses_are_means_since_the_line_before_and_counts_are_cumulative(tmp_path: Path) -> None:
+    path, ours = tmp_path / "metrics.jsonl", state()
+    log = log_to(path)
+    for step, (a, b, accuracy, padding) in enumerate([(1, 4, 0.5, 0), (3, 4, 0.7, 4), (9, 9, 0.9, 2)], start=1):
+        ours.tally.add(losses(a, b, accuracy), batch(padding))
+        ours.step = step
+        log.on_step(info(ours, step, steps=3))
+    first, last = lines(path)
+    assert (first["step"], last["step"]) == (2, 3)
+    assert first["loss_by_source"] == {"a": 2.0, "b": 4.0}
+    assert first["loss"] == pytest.approx((4 * 1 + 4 * 3 + 2 * 4 * 2) / 12)
+    assert first["accuracy"] == pytest.approx(0.6)
+    assert first["fill"] == pytest.approx(12 / 16)
+    assert last["loss"] == pytest.approx(9.0)
+    assert last["accuracy"] == pytest.approx(0.9)
+    assert last["fill"] == pytest.approx(6 / 8)
+    assert last["target_tokens_by_source"] == {"a": 12, "b": 6}
+    assert (last["target_tokens"], last["tokens"], last["images"]) == (18, 18, 9)
+
+
+def test_a_source_without_targets_has_no_loss_and_nan_is_null(tmp_path: Path) -> None:
+    path, ours = tmp_path / "metrics.jsonl", state()
+    silent = Losses(
+        total=torch.tensor(float("nan")),
+        count=torch.tensor(4.0),
+        source_totals=torch.tensor([float("nan"), 0.0]),
+        source_counts=torch.tensor([4.0, 0.0]),
+    )
+    ours.tally.add(silent, batch(0))
+    log_to(path, every=1).on_step(info(ours, 1, norm=float("inf")))
+    (line,) = lines(path)
+    assert line["loss"] is None
+    assert line["grad_norm"] is None
+    assert "b" not in line["loss_by_source"]
+
+
+def test_too_many_skipped_steps_stop_the_run_with_a_sentence(tmp_path: Path) -> None:
+    ours = state()
+    ours.tally.add(losses(1, 1, 1), batch(0))
+    ours.skipped += 4
+    with pytest.raises(UserError, match=r"4 of 2 steps.*3 that max_skipped_steps"):
+        log_to(tmp_path / "metrics.jsonl").on_step(info(ours, 2))
+
+
+def test_other_ranks_write_nothing() -> None:
+    ours = state()
+    ours.tally.add(losses(1, 1, 1), batch(0))
+    MetricsLog(None, every=1, display=Nothing(), max_skipped=0).on_step(info(ours, 1))
+    assert ours.logged["targets"] == 6
+
+
+def test_totals_survive_a_restart() -> None:
+    ours = Tally()
+    ours.add(losses(1, 2, 0.5), batch(0))
+    again = Tally(ours.read())
+    assert again.read() == ours.read()
+    for tally in (ours, again):
+        tally.add(losses(3, 4, 0.7), batch(1))
+    assert again.read() == pytest.approx(ours.read())
+
+
+def test_the_log_is_cut_after_the_checkpoints_step_and_torn_lines_go(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    truncate_log(path, 3)
+    assert not path.exists()
+    path.write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n{"st')
+    truncate_log(path, 9)
+    assert [line["step"] for line in lines(path)] == [2, 4, 6]
+    truncate_log(path, 4)
+    assert path.read_text() == '{"step": 2}\n{"step": 4}\n'
+    truncate_log(path, 0)
+    assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_noted_and_a_second_one_has_its_usual_effect(number: signal.Signals) -> None:
+    class Usual(Exception):
+        pass
+
+    def usual(*_: object) -> None:
+        raise Usual
+
+    before = signal.signal(number, usual)
+    try:
+        with StopSignal().listening() as stop:
+            assert not stop.is_set
+            os.kill(os.getpid(), number)
+            assert stop.is_set
+            with pytest.raises(Usual):
+                os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is usual
+    finally:
+        signal.signal(number, before)
+
+
+def test_another_thread_leaves_signals_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[object] = []
+
+    def work() -> None:
+        with StopSignal().listening():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
