@@ -7,12 +7,17 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image as PillowImage
 
 from mm1.data.encode import DocumentEncoder
 from mm1.data.sources import ListSource, MeasuredSource
 from mm1.data.tokenizer import Tokenizer, train_tokenizer
 from mm1.types import Document, Image, Segment, Text
+
+# A busy machine is slow without being wrong.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 WORDS = ("a", "the", "big", "small", "red", "blue", "green", "circle", "square", "star", "above", "left", "of", "and")
 
