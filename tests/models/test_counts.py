@@ -74,12 +74,22 @@ def test_decoder_operations_equal_torchs_counter(options):
 
 
 @pytest.mark.parametrize(
-    "connector", [AvgPoolConfig(), AttentionPoolConfig(), CAbstractorConfig()], ids=lambda config: config.kind
+    ("connector", "expected"),
+    [
+        # two products with the pooling matrix, one projection
+        (AvgPoolConfig(), 2 * 1280 * (12 * 27 * 27 + 12 * 27 * 12) + 2 * 144 * 1280 * 1024),
+        # keys and values, scores and sums, output, MLP, projection; the queries' own projection is made once a batch
+        (
+            AttentionPoolConfig(),
+            2 * 729 * 1280 * 2560 + 4 * 144 * 729 * 1280 + 2 * 144 * (1280**2 + 2 * 1280 * 5120 + 1280 * 1024),
+        ),
+    ],
+    ids=["avg_pool", "attention_pool"],
 )
-def test_connector_operations_grow_with_images(connector):
+def test_connector_operations_equal_hand_made_sums_and_grow_with_images(connector, expected):
     config = paper_config().replace(connector=connector)
     one, five = (flops_forward(config, 0, images, 0)["connector"] for images in (1, 5))
-    assert one >= 2 * 144 * 1280 * 1024
+    assert one == expected
     assert five == 5 * one
 
 
