@@ -42,6 +42,7 @@ def binding(number: int) -> Episode:
     )
 
 
+FILES = ("binding-4shot.json", "blind/binding-4shot.json")
 EPISODES = tuple(binding(number) for number in range(200))
 
 
@@ -98,6 +99,7 @@ def test_a_model_that_ignores_images_scores_the_same_blind(tmp_path: Path, mode:
         assert (a.score, a.low, a.high, a.by_kind) == (b.score, b.low, b.high, b.by_kind)
         assert b.blind
     assert by_task(seeing) == by_task(blind)
+    assert [json.loads((tmp_path / name).read_text())["blind"] for name in FILES] == [False, True]
 
 
 def test_the_result_file_holds_the_result_and_its_kinds(tmp_path: Path) -> None:
@@ -211,7 +213,7 @@ def test_ties_do_not_favour_a_place_in_the_list(tmp_path: Path) -> None:
 def test_length_normalisation_compares_per_byte(tmp_path: Path, normalised: bool, score: float) -> None:
     class PerByte(ReadsTheShots):
         def loglikelihood(self, pairs: Sequence[tuple[Document, str]]) -> list[float]:
-            return [-len(c.encode()) * (0.5 if "é" in c else 1.0) for _, c in pairs]
+            return [-len(c.encode()) * (0.7 if "é" in c else 1.0) for _, c in pairs]
 
     episodes = (replace(EPISODES[0], candidates=(" ééé", " b"), references=("ééé",)),)
     tasks = [task(mode="choose", episodes=episodes, length_normalised=normalised)]
