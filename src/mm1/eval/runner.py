@@ -75,7 +75,7 @@ def evaluate(
 
     Args:
         model: answers prompts; see mm1.eval.model.
-        tasks: their names have to differ, they name the files.
+        tasks: their names have to differ.
         shots: how many of its shots each episode's prompt gets; each episode needs as many.
         folder: made if it is not there; results standing in it are kept if they answer the same question.
         seed: of the intervals and of the blind runs' exchange of images.
@@ -88,8 +88,7 @@ def evaluate(
     Raises:
         UserError: two tasks of one name, an episode with too few shots, or a blind run without images to exchange.
     """
-    names = [task.name for task in tasks]
-    if len(set(names)) != len(names):
+    if len(set(names := [task.name for task in tasks])) != len(names):
         raise UserError(f"tasks have to have different names, these are {names}: rename the repeated ones")
     folder = folder / "blind" if blind else folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,12 +103,17 @@ def evaluate(
             outputs = _ask(model, task, k, prompts, progress, chunk)
             items = task.metric([task.extract(output) for output in outputs], task.episodes)
             samples = _samples(task, k, prompts, outputs, items, folder, pictured)
-            write_atomically(path.with_suffix(".samples.jsonl"), "".join(samples).encode())
             values = {**_summary(items, task, seed), "shots": k, "blind": blind, "model": model_name}
             result = Result(**values, fingerprint=digest, seconds=time.monotonic() - began)
-            write_atomically(path, (json.dumps(asdict(result), indent=2) + "\n").encode())
+            _write(result, samples, path)
         results.append(result)
     return results
+
+
+def _write(result: Result, samples: Sequence[str], path: Path) -> None:
+    """The samples first: a result that stands at `path` is complete."""
+    write_atomically(path.with_suffix(".samples.jsonl"), "".join(samples).encode())
+    write_atomically(path, (json.dumps(asdict(result), indent=2) + "\n").encode())
 
 
 def by_task(results: Sequence[Result]) -> dict[str, dict[str, dict[str, float]]]:
