@@ -84,6 +84,7 @@ def test_a_partial_folder_is_no_checkpoint_and_is_in_nobodys_way(tmp_path: Path)
     partial = tmp_path / ".step-00000002.partial"
     partial.mkdir()
     (partial / "leftover").write_text("from a killed process")
+    assert newest(tmp_path) == (None, [])
     saved(tmp_path, 1)
     assert newest(tmp_path) == (1, [])
     saved(tmp_path, 2)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -136,6 +138,30 @@ def test_a_damaged_checkpoint_is_passed_over(tiny: ModuleType, whole: Path, tmp_
     tensors.write_bytes(content)
     run(tiny, folder)
     assert_same(whole, folder)
+
+
+def test_dropped_documents_are_counted_through_an_interruption(tiny: ModuleType, tmp_path: Path) -> None:
+    tokenizer, sources = tiny.world_of(tmp_path)
+    good = tiny.documents("captions")
+    bad = [
+        replace(d, segments=(tiny.Image(b"no image"), *d.segments[1:])) if i % 4 == 0 else d for i, d in enumerate(good)
+    ]
+    broken = tiny.MeasuredSource(tiny.ListSource("captions", bad), tiny.DocumentEncoder(tokenizer, 4, 16))
+    dropped = {}
+    for name, hooks in (("whole", ()), ("stopped", (tiny.SignalAt(3, signal.SIGTERM),)), ("stopped", ())):
+        (tmp_path / name).mkdir(exist_ok=True)
+        with contextlib.suppress(Interrupted):
+            account = run_stage(
+                tiny.stage(),
+                tmp_path / name,
+                {**sources, "captions": broken},
+                tokenizer,
+                hooks=hooks,
+                say=lambda line: None,
+            )
+            dropped[name] = account["dropped"]
+    assert dropped["whole"] == dropped["stopped"]
+    assert sum(dropped["whole"].values()) > 1
 
 
 def test_the_log_and_worker_settings_do_not_change_the_weights(tiny: ModuleType, whole: Path, tmp_path: Path) -> None:

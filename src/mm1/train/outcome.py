@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mm1.data.loader import Loader
-from mm1.distributed.collectives import gather_objects, wait_for_all
+from mm1.distributed.collectives import wait_for_all
 from mm1.distributed.mesh import World
 from mm1.models.counts import parameters_by_part
 from mm1.models.weights import save_weights
@@ -43,10 +43,6 @@ def finish(config: StageConfig, state: TrainState, loader: Loader, folder: Path,
 def _account(config: StageConfig, state: TrainState, loader: Loader, world: World) -> dict[str, Any]:
     totals = state.tally.read()
     seconds = state.clock.total()
-    dropped: dict[str, int] = {}
-    for counts in gather_objects(dict(loader.dropped)):
-        for reason, count in counts.items():
-            dropped[reason] = dropped.get(reason, 0) + count
     return {
         "seconds": seconds,
         "steps": state.step,
@@ -62,7 +58,7 @@ def _account(config: StageConfig, state: TrainState, loader: Loader, world: Worl
         "epochs": dict(loader.plan.epochs(state.step)),
         "time": dict(state.clock.seconds),
         "parameters": parameters_by_part(state.model),
-        "dropped": dropped,
+        "dropped": state.dropped(),
         "skipped_steps": int(state.skipped),
         "precision": resolve_precision(config.precision, world.device),
     }

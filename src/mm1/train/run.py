@@ -85,6 +85,7 @@ def run_stage(
         state = initial_state(config, init_weights, world)
         resume(state, folder / CHECKPOINTS, say if world.is_first else _say_nothing)
         loader = build_loader(config, sources, tokenizer)
+        state.count_dropped = lambda: loader.dropped
         batches = loader.batches(state.step, config.steps, world.rank, world.size, config.num_workers)
         with display(name, config.steps, say, shown=world.is_first) as shown:
             own_hooks = _hooks(config, folder, state, world, shown, stop, hooks)

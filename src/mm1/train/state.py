@@ -10,14 +10,15 @@ Randomness is no part of it: weights are drawn once, from the seed, and nothing 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from mm1.distributed.collectives import sum_
+from mm1.distributed.collectives import gather_objects, sum_
 from mm1.train.optimizer import Optimizers
 from mm1.types import Batch, Losses
 
@@ -91,11 +92,22 @@ class TrainState:
         self.logged: Totals = {}
         """The totals at the last line of the log."""
         self.clock = Clock()
+        self.count_dropped: Callable[[], Mapping[str, int]] = dict
+        """What this rank's loader has dropped so far, by reason; set by whoever makes the loader."""
+        self._dropped_before: Mapping[str, int] = {}
+
+    def dropped(self) -> dict[str, int]:
+        """Documents dropped by reason, over all ranks and earlier parts of an interrupted run; a collective."""
+        total = Counter(self._dropped_before)
+        for counts in gather_objects(dict(self.count_dropped())):
+            total.update(counts)
+        return dict(total)
 
     def values(self) -> dict[str, Any]:
         """What a checkpoint holds as plain JSON; a collective when there are many ranks."""
         return {
             "totals": self.tally.read(),
+            "dropped": self.dropped(),
             "logged": self.logged,
             "skipped": float(self.skipped),
             "time": self.clock.seconds,
@@ -107,6 +119,7 @@ class TrainState:
         self.step = step
         self.tally, self.logged = Tally(values["totals"]), values["logged"]
         self.skipped.fill_(values["skipped"])
+        self._dropped_before = values["dropped"]
         self.clock = Clock(values["time"], values["seconds"])
 
     def tensors(self) -> dict[str, Tensor]:
