@@ -5,14 +5,18 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
 from mm1.bench import figures
 from mm1.bench.contestant import Description, Timing
 from mm1.bench.documents import unpack
 from mm1.bench.figures import OURS, PEERS, Figures
+from mm1.bench.llava import PaddedTraining, equal_llava
+from mm1.bench.packed import PackedTraining
 from mm1.bench.train import TrainBenchConfig, bench_train
 from mm1.cli import main
 from mm1.config import UserError
+from mm1.distributed.mesh import World
 from mm1.recipes.tiny import tiny
 from mm1.types import IGNORE
 
@@ -84,6 +88,31 @@ def test_the_recipes_own_optimizer_and_rows_are_measured(contestants, recipe):
     data = recipe.pretrain.data
     assert description.optimizer == "Muon and AdamW"
     assert description.positions == description.steps * data.rows * data.seq_len
+
+
+def test_every_repetition_trains_on_every_batch(contestants, recipe, workload):
+    """Repetitions go on from each other: none may be short because the one before it did its steps."""
+    drawn = 0
+
+    def counted():
+        nonlocal drawn
+        for batch in contestants["mm1"].batches():
+            drawn += 1
+            yield batch
+
+    contestant = PackedTraining("mm1", recipe.pretrain.replace(init={}), counted, World(), loads=True)
+    contestant.warm_up()
+    model = equal_llava(recipe.pretrain.model, workload.tokenizer)
+    peer = PaddedTraining("Llava", model, contestants["llava"].batches[:3], torch.device("cpu"))
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    for _ in range(2):
+        drawn = 0
+        contestant.run()
+        assert drawn == contestant.description.steps == workload.steps
+        calls.clear()
+        peer.run()
+        assert len(calls) == peer.description.steps == 3
 
 
 def test_one_repetition_of_one_step_prints_a_table_and_writes_the_figures(recipe, tmp_path, monkeypatch, capsys):

@@ -31,7 +31,7 @@ from mm1.types import IGNORE, Sample
 BATCH_SIZE = 16
 """Documents of a batch."""
 TRIAL_BATCHES = 4
-"""By which a setting is tried, about so many, evenly spaced among all."""
+"""By which a setting is tried, about so many, from short to long."""
 TRIALS = 2
 """Of each setting, taken in turn; the faster counts."""
 MAX_GRAD_NORM = 1.0
@@ -172,7 +172,8 @@ class PaddedTraining:
 
     def warm_up(self) -> None:
         """Tries every setting and keeps the fastest."""
-        spread = self.batches[:: max(1, len(self.batches) // TRIAL_BATCHES)]
+        by_size = sorted(self.batches, key=lambda batch: batch["input_ids"].numel())
+        spread = by_size[:: max(1, len(by_size) // TRIAL_BATCHES)]
         tried = dict.fromkeys(settings(self._device), math.inf)
         for setting in [*tried] * TRIALS:
             self._use(setting)
