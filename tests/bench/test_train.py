@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -144,9 +145,10 @@ def measured() -> Figures:
             batch="8 rows", steps=2, positions=100, filled=80,
         )  # fmt: skip
 
+    environment = {"threads": 1, "processor": "one", "torch": "2", "transformers": "5", "load": 0.5}
     seconds = {"mm1": (1, 9, 2), "mm1_unpooled": (4, 4, 4), "llava": (8, 1, 9), "llava_grouped": (6, 6, 7)}
     return Figures(
-        device="cpu", environment={}, documents=10, supervised_tokens=100, text_tokens=120, images=6,
+        device="cpu", environment=environment, documents=10, supervised_tokens=100, text_tokens=120, images=6,
         contestants={key: description(key) for key in seconds},
         timings={
             key: [Timing(seconds=s, cpu_seconds=s, data_seconds=s / 4 if key == "mm1" else None) for s in values]
@@ -165,6 +167,16 @@ def test_ratios_are_of_medians(measured):
     assert values["contestants"]["mm1"]["supervised_tokens_per_second"] == 50
     assert values["contestants"]["mm1"]["fill"] == 0.8
     assert figures.table(measured).row_count > 10
+
+
+def test_a_disturbed_measurement_says_so(measured):
+    def warnings(timings) -> list[str]:
+        said = figures.lines(replace(measured, timings={**measured.timings, "mm1_unpooled": timings}))
+        return [line for line in said if "DO NOT QUOTE" in line]
+
+    calm = Timing(seconds=4, cpu_seconds=7.6)  # two threads, both of them busy nearly all the time
+    assert not warnings([calm, calm])
+    assert len(warnings([calm, replace(calm, seconds=6)])) == 1
 
 
 @pytest.mark.parametrize("asked", [["--repetitions", "0"], ["--steps", "-1"], ["--device", "tpu"]])

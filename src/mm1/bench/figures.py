@@ -15,6 +15,9 @@ from rich.table import Table
 
 from mm1.bench.contestant import Description, Timing
 
+STEADY = 0.9
+"""The least steadiness at which figures are printed without a warning."""
+
 OURS, PEERS = ("mm1", "mm1_unpooled"), ("llava", "llava_grouped")
 """Who is divided by whom."""
 
@@ -60,6 +63,13 @@ class Figures:
         """How many times as fast `ours` is: a ratio of medians, the same for every kind of useful token."""
         return self.seconds(peer) / self.seconds(ours)
 
+    def steadiness(self) -> float:
+        """The least processor share of a repetition, as a part of the most that the same contestant had: far below 1,
+        something else ran beside some repetitions, and medians of different contestants can not be compared.
+        """
+        shares = [[timing.cpu_seconds / timing.seconds for timing in timings] for timings in self.timings.values()]
+        return min(min(each) / max(each) for each in shares)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, with every repetition's seconds."""
         return {
@@ -71,6 +81,7 @@ class Figures:
             "text_tokens": self.text_tokens,
             "images": self.images,
             "contestants": {key: self._contestant(key) for key in self.contestants},
+            "steadiness": self.steadiness(),
             "ratios": {ours: {peer: self.ratio(ours, peer) for peer in PEERS} for ours in OURS},
             "notes": list(NOTES),
         }
@@ -162,4 +173,12 @@ def lines(figures: Figures) -> list[str]:
         + (f", {made_on['gpu']}" if figures.device.startswith("cuda") else ""),
         *tried,
         *NOTES,
+        *([] if figures.steadiness() >= STEADY else [_unsteady(figures.steadiness())]),
     ]
+
+
+def _unsteady(steadiness: float) -> str:
+    return (
+        "DO NOT QUOTE: something else was running. A repetition had "
+        f"{steadiness:.0%} of the processor that another had: measure again on a calm machine."
+    )
