@@ -23,7 +23,7 @@ class Attention(Config):
 class Run(Config):
     connector: Average | Attention = Field(Average(), discriminator="kind")
     parts: tuple[Average, ...] = (Average(), Average(width=3))
-    weights: dict[str, float] = {"captions": 0.45}
+    weights: dict[str, float] = Field({"captions": 0.45})
     learning_rate: float = 1e-3
 
 

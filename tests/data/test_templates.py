@@ -1,5 +1,7 @@
 """Prompt strings: one form for demonstrations, training and generation."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +32,6 @@ def test_merging_keeps_the_text_the_targets_and_the_images(segments):
     result = merged(segments)
     assert spelled(result) == spelled(segments)
     assert sum(part is IMAGE for part in result) == sum(part is IMAGE for part in segments)
-    for left, right in zip(result, result[1:], strict=False):
+    for left, right in pairwise(result):
         assert not (isinstance(left, Text) and isinstance(right, Text) and left.target == right.target)
     assert STOP == "\n"

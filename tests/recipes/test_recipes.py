@@ -1,36 +1,20 @@
 """Recipes: what they resolve to is on record, they shrink, they are found by name or in a file."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from mm1.chain.recipe import STAGES
-from mm1.config import ConfigError, UserError, diff, flatten, from_json, override, to_json
+from mm1.config import ConfigError, UserError, diff, from_json, override, to_json
 from mm1.recipes.catalog import RECIPES, load_recipe
 from mm1.recipes.smoke import smoke
 from mm1.recipes.studies import STUDIES
-from mm1.train.optimizer import parameter_table
-
-GOLDEN = Path(__file__).parent / "golden"
+from tests.recipes.make_golden import GOLDEN, golden_files
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_flattened_recipe_is_the_golden_one(name):
+def test_a_recipe_is_the_golden_one(name):
     """After a wanted change: `python tests/recipes/make_golden.py`, and read the diff."""
-    assert flatten(load_recipe(name)) == json.loads((GOLDEN / f"{name}.json").read_text())
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_the_parameter_tables_are_the_golden_ones(name):
-    recipe = load_recipe(name)
-    for stage in STAGES:
-        config = recipe.stage(stage)
-        rows = [
-            f"{row.name} {tuple(row.shape)} {row.optimizer} decay {row.weight_decay} rate x{row.learning_rate_scale}"
-            for row in parameter_table(config.build(), config.optimizer)
-        ]
-        assert rows == (GOLDEN / f"{name}.{stage}.parameters.txt").read_text().splitlines()
+    for file, content in golden_files(name, load_recipe(name)).items():
+        assert (GOLDEN / file).read_text() == content, file
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -4,6 +4,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch import nn
 
 from mm1.config import UserError
 from mm1.train.optimizer import OptimizerConfig, Optimizers, freeze, parameter_table
@@ -16,12 +17,12 @@ def rows(tiny: ModuleType, config: OptimizerConfig) -> dict[str, tuple[str, floa
     }
 
 
-def test_muon_takes_the_matrices_of_blocks_and_nothing_else(tiny: ModuleType) -> None:
+def test_muon_takes_the_matrices_of_hidden_layers_and_nothing_else(tiny: ModuleType) -> None:
     table = rows(tiny, OptimizerConfig(kind="muon"))
-    model = tiny.stage().build()
-    expected = {n for n, p in model.named_parameters() if ".blocks." in n and p.ndim == 2 and p.requires_grad}
-    assert {name for name, (kind, _, _) in table.items() if kind == "muon"} == expected
-    assert table["decoder.embedding.weight"][0] == table["connector.projection.weight"][0] == "adamw"
+    muon = {name for name, (kind, _, _) in table.items() if kind == "muon"}
+    linear = {f"{n}.weight" for n, module in tiny.stage().build().named_modules() if isinstance(module, nn.Linear)}
+    assert muon == linear
+    assert table["decoder.embedding.weight"][0] == table["image_encoder.positions"][0] == "adamw"
     assert {kind for kind, _, _ in rows(tiny, OptimizerConfig(kind="adamw")).values()} <= {"adamw", "frozen"}
 
 

@@ -200,7 +200,7 @@ def _summary(items: Sequence[ItemScore], task: Task, seed: int) -> dict[str, Any
         "low": low,
         "high": high,
         "n": len(scores),
-        "chance": _mean([episode.chance for episode in task.episodes]),
+        "chance": _mean([_mean([part.chance for part in item.parts]) for item in items]),
         "by_kind": {
             kind: {
                 "score": _mean([part.score for part in parts]),

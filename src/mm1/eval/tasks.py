@@ -134,12 +134,18 @@ def relaxed_accuracy(outputs: Sequence[str], episodes: Sequence[Episode], /) -> 
 
 
 def cider(outputs: Sequence[str], episodes: Sequence[Episode], /) -> list[ItemScore]:
-    """CIDEr-D, document frequencies from the references of these very episodes; a fraction (papers print x100)."""
+    """CIDEr-D, document frequencies from the references of these very episodes; a fraction (papers print x100).
+
+    A guesser's CIDEr is not known, so chance counts as 0.
+    """
     scores = caption.cider_d(
         [caption.tokenise(output) for output in outputs],
         [[caption.tokenise(reference) for reference in episode.references] for episode in episodes],
     )
-    return [_whole(score, episode) for score, episode in zip(scores, episodes, strict=True)]
+    return [
+        ItemScore(score, (Part(episode.kind, score, chance=0.0),))
+        for score, episode in zip(scores, episodes, strict=True)
+    ]
 
 
 def attribute_accuracy(outputs: Sequence[str], episodes: Sequence[Episode], /) -> list[ItemScore]:

@@ -4,7 +4,7 @@
     listing   which attribute is to be named, which only the shots show
     caption   every thing with size, colour, shape, place, digit (and caption_cider over the same answers' prompts)
     vqa       questions about colour, shape, count, position, digits
-    text      held-out sums, facts never asked for in training, recall and reading within a page
+    text      sums and facts behind openings that were not trained with them, recall and reading within a page
     chat_*    the fine-tuned model's formats
 
 All come from the page makers that made the training documents, on the test split. Knows nothing of real images
@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from mm1.config import Config
+from mm1.config import Config, UserError
 from mm1.data import templates
 from mm1.data.synthetic import vocabulary as words
 from mm1.data.synthetic.pages import Item, Page
@@ -24,7 +24,7 @@ from mm1.data.synthetic.scenes import World
 from mm1.data.synthetic.source import PageKind, SyntheticConfig, chat_question, make_page
 from mm1.eval.episodes import Attribute, Episode
 from mm1.eval.tasks import ItemScore, Part, Task, cider, exact_match
-from mm1.types import Segment
+from mm1.types import Segment, Text
 
 _ANSWER_TOKENS = 6
 _CAPTION_TOKENS = 32
@@ -58,13 +58,14 @@ def pretrained_tasks(config: WorldTasksConfig) -> list[Task]:
 def chat_tasks(config: WorldTasksConfig) -> list[Task]:
     """The zero-shot tasks for a fine-tuned model, asked as a user would."""
     zero_shot = config.replace(max_shots=0)
+    asked = _text_pages(zero_shot, ("sums", "reading"), chat=True)
     return [
         Task(name="chat_caption", episodes=_episodes(zero_shot, "captions", _chat_episode), metric=things_named,
              max_new_tokens=_CAPTION_TOKENS),
         Task(name="chat_vqa", episodes=_episodes(zero_shot, "questions", _chat_episode), metric=exact_match,
              max_new_tokens=_ANSWER_TOKENS),
         Task(name="chat_text", metric=exact_match, max_new_tokens=_ANSWER_TOKENS,
-             episodes=tuple(_chat_episode(page, id_) for id_, page in _text_pages(zero_shot, ("sums", "facts")))),
+             episodes=tuple(_chat_episode(page, id_) for id_, page in asked)),
     ]  # fmt: skip
 
 
@@ -102,7 +103,8 @@ def _page_episode(page: Page, id_: str) -> Episode:
 
 def _chat_episode(page: Page, id_: str) -> Episode:
     query = page.items[-1]
-    return _episode(id_, query, templates.merged(templates.chat_turn(chat_question(query), None)), page.header, ())
+    header = tuple(Text(part.text, False) for part in page.header if isinstance(part, Text))
+    return _episode(id_, query, templates.merged(templates.chat_turn(chat_question(query), None)), header, ())
 
 
 def _episode(
@@ -138,13 +140,17 @@ def _episodes(config: WorldTasksConfig, page: PageKind, make: Callable[[Page, st
     return tuple(make(page, f"{source.name}/{n}") for n, page in (next(numbered) for _ in range(config.num_episodes)))
 
 
-def _text_pages(config: WorldTasksConfig, kinds: tuple[PageKind, ...]) -> list[tuple[str, Page]]:
-    """Test pages of one item, the kinds in turn."""
-    result = []
-    for index in range(config.num_episodes):
-        kind = kinds[index % len(kinds)]
+def _text_pages(config: WorldTasksConfig, kinds: tuple[PageKind, ...], chat: bool = False) -> list[tuple[str, Page]]:
+    """Test pages of one item, the kinds in turn; for chats, only questions that no training chat asks."""
+    numbers = dict.fromkeys(kinds, 0)
+    result: list[tuple[str, Page]] = []
+    while len(result) < config.num_episodes:
+        kind = kinds[len(result) % len(kinds)]
         source = SyntheticConfig(name=f"eval/{kind}", page=kind, num_documents=1, world=config.world, seed=config.seed)
-        result.append((f"{source.name}/{index}", make_page(source, index, "test", 1)))
+        page = make_page(source, numbers[kind], "test", 1)
+        numbers[kind] += 1
+        if not (chat and page.items[0].asked_in == "train"):
+            result.append((f"{source.name}/{numbers[kind]}", page))
     return result
 
 
@@ -160,6 +166,11 @@ def _text_episodes(config: WorldTasksConfig) -> tuple[Episode, ...]:
             for other_id, other in pages
             if other.items[0].kind == query.kind and other.items[0].prompt != query.prompt and other_id != id_
         }
+        if len(others) < config.max_shots:
+            raise UserError(
+                f"{config.num_episodes} questions give '{query.kind}' {len(others)} other pages to draw "
+                f"{config.max_shots} shots from: ask more questions (num_episodes) or for fewer shots"
+            )
         shots = rng.sample(list(others), config.max_shots)
-        episodes.append(_episode(id_, query, query.prompt, page.header, tuple(shots)))
+        episodes.append(_episode(id_, query, templates.merged((*page.header, *query.prompt)), (), tuple(shots)))
     return tuple(episodes)

@@ -68,8 +68,10 @@ def _tiny(name: str, connector: ConnectorConfig) -> RecipeConfig:
 
 
 def _sources() -> tuple[SyntheticConfig | EmbeddedConfig, ...]:
-    def world(page: PageKind, num_documents: int, least: int = 1, most: int = 1) -> SyntheticConfig:
-        return SyntheticConfig(name=page, page=page, num_documents=num_documents, num_items=(least, most))
+    def world(page: PageKind, num_documents: int, least: int = 1, most: int = 1, pages: int = 1) -> SyntheticConfig:
+        return SyntheticConfig(
+            name=page, page=page, num_documents=num_documents, num_items=(least, most), num_pages=(1, pages)
+        )
 
     def chat(page: PageKind, num_documents: int, least: int, most: int) -> SyntheticConfig:
         return world(page, num_documents, least, most).replace(name=f"chat_{page}", chat=True)
@@ -88,13 +90,14 @@ def _sources() -> tuple[SyntheticConfig | EmbeddedConfig, ...]:
         EmbeddedConfig(name="pages", part="pages"),
         world("sums", 2000, 1, 9),
         world("facts", 2000, 1, 9),
-        world("copying", 6000, 1, 6),
-        world("reading", 4000, 1, 5),
+        world("copying", 3000, 1, 8, pages=4),
+        world("reading", 3000, 1, 4, pages=4),
+        world("told_binding", 3000, 3, 12),
         EmbeddedConfig(name="text", part="text"),
         chat("captions", 800, 1, 2),
         chat("questions", 1200, 1, 4),
         chat("sums", 300, 1, 4),
-        chat("facts", 300, 2, 6),
+        chat("reading", 300, 1, 4),
         EmbeddedConfig(name="chat_pictures", part="chat", num_documents=800, num_items=(1, 3)),
     )
 
@@ -107,12 +110,12 @@ def _group(name: str, weight: float, **sources: float) -> GroupConfig:
     )
 
 
-_TEXT = {"sums": 0.25, "facts": 0.25, "copying": 0.2, "reading": 0.2, "text": 0.1}
+_TEXT = {"sums": 0.2, "facts": 0.15, "copying": 0.15, "reading": 0.2, "told_binding": 0.2, "text": 0.1}
 
 
 def _data(*groups: GroupConfig, rows: int = ROWS) -> DataConfig:
     return DataConfig(
-        mixture=MixtureConfig(groups=groups), seq_len=SEQ_LEN, rows=rows, max_images=16, image_size=IMAGE_SIZE
+        mixture=MixtureConfig(groups=groups), seq_len=SEQ_LEN, rows=rows, max_images=32, image_size=IMAGE_SIZE
     )
 
 
@@ -141,7 +144,7 @@ def _language() -> StageConfig:
     return StageConfig(
         model=MM1Config(decoder=DECODER),
         objective="next_token",
-        data=_data(_group("text", 1.0, **_TEXT | {"copying": 0.3})),
+        data=_data(_group("text", 1.0, **_TEXT)),
         optimizer=_muon(3e-3),
         schedule=_SCHEDULE,
         steps=300,
@@ -173,7 +176,7 @@ def _sft(model: MM1Config) -> StageConfig:
         objective="next_token",
         data=_data(
             _group(
-                "instructions", 1.0, chat_captions=0.3, chat_questions=0.35, chat_sums=0.1, chat_facts=0.1,
+                "instructions", 1.0, chat_captions=0.3, chat_questions=0.35, chat_sums=0.1, chat_reading=0.1,
                 chat_pictures=0.15,
             )
         ),

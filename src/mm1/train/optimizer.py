@@ -1,6 +1,6 @@
 """Which optimizer moves which parameter, how fast, and with what weight decay.
 
-    matrices inside blocks      Muon    weight decay   ┐ (everything AdamW with kind="adamw")
+    matrices of hidden layers   Muon    weight decay   ┐ (everything AdamW with kind="adamw")
     embeddings, other matrices  AdamW   weight decay   ├ × learning-rate scale of the longest matching name prefix
     norms, biases, scalars      AdamW   none           ┘
 
@@ -26,7 +26,7 @@ from mm1.train.muon import Muon
 
 
 class OptimizerConfig(Config):
-    """AdamW for all parameters, or Muon for the matrices inside blocks and AdamW for the rest."""
+    """AdamW for all parameters, or Muon for the matrices of hidden layers and AdamW for the rest."""
 
     kind: Literal["adamw", "muon"] = "adamw"
     """MM1 uses AdamW; Muon, scaled to AdamW's step size, learns several times faster at tiny size."""
@@ -126,7 +126,7 @@ def _row(name: str, parameter: nn.Parameter, config: OptimizerConfig) -> Paramet
     kind: Literal["muon", "adamw", "frozen"] = "adamw"
     if not parameter.requires_grad or any(_covers(prefix, name) for prefix in config.frozen):
         kind = "frozen"
-    elif config.kind == "muon" and parameter.ndim == 2 and ".blocks." in name:
+    elif config.kind == "muon" and parameter.ndim == 2 and _is_hidden(name):
         kind = "muon"
     prefixes = [prefix for prefix in config.learning_rate_scales if _covers(prefix, name)]
     moves = kind != "frozen"
@@ -137,6 +137,11 @@ def _row(name: str, parameter: nn.Parameter, config: OptimizerConfig) -> Paramet
         weight_decay=config.weight_decay if parameter.ndim >= 2 and moves else 0.0,
         learning_rate_scale=(config.learning_rate_scales[max(prefixes, key=len)] if prefixes else 1.0) * moves,
     )
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a matrix stands between hidden layers: in a block, or in the connector."""
+    return name.endswith(".weight") and (".blocks." in name or name.startswith("connector."))
 
 
 def _groups(table: Iterable[ParameterRow], named: Mapping[str, nn.Parameter], kind: str) -> list[dict[str, object]]:

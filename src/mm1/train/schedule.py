@@ -20,7 +20,7 @@ class ScheduleConfig(Config):
     """Linear warm-up to 1, then a decay to `final_fraction` at the last step."""
 
     shape: Literal["cosine", "constant_then_linear"] = "cosine"
-    """MM1 decays by a cosine (paper.md 3.1); holding and then falling linearly is what the tiny recipe does."""
+    """MM1 decays by a cosine; holding and then falling linearly is what the tiny recipe does."""
     warmup_steps: NonNegativeInt = 0
     """Steps until the peak; MM1 takes 2000."""
     final_fraction: float = Field(default=0.1, ge=0.0, le=1.0)

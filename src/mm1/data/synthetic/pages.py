@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mm1.data import templates
 from mm1.data.synthetic import vocabulary as words
@@ -30,6 +30,8 @@ class Item:
     kind: str
     question: str = ""
     """The bare question, for those who ask it in another form (chat)."""
+    asked_in: Split | None = None
+    """The split in whose chats the question may be asked; None where the picture or page before it decides."""
     choices: int = 0
     """How many answers are equally likely to one who does not see the pictures; 0 where that makes no sense."""
     attributes: tuple[tuple[tuple[str, str], ...], ...] = ()
@@ -51,6 +53,10 @@ class Page:
         """The whole page as the segments of one training Document."""
         return templates.merged((*self.header, *(part for item in self.items for part in item.segments())))
 
+
+PLAIN_SHARE = 0.5
+"""Share of training pages on which pictures differ only in what the novel words name: there, like labels like, which
+is learned first; the other half, and every test page, vary everything else too."""
 
 Maker = Callable[[World, random.Random, Split, int], Page]
 
@@ -83,12 +89,9 @@ def contrasts(world: World, rng: random.Random, split: Split, num_items: int) ->
     Without them an image encoder tells pictures apart by colour and place alone and never learns shapes or digits
     (docs/log.md has the comparison).
     """
-    base = sample_scene(world, rng, split, sign=rng.random() < 0.6)
-    vary = (
-        rng.choice(("digit", "digit", "shape", "colour", "size", "all"))
-        if _sign(base)
-        else rng.choice(("shape", "shape", "colour", "size", "all"))
-    )
+    base = sample_scene(world, rng, split, sign=rng.random() < 0.45)
+    kinds = ("shape", "shape", "shape", "colour", "size", "all")
+    vary = rng.choice(("digit", "digit", "digit", *kinds) if _sign(base) else kinds)
     scenes: dict[str, Scene] = {base.caption: base}
     for _ in range(200):
         if len(scenes) == num_items:
@@ -117,29 +120,51 @@ def binding(world: World, rng: random.Random, split: Split, num_items: int) -> P
     """Two novel words name two colours or two shapes, on this page only; each picture is labelled with one of them.
 
     The header lists both words, so that without shots a guess is right half the time; with shots, the pictures tell
-    which word means what. Any even number of leading items shows both words equally often.
+    which word means what. In the test split any even number of leading items shows both words equally often.
     """
+    return _bound(world, rng, split, num_items, lambda scene: (Image(render(scene, rng)),))
+
+
+def told_binding(world: World, rng: random.Random, split: Split, num_items: int) -> Page:
+    """The same told in words instead of pictures: a description, then the novel word for what it describes."""
+    return _bound(world, rng, split, num_items, lambda scene: (Text(scene.caption),))
+
+
+def _bound(
+    world: World, rng: random.Random, split: Split, num_items: int, show: Callable[[Scene], tuple[Segment, ...]]
+) -> Page:
     attribute = rng.choice(("colour", "shape"))
     values = rng.sample(tuple(words.COLOURS) if attribute == "colour" else words.SHAPES, 2)
     names = rng.sample(words.NOVEL_WORDS, 2)
     listed = rng.sample(names, 2)
-    order: list[int] = []
-    while len(order) < num_items:
-        order += rng.sample((0, 1), 2)
-    if num_items % 2:
-        order[num_items - 1] = rng.randint(0, 1)
-    items = []
-    for which in order[:num_items]:
-        scene = sample_scene(
-            world,
-            rng,
-            split,
-            1,
-            False,
-            lambda s, v=values[which]: getattr(s.things[0], attribute) == v,  # type: ignore[misc]
-        )
-        items.append(Item((Image(render(scene, rng)),), names[which], attribute, choices=2))
+    order = [rng.randint(0, 1) for _ in range(num_items)]
+    if split == "test":
+        # Balanced in every even prefix, so that shots show both. Not in training: there it would give answers away.
+        order = [which for _ in range(num_items // 2 + 1) for which in rng.sample((0, 1), 2)][:num_items]
+        order[-1] = rng.randint(0, 1) if num_items % 2 else order[-1]
+    if split == "train" and rng.random() < PLAIN_SHARE:
+        pair = _plain_pair(world, rng, split, attribute, values)
+        scenes = [pair[which] for which in order]
+    else:
+        scenes = [_single(world, rng, split, attribute, values[which]) for which in order]
+    items = [Item(show(scene), names[which], attribute, choices=2) for scene, which in zip(scenes, order, strict=True)]
     return Page((Text(f"words: {listed[0]} {listed[1]}\n"),), tuple(items))
+
+
+def _plain_pair(
+    world: World, rng: random.Random, split: Split, attribute: str, values: Sequence[str]
+) -> tuple[Scene, Scene]:
+    """Two scenes that differ in the bound attribute only."""
+    while True:
+        first = _single(world, rng, split, attribute, values[0])
+        second = Scene((replace(first.things[0], **{attribute: values[1]}),), world)
+        if second.split == split:
+            return first, second
+
+
+def _single(world: World, rng: random.Random, split: Split, attribute: str, value: str) -> Scene:
+    """A scene of one thing with a given attribute."""
+    return sample_scene(world, rng, split, 1, False, lambda scene: getattr(scene.things[0], attribute) == value)
 
 
 _LISTED: dict[str, tuple[Callable[[Thing], str], int]] = {

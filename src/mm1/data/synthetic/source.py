@@ -20,7 +20,7 @@ from mm1.types import Document, Image, Segment, Text
 
 PageKind = Literal[
     "captions", "alt_texts", "contrasts", "binding", "listing", "questions", "stories", "sums", "facts", "copying",
-    "reading",
+    "reading", "told_binding",
 ]  # fmt: skip
 
 MAKERS: dict[PageKind, Maker] = {
@@ -35,6 +35,7 @@ MAKERS: dict[PageKind, Maker] = {
     "facts": text.facts,
     "copying": text.copying,
     "reading": text.reading,
+    "told_binding": pages.told_binding,
 }
 
 
@@ -46,11 +47,17 @@ class SyntheticConfig(Config):
     page: PageKind
     num_documents: int
     num_items: tuple[int, int] = (1, 1)
-    """The least and the most items of a document; drawn evenly."""
+    """The least and the most items of a page; drawn evenly."""
+    num_pages: tuple[int, int] = (1, 1)
+    """The least and the most pages of a document, so that documents are as long as prompts with shots will be."""
     chat: bool = False
     """As a chat in which only the answers are targets, instead of a page."""
     world: World = World()
     seed: int = 0
+
+    def rng(self, split: Split, index: int) -> random.Random:
+        """All randomness of document or page number `index` of a split."""
+        return random.Random(f"{self.seed}/{self.name}/{split}/{index}")
 
 
 class SyntheticSource:
@@ -65,23 +72,28 @@ class SyntheticSource:
 
     def document(self, index: int) -> Document:
         """Document number `index` of the training split."""
-        page = make_page(self.config, index, "train")
-        segments = as_chat(page) if self.config.chat else page.segments()
-        return Document(id=f"{self.name}/{index}", segments=segments, source=self.name)
+        rng = self.config.rng("train", index)
+        segments: list[Segment] = []
+        for _ in range(rng.randint(*self.config.num_pages)):
+            page = _draw_page(self.config, rng, "train", None)
+            segments += as_chat(page) if self.config.chat else page.segments()
+        return Document(id=f"{self.name}/{index}", segments=templates.merged(segments), source=self.name)
 
 
 def make_page(config: SyntheticConfig, index: int, split: Split, num_items: int | None = None) -> Page:
     """Page number `index` of a split; evaluation asks for `test` pages with a fixed number of items."""
-    rng = random.Random(f"{config.seed}/{config.name}/{split}/{index}")
-    count = num_items or rng.randint(*config.num_items)
-    return MAKERS[config.page](config.world, rng, split, count)
+    return _draw_page(config, config.rng(split, index), split, num_items)
+
+
+def _draw_page(config: SyntheticConfig, rng: random.Random, split: Split, num_items: int | None) -> Page:
+    return MAKERS[config.page](config.world, rng, split, num_items or rng.randint(*config.num_items))
 
 
 def as_chat(page: Page) -> tuple[Segment, ...]:
-    """The page's items as exchanges of a chat; items without a question of their own have no place in one."""
+    """The page's items as exchanges of a chat; items without a question, or kept for testing, have no place in one."""
     turns: list[Segment] = []
     for item in page.items:
-        if item.question:
+        if item.question and item.asked_in != "test":
             turns += templates.chat_turn(chat_question(item), item.answer)
     return templates.merged((*(Text(part.text, False) for part in page.header if isinstance(part, Text)), *turns))
 
