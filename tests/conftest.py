@@ -1,5 +1,18 @@
 """In tests, every public tensor signature of the models is checked against what it is called with."""
 
+from importlib.util import find_spec
+
+import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("mm1.models", "beartype.beartype")
+CHECKED = find_spec("beartype") is not None
+
+if CHECKED:
+    # Here and not in a hook of pytest's: the conftests of the rooms import models, and are read next.
+    install_import_hook("mm1.models", "beartype.beartype")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Machines with a GPU may lack beartype (`make gpu` installs nothing); nowhere else are the checks done without."""
+    if not CHECKED and config.getoption("markexpr") != "gpu":
+        raise pytest.UsageError("beartype is not installed, and only `pytest -m gpu` goes without: run `make test`")

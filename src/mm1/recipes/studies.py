@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Callable
 
 from mm1.ablations.study import Study
-from mm1.config import UserError
+from mm1.chain.recipe import RecipeConfig
+from mm1.config import UserError, override
 from mm1.recipes.tiny import tiny
 
 
@@ -27,12 +28,17 @@ def _mixture(interleaved: float, captions: float, text: float) -> tuple[str, ...
     )
 
 
+def _base() -> RecipeConfig:
+    """The tiny recipe without the blind runs, which do not bear on the questions here."""
+    return override(tiny(), ["eval.blind=false"])
+
+
 def tiny_seeds() -> Study:
     """The default recipe, three times."""
     return Study(
         name="tiny-seeds",
         question="How much do the tiny recipe's scores vary with the seed?",
-        base=tiny(),
+        base=_base(),
         variants={"tiny": ()},
     )
 
@@ -42,7 +48,7 @@ def tiny_connectors() -> Study:
     return Study(
         name="tiny-connectors",
         question="Which connector serves the tiny recipe best?",
-        base=tiny(),
+        base=_base(),
         variants={
             "avg_pool": _connector("avg_pool"),
             "attention_pool": _connector("attention_pool"),
@@ -56,7 +62,7 @@ def tiny_mixtures() -> Study:
     return Study(
         name="tiny-mixtures",
         question="What do captions, interleaved pages and text each contribute?",
-        base=tiny(),
+        base=_base(),
         variants={
             "captions": _mixture(0, 1, 0),
             "interleaved": _mixture(1, 0, 0),
