@@ -14,9 +14,10 @@ All come from the page makers that made the training documents, on the test spli
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 
-from mm1.config import Config, UserError
+from mm1.config import Config
 from mm1.data import templates
 from mm1.data.synthetic import vocabulary as words
 from mm1.data.synthetic.pages import Item, Page
@@ -28,6 +29,8 @@ from mm1.types import Segment, Text
 
 _ANSWER_TOKENS = 6
 _CAPTION_TOKENS = 32
+_SHOT_PAGES = 1_000_000
+"""Number of the first page that serves as a shot of a text question; questions stand below it."""
 
 
 class WorldTasksConfig(Config):
@@ -142,35 +145,31 @@ def _episodes(config: WorldTasksConfig, page: PageKind, make: Callable[[Page, st
 
 def _text_pages(config: WorldTasksConfig, kinds: tuple[PageKind, ...], chat: bool = False) -> list[tuple[str, Page]]:
     """Test pages of one item, the kinds in turn; for chats, only questions that no training chat asks."""
-    numbers = dict.fromkeys(kinds, 0)
-    result: list[tuple[str, Page]] = []
-    while len(result) < config.num_episodes:
-        kind = kinds[len(result) % len(kinds)]
-        source = SyntheticConfig(name=f"eval/{kind}", page=kind, num_documents=1, world=config.world, seed=config.seed)
-        page = make_page(source, numbers[kind], "test", 1)
-        numbers[kind] += 1
-        if not (chat and page.items[0].asked_in == "train"):
-            result.append((f"{source.name}/{numbers[kind]}", page))
-    return result
+    streams = [_single_item_pages(config, kind) for kind in kinds]
+    if chat:
+        streams = [(page for page in stream if page[1].items[0].asked_in != "train") for stream in streams]
+    return [next(streams[number % len(kinds)]) for number in range(config.num_episodes)]
+
+
+def _single_item_pages(config: WorldTasksConfig, kind: PageKind, first: int = 0) -> Iterator[tuple[str, Page]]:
+    """Endless test pages of one item, from number `first` on."""
+    source = SyntheticConfig(name=f"eval/{kind}", page=kind, num_documents=1, world=config.world, seed=config.seed)
+    return ((f"{source.name}/{index}", make_page(source, index, "test", 1)) for index in count(first))
 
 
 def _text_episodes(config: WorldTasksConfig) -> tuple[Episode, ...]:
     """Sums, facts, recall and reading; an episode's shots are other pages of its kind with other questions."""
-    pages = _text_pages(config, ("sums", "facts", "copying", "reading"))
+    kinds: tuple[PageKind, ...] = ("sums", "facts", "copying", "reading")
+    streams = {kind: _single_item_pages(config, kind, first=_SHOT_PAGES) for kind in kinds}
     rng = random.Random(config.seed)
     episodes = []
-    for id_, page in pages:
+    for number, (id_, page) in enumerate(_text_pages(config, kinds)):
         query = page.items[0]
-        others = {
-            other.segments(): None
-            for other_id, other in pages
-            if other.items[0].kind == query.kind and other.items[0].prompt != query.prompt and other_id != id_
-        }
-        if len(others) < config.max_shots:
-            raise UserError(
-                f"{config.num_episodes} questions give '{query.kind}' {len(others)} other pages to draw "
-                f"{config.max_shots} shots from: ask more questions (num_episodes) or for fewer shots"
-            )
-        shots = rng.sample(list(others), config.max_shots)
-        episodes.append(_episode(id_, query, templates.merged((*page.header, *query.prompt)), (), tuple(shots)))
+        shots: dict[tuple[Segment, ...], None] = {}
+        while len(shots) < config.max_shots:
+            _, other = next(streams[kinds[number % len(kinds)]])
+            if other.items[0].prompt != query.prompt:
+                shots[other.segments()] = None
+        order = rng.sample(list(shots), len(shots))
+        episodes.append(_episode(id_, query, templates.merged((*page.header, *query.prompt)), (), tuple(order)))
     return tuple(episodes)

@@ -29,6 +29,6 @@ def smoke(recipe: RecipeConfig) -> RecipeConfig:
             checkpoint_every=2,
         )
     evaluation = recipe.eval.replace(
-        world=recipe.eval.world.replace(num_episodes=40), naming=recipe.eval.naming.replace(num_episodes=8)
+        world=recipe.eval.world.replace(num_episodes=16), naming=recipe.eval.naming.replace(num_episodes=8)
     )
     return recipe.replace(name=f"{recipe.name}-smoke", prepare=prepare, eval=evaluation, **stages)

@@ -1,0 +1,50 @@
+"""Studies: variants are overrides, seeds are spread, the table says what was measured."""
+
+import json
+
+import pytest
+
+from mm1.ablations.study import Study, collect, markdown
+from mm1.recipes.studies import load_study, tiny_mixtures
+from mm1.recipes.tiny import tiny
+
+
+def study(**changes):
+    values = {"name": "s", "question": "Which?", "base": tiny(), "variants": {"a": (), "b": ("pretrain.steps=3",)}}
+    return Study(**{**values, "seeds": (0, 1), **changes})
+
+
+def test_a_variant_is_the_base_with_its_overrides_and_seed():
+    recipe = study().recipe("b", 1)
+    assert (recipe.pretrain.steps, recipe.seed, recipe.name) == (3, 1, "s/b-1")
+    assert study().recipe("a", 0).pretrain == tiny().pretrain
+
+
+def test_mean_and_deviation_are_over_the_seeds(tmp_path):
+    scores = {"a": (0.2, 0.4), "b": (0.5, 0.5)}
+    for label, values in scores.items():
+        for seed, score in enumerate(values):
+            folder = tmp_path / f"{label}-{seed}"
+            folder.mkdir()
+            (folder / "summary.json").write_text(json.dumps({"eval": {"vqa": {"0": {"score": score}}}}))
+    results = collect(study(), tmp_path)
+    assert results["a"]["vqa"]["0"]["mean"] == pytest.approx(0.3)
+    assert results["a"]["vqa"]["0"]["deviation"] == pytest.approx(0.2 / 2**0.5)
+    table = markdown(study(), results)
+    assert "| vqa | 0 | 0.300 ± 0.141 | 0.500 ± 0.000 |" in table
+    assert table.startswith("Which? Mean ± standard deviation over seeds 0, 1.")
+
+
+def test_leaving_groups_out_leaves_their_sources_out():
+    shares = {
+        label: set(tiny_mixtures().recipe(label, 0).pretrain.data.mixture.shares())
+        for label in tiny_mixtures().variants
+    }
+    assert shares["captions"] == {"captions", "alt_texts", "pictures"}
+    assert not shares["interleaved"] & shares["captions"]
+    assert shares["mixture"] > shares["captions"] | shares["interleaved"]
+
+
+def test_an_unknown_study_is_met_with_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'tiny-connectors'"):
+        load_study("tiny-conectors")
