@@ -15,7 +15,7 @@ EXIT_USER_ERROR = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `mm1 ARGUMENTS` and returns the exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     try:
         # Commands import what they need when they are called, so that `mm1 --help` answers at once.
         from mm1.cli import commands
@@ -32,11 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code or 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mm1", description="Train and evaluate multimodal language models.")
-    parser.add_argument("--version", action="version", version=f"mm1 {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show a traceback where a mistake is reported")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """Every command with its arguments."""
+    root = argparse.ArgumentParser(prog="mm1", description="Train and evaluate multimodal language models.")
+    root.add_argument("--version", action="version", version=f"mm1 {__version__}")
+    root.add_argument("--debug", action="store_true", help="show a traceback where a mistake is reported")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run all stages of a recipe; finished ones are skipped")
     _recipe(run)
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--steps", type=int, default=8, help="training steps a repetition")
     bench.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
     bench.add_argument("--out", type=Path, help="also write the figures as JSON to this file")
-    return parser
+    return root
 
 
 def _recipe(parser: argparse.ArgumentParser) -> None:
