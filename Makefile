@@ -9,7 +9,7 @@ demo: .venv/.installed            ## train, evaluate and report the tiny MM1 on 
 	$(BIN)/mm1 run tiny
 
 test: .venv/.installed-dev        ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 check: .venv/.installed-dev       ## lint, formatting, types, import layers
 	$(BIN)/ruff check src tests
@@ -18,8 +18,8 @@ check: .venv/.installed-dev       ## lint, formatting, types, import layers
 	$(BIN)/lint-imports
 
 gpu:                              ## GPU tests and the benchmark with the interpreter at hand (torch with CUDA, no network)
-	PYTHONPATH=src $(PYTHON) -m pytest -m gpu tests
-	PYTHONPATH=src $(PYTHON) -m mm1.cli bench train
+	PYTHONPATH=src $(PYTHON) -m pytest -m gpu tests/gpu
+	PYTHONPATH=src $(PYTHON) -m mm1.cli bench train --device cuda
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
