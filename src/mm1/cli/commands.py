@@ -103,13 +103,15 @@ def show(arguments: Namespace) -> None:
     if arguments.json:
         print(json.dumps(tables.describe(recipe), indent=2))
         return
-    for part in tables.recipe_trees(recipe):
-        console.print(part)
+    for leaf in tables.leaves(recipe):
+        console.print(leaf)
+    console.print(tables.tree(recipe))
 
 
 def diff(arguments: Namespace) -> None:
     """How two recipes differ."""
     pairs = config_diff(load_recipe(arguments.a), load_recipe(arguments.b))
+    pairs.pop("name", None)  # what was asked for
     console.print(tables.differences(pairs, arguments.a, arguments.b))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,13 @@ from mm1 import __version__
 from mm1.config import UserError
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+"""What a shell gives to a program that SIGINT ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `mm1 ARGUMENTS` and returns the exit code."""
-    parsed = parser().parse_args(arguments)
+    parsed = _parse(arguments)
     try:
         # Commands import what they need when they are called, so that `mm1 --help` answers at once.
         from mm1.cli import commands
@@ -26,10 +29,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"mm1: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except BrokenPipeError:  # `mm1 show tiny | head`
-        sys.stderr.close()
+    except BrokenPipeError:  # `mm1 show tiny --json | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
         return 0
+    except KeyboardInterrupt:
+        print("mm1: interrupted; the same command goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return code or 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """As argparse does, and overrides may also stand after options: `mm1 show tiny --json seed=1`."""
+    root = parser()
+    parsed, rest = root.parse_known_args(arguments)
+    if rest and (not hasattr(parsed, "overrides") or any(word.startswith("-") for word in rest)):
+        root.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        parsed.overrides += rest
+    return parsed
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,6 +102,8 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--steps", type=int, default=8, help="training steps a repetition")
     bench.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
     bench.add_argument("--out", type=Path, help="also write the figures as JSON to this file")
+    for command in commands.choices.values():  # `mm1 run tiny --debug` as well as `mm1 --debug run tiny`
+        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return root
 
 

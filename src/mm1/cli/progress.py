@@ -14,7 +14,6 @@ class EvalProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar: Progress | None = None
-        self._task = None
 
     def __enter__(self) -> EvalProgress:
         return self

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from mm1.chain.recipe import STAGES, RecipeConfig
@@ -19,8 +21,9 @@ from mm1.train.stage import StageConfig
 def scores(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
     """Tasks down, shots across; each cell a score with its 95 % interval."""
     shots = sorted({number for cells in table.values() for number in cells}, key=int)
-    result = Table(title="Scores with 95 % intervals; blind: images replaced", title_justify="left")
-    result.add_column("task")
+    title = "Scores with 95 % intervals; blind: images replaced"
+    result = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    result.add_column("task", no_wrap=True)
     for number in shots:
         result.add_column(f"{number} shots", justify="right")
     for name in ("blind", "chance", "n"):
@@ -62,26 +65,41 @@ def _parameters(stage: StageConfig) -> dict[str, int]:
         return parameters_by_part(stage.build())
 
 
-def recipe_trees(recipe: RecipeConfig) -> list[Tree | Table]:
-    """What `mm1 show` prints: the leaves, then each stage with its mixture and its parameters."""
-    leaves = Table("key", "value", title=f"{recipe.name}: resolved configuration", title_justify="left", box=None)
-    for key, value in flatten(recipe).items():
-        leaves.add_row(key, str(value))
-    tree = Tree(f"[bold]{recipe.name}[/bold]")
+def leaves(recipe: RecipeConfig) -> list[str]:
+    """The configuration as `key=value` lines: each of them is an override that can be typed after a recipe's name."""
+    return [f"{key}={_typed(value)}" for key, value in flatten(recipe).items()]
+
+
+def _typed(value: JSON) -> str:
+    """`value` as one writes it in an override: JSON, and text as it is unless that would be read as JSON."""
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return json.dumps(value, separators=(",", ":"))
+
+
+def tree(recipe: RecipeConfig) -> Tree:
+    """Each stage of a recipe with its parameters and its mixture."""
+    root = Tree(Text(recipe.name, "bold"))
     for name in STAGES:
         stage = recipe.stage(name)
         tokens = stage.data.rows * stage.data.seq_len
-        branch = tree.add(f"[bold]{name}[/bold]  {stage.objective}, {stage.steps} steps of {tokens:,} tokens")
-        parts = branch.add("parameters")
-        for part, count in _parameters(stage).items():
-            parts.add(f"{part}  {count:,}")
+        about = f"  {stage.objective}, {stage.steps:,} steps of {tokens:,} tokens"
+        branch = root.add(Text.assemble((name, "bold"), about))
+        parts = _parameters(stage)
+        node = branch.add(f"parameters  {parts.pop('total'):,}")
+        for part, count in parts.items():
+            if count:
+                node.add(f"{part}  {count:,}")
         _add_mixture(branch, stage.data, stage.steps)
-    return [leaves, tree]
+    return root
 
 
 def _add_mixture(branch: Tree, data: DataConfig, steps: int) -> None:
     shares = data.mixture.shares()
-    mixture = branch.add("mixture (share of sequences)")
+    mixture = branch.add("mixture, by share of sequences")
     for group in data.mixture.groups:
         inside = [source for source in group.sources if source.name in shares]
         node = mixture.add(f"{group.name}  {sum(shares[source.name] for source in inside):.1%}")
@@ -90,9 +108,10 @@ def _add_mixture(branch: Tree, data: DataConfig, steps: int) -> None:
             node.add(f"{source.name}  {shares[source.name]:.1%}, {sequences:,.0f} sequences")
 
 
-def differences(pairs: Mapping[str, tuple[JSON, JSON]], a: str, b: str) -> Table:
-    """The differing leaves of two recipes."""
-    table = Table("key", a, b, box=None)
-    for key, (left, right) in pairs.items():
-        table.add_row(key, str(left), str(right))
-    return table
+def differences(pairs: Mapping[str, tuple[JSON, JSON]], a: str, b: str) -> str:
+    """The differing leaves of two recipes in three columns as wide as they need, so that a pipe gets whole words."""
+    if not pairs:
+        return f"{a} and {b} do not differ"
+    rows = [("key", a, b), *((key, _typed(left), _typed(right)) for key, (left, right) in pairs.items())]
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return "\n".join(f"{key:{first}}  {left:{second}}  {right}" for key, left, right in rows)

@@ -12,16 +12,15 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mm1.chain.page.markup import Markup, count, escape
+
+if TYPE_CHECKING:  # Importing matplotlib looks for fonts and writes what it found: only where something is drawn.
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # What is drawn in these colours gets the page's: the values are only names, distinct from one another.
 INK, FAINT, GRID = "#010101", "#020202", "#030303"
@@ -74,6 +73,10 @@ def chart(
 
     With `percent`, y is a fraction and written times 100.
     """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     # Drawings share one page, and so one space of ids: the salt keeps them apart.
     with rc_context({**STYLE, "svg.hashsalt": label}):
         figure = Figure(figsize=(width / 72, height / 72))
@@ -93,6 +96,8 @@ def chart(
 
 
 def _frame(axes: Axes, percent: bool, x_ticks: Sequence[float] | None) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.grid(axis="y", color=GRID, linewidth=0.8)

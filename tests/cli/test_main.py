@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import mm1
+from mm1.cli import tables
+from mm1.cli.main import EXIT_INTERRUPTED, EXIT_USER_ERROR, main
+from mm1.config import UserError, override
+from mm1.recipes.tiny import tiny, tiny_avgpool
+
+TOO_LARGE_TO_ALLOCATE = ["pretrain.model.decoder.dim=65536", "pretrain.model.decoder.num_layers=100"]
+
+
+def python(code: str, folder: Path) -> str:
+    """What `code` prints in a fresh process whose working folder and home are `folder`."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, env=environment, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def test_show_prints_every_leaf_then_parameters_and_mixture_of_each_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "tiny"]) == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert f"pretrain.steps={tiny().pretrain.steps}" in lines
+    assert "pretrain.model.connector.kind=attention_pool" in lines
+    stages = printed[printed.index("\ntiny\n") :]
+    assert [stages.index(f"── {name}  ") for name in ("encoder", "language", "pretrain", "sft")] == sorted(
+        stages.index(f"── {name}  ") for name in ("encoder", "language", "pretrain", "sft")
+    )
+    assert stages.count("parameters") == stages.count("mixture") == 4
+    assert "interleaved  45.0%" in stages
+    assert "[bold]" not in printed
+
+
+def test_what_show_prints_can_be_typed_as_overrides() -> None:
+    assert override(tiny_avgpool(), tables.leaves(tiny())) == tiny()
+
+
+def test_show_counts_the_parameters_of_a_model_that_no_machine_could_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "tiny", "--json", *TOO_LARGE_TO_ALLOCATE]) == 0
+    described = json.loads(capsys.readouterr().out)
+    parts = described["parameters"]
+    assert parts["decoder_non_embedding"] > 1e12
+    assert sum(count for part, count in parts.items() if part != "total") == parts["total"]
+    assert described["config"]["pretrain.model.decoder.dim"] == 65536
+    assert described["stages"]["language"]["parameters"]["image_encoder"] == 0
+    assert sum(described["stages"]["pretrain"]["mixture"].values()) == pytest.approx(1)
+
+
+def test_an_unknown_key_is_one_line_with_the_nearest_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "tiny", "pretrain.stepz=3"]) == EXIT_USER_ERROR == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "mm1: unknown key 'pretrain.stepz': did you mean 'pretrain.steps'?\n"
+
+
+def test_an_unknown_recipe_is_one_line_with_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "tinny"]) == EXIT_USER_ERROR
+    assert capsys.readouterr().err.startswith("mm1: no recipe is named 'tinny': did you mean 'tiny'?")
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "show", "tinny"], ["show", "tinny", "--debug"]])
+def test_debug_shows_where_a_mistake_was_found(arguments: list[str]) -> None:
+    with pytest.raises(UserError, match="tinny"):
+        main(arguments)
+
+
+def test_diff_lists_exactly_the_leaves_of_the_connector(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", "tiny", "tiny-avgpool"]) == 0
+    header, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert header == ["key", "tiny", "tiny-avgpool"]
+    assert rows == [
+        [f"{stage}.model.connector.{leaf}", *values]
+        for stage in ("pretrain", "sft")
+        for leaf, *values in (("kind", "attention_pool", "avg_pool"), ("num_heads", "4", "(absent)"))
+    ]
+
+
+def test_diff_of_equal_recipes_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", "tiny", "tiny"]) == 0
+    assert capsys.readouterr().out == "tiny and tiny do not differ\n"
+
+
+def test_scores_are_whole_on_a_narrow_page(capsys: pytest.CaptureFixture[str]) -> None:
+    cell = {"score": 0.5, "low": 0.44, "high": 0.56, "chance": 0.25, "n": 200}
+    table = {name: dict.fromkeys(("0", "4", "8"), cell) for name in ("naming_pictures", "told_binding")}
+    table["told_binding"]["8"] = {**cell, "blind": 0.21}
+    Console(width=80, soft_wrap=True).print(tables.scores(table))
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert printed.count("0.44–0.56") == 6
+    assert "0.21" in printed
+    assert all(name in printed for name in table)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"mm1 {mm1.__version__}\n"
+
+
+def test_overrides_may_stand_after_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "tiny", "pretrain.steps=5", "--json", "seed=3"]) == 0
+    config = json.loads(capsys.readouterr().out)["config"]
+    assert (config["pretrain.steps"], config["seed"]) == (5, 3)
+
+
+@pytest.mark.parametrize("arguments", [["show", "tiny", "--jsn"], ["diff", "tiny", "tiny", "seed=1"]])
+def test_arguments_that_nobody_takes_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert f"unrecognized arguments: {arguments[-1]}" in capsys.readouterr().err
+
+
+def test_an_interrupted_command_ends_without_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(recipe: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tables, "tree", interrupted)
+    assert main(["show", "tiny"]) == EXIT_INTERRUPTED
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = f"{sys.executable} -m mm1.cli show tiny --json | head -n 1"
+    done = subprocess.run(command, shell=True, check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("{\n", "")
+
+
+def test_the_command_line_is_parsed_without_torch(tmp_path: Path) -> None:
+    assert python("import mm1.cli.main, sys; print('torch' in sys.modules)", tmp_path) == "False\n"
+
+
+IMPORT_ALL = """
+import pkgutil, signal, sys, threading
+
+written = []
+
+def watch(event, arguments):
+    if event == "open" and any(letter in str(arguments[1]) for letter in "wax+"):
+        written.append(arguments[0])
+    if event in ("subprocess.Popen", "os.fork", "os.mkdir", "os.remove", "os.rename", "socket.connect"):
+        written.append((event, arguments))
+
+before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+sys.addaudithook(watch)
+import mm1
+names = [module.name for module in pkgutil.walk_packages(mm1.__path__, "mm1.")]
+for name in names:
+    __import__(name)
+assert len(names) > 80, names
+assert not written, written
+assert threading.enumerate() == [threading.main_thread()], threading.enumerate()
+assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+"""
+
+
+def test_importing_any_module_writes_nothing_starts_nothing_and_prints_nothing(tmp_path: Path) -> None:
+    assert python("import sys; sys.dont_write_bytecode = True\n" + IMPORT_ALL, tmp_path) == ""
+    assert not list(tmp_path.iterdir())
