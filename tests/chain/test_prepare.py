@@ -75,6 +75,15 @@ def test_finished_sources_are_not_written_again_and_the_result_is_the_same(tmp_p
     assert [(whole / file).read_bytes() for file in files] == [(parts / file).read_bytes() for file in files]
 
 
+def test_a_source_killed_before_its_losses_were_counted_is_written_again(tmp_path):
+    prepare(CONFIG, tmp_path, lambda line: None)
+    (tmp_path / "shards" / "sums" / "dropped.json").unlink()
+    said = []
+    prepare(CONFIG, tmp_path, said.append)
+    assert said == ["sums: 9 documents"]
+    assert json.loads((tmp_path / "summary.json").read_text())["documents"] == 31
+
+
 def test_two_sources_of_one_name_and_an_unknown_source_are_refused(tmp_path):
     with pytest.raises(UserError, match="two sources are named 'sums'"):
         prepare(CONFIG.replace(sources=(*CONFIG.sources, CONFIG.sources[1])), tmp_path, print)

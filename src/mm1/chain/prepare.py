@@ -1,7 +1,7 @@
 """The first stage: sources of documents become a tokenizer and, for each source, a folder of shards.
 
     prepare/tokenizer.json
-    prepare/shards/NAME/…
+    prepare/shards/NAME/…    dropped.json is written last and marks a finished source
     prepare/summary.json     {"documents", "images", "tokens", "lengths", "dropped", "sources": {name: …}}
 
 Sources are written in parallel processes, one a source; a source that is finished is not written again. The
@@ -26,7 +26,7 @@ from mm1.config import Config, UserError
 from mm1.data.embedded_source import EmbeddedConfig, EmbeddedSource
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import BadImage, decode_image
-from mm1.data.shards import INDEX, ShardSource, write_shards
+from mm1.data.shards import ShardSource, write_shards
 from mm1.data.sources import Documents
 from mm1.data.synthetic.source import SyntheticConfig, SyntheticSource
 from mm1.data.tokenizer import Tokenizer, train_tokenizer
@@ -34,6 +34,8 @@ from mm1.steps import write_atomically
 from mm1.types import Document, Text
 
 TOKENIZER = "tokenizer.json"
+DROPPED = "dropped.json"
+"""Counts of what a source lost, by reason; written last: where it stands, the source is finished."""
 _LENGTH_BINS = (16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -55,7 +57,7 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
     tokenizer = folder / TOKENIZER
     if not tokenizer.exists():
         train_on_heads(config, tokenizer)
-    todo = [source for source in config.sources if not (folder / "shards" / source.name / INDEX).exists()]
+    todo = [source for source in config.sources if not (folder / "shards" / source.name / DROPPED).exists()]
     if config.num_processes > 1 and len(todo) > 1:
         # Spawned, not forked: the parent may have threads of its own by now.
         context = multiprocessing.get_context("spawn")
@@ -95,7 +97,7 @@ def _write_source(config: SyntheticConfig | EmbeddedConfig, folder: Path) -> str
     source, dropped = build_source(config), Counter[str]()
     documents = (document for document in _documents(source) if _is_good(document, dropped))
     shards = write_shards(documents, folder / "shards" / config.name, config.name, encoder)
-    write_atomically(folder / "shards" / config.name / "dropped.json", json.dumps(dropped).encode())
+    write_atomically(shards.folder / DROPPED, json.dumps(dropped).encode())
     lost = f", {sum(dropped.values())} dropped" if dropped else ""
     return f"{config.name}: {len(shards):,} documents{lost}"
 
@@ -131,7 +133,7 @@ def _summary(config: PrepareConfig, folder: Path) -> dict[str, Any]:
     for source_config in config.sources:
         source = ShardSource(folder / "shards" / source_config.name)
         text, images = source.totals(np.arange(len(source)))
-        dropped.update(json.loads((source.folder / "dropped.json").read_text()))
+        dropped.update(json.loads((source.folder / DROPPED).read_text()))
         for length in text:
             lengths[next((f"<={limit}" for limit in _LENGTH_BINS if length <= limit), f">{_LENGTH_BINS[-1]}")] += 1
         sources[source.name] = {"documents": len(source), "images": int(images.sum()), "tokens": int(text.sum())}
