@@ -18,9 +18,14 @@ def test_an_answer_follows_its_prompt_on_one_line():
 
 
 def test_only_the_answer_of_a_chat_is_a_target():
-    turn = merged(chat_turn((IMAGE, Text("what is this?")), "a dog"))
-    assert [part.text for part in turn if isinstance(part, Text) and part.target] == [" a dog\n"]
-    prompt = merged(chat_turn((Text("what is this?"),), None))
+    turn = chat_turn((IMAGE, Text("what is this?")), "a dog")
+    assert turn == (
+        Text("user: ", target=False),
+        IMAGE,
+        Text("what is this?\nassistant:", target=False),
+        Text(" a dog\n"),
+    )
+    prompt = chat_turn((Text("what "), Text("is "), Text("this?")), None)
     assert prompt == (Text("user: what is this?\nassistant:", target=False),)
 
 

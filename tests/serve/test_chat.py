@@ -2,13 +2,18 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import PIL.Image
 import pytest
 
 from mm1.config import UserError
+from mm1.data.encode import DocumentEncoder
+from mm1.data.synthetic.pages import Item, Page
+from mm1.data.synthetic.source import PageKind, SyntheticConfig, as_chat, make_page
 from mm1.data.templates import chat_turn
+from mm1.data.tokenizer import train_tokenizer
 from mm1.serve.chat import ChatSession
 from mm1.types import Document, Image, Text
 
@@ -59,15 +64,52 @@ def test_each_question_stands_after_all_that_was_said(tmp_path: Path) -> None:
     assert model.asked == [(128, ("\n",))] * 2
 
 
-def test_segments_are_those_of_training() -> None:
-    """The same borders between texts give the same tokens."""
-    model = Parrot()
+class Teacher(Parrot):
+    """Gives the answers it was made with, one after the other."""
+
+    def __init__(self, answers: Sequence[str]) -> None:
+        super().__init__()
+        self.answers = answers
+
+    def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
+        super().generate(documents, max_new_tokens, stop)
+        return [f" {self.answers[len(self.documents) - 1]}\n"]
+
+
+@pytest.mark.parametrize("page", ["reading", "questions"])
+def test_a_chat_asks_with_the_tokens_of_training(page: PageKind, tmp_path: Path) -> None:
+    """Every prompt of a conversation is a prefix, token by token, of the document that fine-tuning makes of it."""
+    config = SyntheticConfig(name="chat", page=page, num_documents=1, chat=True)
+    made = next(made for made in (make_page(config, i, "train", 3) for i in range(99)) if len(_asked(made)) > 1)
+    trained = as_chat(replace(made, header=()))
+    texts = [part.text for part in trained if isinstance(part, Text)]
+    encoder = DocumentEncoder(train_tokenizer(iter(texts * 9), 400, tmp_path / "tokenizer.json"), 4, image_size=8)
+    model = Teacher([item.answer for item in _asked(made)])
     chat = ChatSession(model, chat_turn)
-    chat.ask("what?")
-    chat.ask("why?")
-    trained = (*chat_turn((Text("what?"),), "answer 1"), *chat_turn((Text("why?"),), "answer 2"))
+    for number, item in enumerate(_asked(made)):
+        for image in (part for part in item.prompt if isinstance(part, Image)):
+            path = tmp_path / f"{number}.png"
+            path.write_bytes(image.data)
+            chat.show(path)
+        chat.ask(item.question)
+    whole = encoder.encode(Document(id="trained", segments=trained)).tokens.tolist()
+    for document in model.documents:
+        prompt = encoder.encode(document, end=False).tokens.tolist()
+        assert prompt == whole[: len(prompt)]
     assert chat.history == trained
-    assert model.documents[1].segments == trained[:-1]
+
+
+def _asked(page: Page) -> list[Item]:
+    return [item for item in page.items if item.question and item.asked_in != "test"]
+
+
+def test_texts_that_a_template_leaves_side_by_side_are_one() -> None:
+    model = Parrot()
+    chat = ChatSession(model, lambda question, answer: (*question, Text(f" {answer or ''}", target=False)))
+    chat.ask("a")
+    chat.ask("b")
+    assert model.documents[1].segments == (Text("a answer 1b ", target=False),)
+    assert chat.history == (Text("a answer 1b answer 2", target=False),)
 
 
 def test_the_template_and_the_stop_are_the_callers() -> None:

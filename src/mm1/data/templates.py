@@ -40,11 +40,12 @@ def answered(prompt: Sequence[Segment], answer: str) -> tuple[Segment, ...]:
 def chat_turn(question: Sequence[Segment], answer: str | None) -> tuple[Segment, ...]:
     """One exchange of a chat; only the answer is a target. Without an answer, a prompt for it.
 
-    The question's own texts lose their target mark; images stand where they stand in the question.
+    The question's own texts lose their target mark; images stand where they stand in the question. Neighbouring texts
+    are one, for a text's tokens depend on where it begins: whoever trains and whoever asks must cut alike.
     """
     asked = tuple(replace(part, target=False) if isinstance(part, Text) else part for part in question)
     opening = (Text("user: ", target=False), *asked, Text(f"{STOP}assistant:", target=False))
-    return opening if answer is None else (*opening, Text(f" {answer}{STOP}"))
+    return merged(opening if answer is None else (*opening, Text(f" {answer}{STOP}")))
 
 
 def merged(segments: Iterable[Segment]) -> tuple[Segment, ...]:

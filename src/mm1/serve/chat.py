@@ -5,7 +5,7 @@
     chat.ask("what is this?")           # "a cat"
     chat.ask("what colour is it?")      # "black"
 
-    document = template(q1, a1) + template(q2, a2) + template(q3, None)
+    document = merged(template(q1, a1) + template(q2, a2) + template(q3, None))
 
 Knows nothing of prompt strings (the template has them), of terminals, or of which model answers.
 """
@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from mm1.config import UserError
 from mm1.data.image import BadImage, decode_image
-from mm1.data.templates import STOP
+from mm1.data.templates import STOP, merged
 from mm1.eval.model import EvalModel
 from mm1.types import Document, Image, Segment, Text
 
@@ -64,9 +64,9 @@ class ChatSession:
         """
         question: tuple[Segment, ...] = (*self._shown, Text(text, target=False))
         self._shown = ()
-        document = Document(id="chat", segments=(*self.history, *self.template(question, None)))
+        document = Document(id="chat", segments=merged((*self.history, *self.template(question, None))))
         answer = self.model.generate([document], self.max_new_tokens, self.stop)[0].strip()
-        self.history = (*self.history, *self.template(question, answer))
+        self.history = merged((*self.history, *self.template(question, answer)))
         return answer
 
     def clear(self) -> None:
