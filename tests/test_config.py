@@ -1,5 +1,6 @@
 """Overrides, errors and round trips of configurations."""
 
+import os
 from typing import Literal
 
 import pytest
@@ -66,6 +67,23 @@ def test_unknown_and_ill_typed_keys_in_a_file_are_named(tmp_path):
         load_json(Run, path)
     with pytest.raises(ConfigError, match="does not exist"):
         load_json(Run, tmp_path / "none.json")
+
+
+def test_a_kill_while_saving_leaves_the_config_that_was_there(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*arguments):
+        raise Killed
+
+    path = tmp_path / "run.json"
+    save_json(Run(), path)
+    for moment in ("fsync", "replace"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, moment, kill)
+            with pytest.raises(Killed):
+                save_json(Run(learning_rate=0.5), path)
+        assert load_json(Run, path) == Run()
 
 
 def test_json_round_trip_is_exact(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mm1.config import UserError
-from mm1.steps import Step, execute, write_atomically
+from mm1.steps import Step, execute
 
 
 def make(run, config=None, inputs=()):
@@ -66,10 +66,3 @@ def test_a_foreign_file_is_never_replaced_by_a_link(tmp_path):
     with pytest.raises(UserError, match="in the way"):
         execute(make(lambda folder: None), tmp_path)
     assert (tmp_path / "count").read_text() == "mine"
-
-
-def test_write_atomically_replaces_whole(tmp_path):
-    write_atomically(tmp_path / "a", b"1")
-    write_atomically(tmp_path / "a", b"22")
-    assert (tmp_path / "a").read_bytes() == b"22"
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -20,6 +20,8 @@ from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_orig
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mm1.files import write_atomically
+
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 
@@ -32,6 +34,10 @@ class UserError(ValueError):
 
 class ConfigError(UserError):
     """An unknown key or an ill-typed value in a configuration."""
+
+
+class TornFile(ConfigError):
+    """A file that is no JSON at all, as when its writing was cut off."""
 
 
 class Config(BaseModel):
@@ -60,19 +66,19 @@ def from_json(cls: type[C], values: dict[str, Any], where: str = "config") -> C:
 
 
 def load_json(cls: type[C], path: Path) -> C:
-    """Reads a config written by `save_json`."""
+    """Reads a config written by `save_json`; raises ConfigError, a TornFile where it is no JSON."""
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist: is this the folder of a finished run?") from None
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not valid JSON ({error}): write it again") from None
+        raise TornFile(f"{path} is not valid JSON ({error}): write it again") from None
     return from_json(cls, values, str(path))
 
 
 def save_json(config: Config, path: Path) -> None:
     """Writes the resolved config, sorted and indented, for the record beside a result."""
-    path.write_text(json.dumps(to_json(config), indent=2) + "\n")
+    write_atomically(path, (json.dumps(to_json(config), indent=2) + "\n").encode())
 
 
 def fingerprint(values: Any) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mm1.config import UserError, fingerprint
+from mm1.files import write_atomically
 
 PARTIAL = ".partial"
 
@@ -99,16 +100,6 @@ def execute(step: Step, root: Path, store: Path | None = None, wait: bool = Fals
         os.replace(partial, folder)
     _link(root / step.name, folder)
     return Outcome(folder=folder, seconds=seconds)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `path` so that a reader sees the old content or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _record(step: Step, folder: Path, seconds: float) -> None:

@@ -140,6 +140,29 @@ def test_a_damaged_checkpoint_is_passed_over(tiny: ModuleType, whole: Path, tmp_
     assert_same(whole, folder)
 
 
+@pytest.mark.parametrize("torn", ["", '{"model": {"kind'])
+def test_a_config_that_was_cut_off_in_writing_does_not_stop_the_stage(
+    tiny: ModuleType, whole: Path, tmp_path: Path, torn: str
+) -> None:
+    folder = tmp_path / "torn"
+    with pytest.raises(Interrupted):
+        run(tiny, folder, (tiny.SignalAt(3, signal.SIGTERM),))
+    (folder / "config.json").write_text(torn)
+    run(tiny, folder)
+    assert_same(whole, folder)
+    assert StageConfig.model_validate_json((folder / "config.json").read_text()) == tiny.stage()
+
+
+def test_an_equal_config_is_not_written_again(tiny: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    with pytest.raises(Interrupted):
+        run(tiny, folder, (tiny.SignalAt(3, signal.SIGTERM),))
+    before = (folder / "config.json").stat()
+    run(tiny, folder)
+    after = (folder / "config.json").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
 def test_dropped_documents_are_counted_through_an_interruption(tiny: ModuleType, tmp_path: Path) -> None:
     tokenizer, sources = tiny.world_of(tmp_path)
     good = tiny.documents("captions")

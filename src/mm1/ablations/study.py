@@ -26,7 +26,7 @@ import torch
 from mm1.chain.recipe import RecipeConfig
 from mm1.chain.run import run_recipe
 from mm1.config import override
-from mm1.steps import write_atomically
+from mm1.files import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)

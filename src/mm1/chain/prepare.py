@@ -30,7 +30,7 @@ from mm1.data.shards import ShardSource, write_shards
 from mm1.data.sources import Documents
 from mm1.data.synthetic.source import SyntheticConfig, SyntheticSource
 from mm1.data.tokenizer import Tokenizer, train_tokenizer
-from mm1.steps import write_atomically
+from mm1.files import write_atomically
 from mm1.types import Document, Text
 
 TOKENIZER = "tokenizer.json"

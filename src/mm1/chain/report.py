@@ -18,7 +18,7 @@ from mm1.chain.page.markup import DASH, Markup, count, duration, points, table, 
 from mm1.chain.page.results import Run, read_run
 from mm1.chain.page.scores import best_gain, kind_tables, score_table, seed_table, shot_curves
 from mm1.chain.page.stages import facts_list, stage_sections, time_section
-from mm1.steps import write_atomically
+from mm1.files import write_atomically
 
 NO_NETWORK = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """The browser's own guarantee, even should a caption find a way into the markup: nothing is fetched, nothing runs."""

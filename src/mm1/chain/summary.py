@@ -20,7 +20,7 @@ import torch
 
 import mm1
 from mm1.chain.recipe import STAGES, RecipeConfig
-from mm1.steps import write_atomically
+from mm1.files import write_atomically
 
 _CELL = ("score", "low", "high", "n", "chance")
 

@@ -21,10 +21,10 @@ from mm1.cli.progress import EvalProgress
 from mm1.cli.talk import talk
 from mm1.config import UserError, from_json, load_json, override
 from mm1.config import diff as config_diff
+from mm1.files import write_atomically
 from mm1.recipes.catalog import load_recipe
 from mm1.recipes.smoke import smoke
 from mm1.recipes.studies import load_study
-from mm1.steps import write_atomically
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 

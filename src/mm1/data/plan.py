@@ -24,7 +24,7 @@ from mm1.config import Config, UserError, from_json, to_json
 from mm1.data.mixture import Deal, GroupConfig, MixtureConfig, SourceConfig
 from mm1.data.sources import Source
 from mm1.data.stream import Budget, SourceStream, Unit
-from mm1.steps import write_atomically
+from mm1.files import write_atomically
 
 __all__ = [
     "DataConfig",

@@ -26,7 +26,7 @@ import pyarrow as pa
 from mm1.config import UserError
 from mm1.data.encode import DocumentEncoder
 from mm1.data.sources import sum_lengths
-from mm1.steps import write_atomically
+from mm1.files import write_atomically
 from mm1.types import Document, Image, Segment, Text
 
 INDEX = "index.json"

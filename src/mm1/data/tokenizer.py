@@ -18,7 +18,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from mm1.config import UserError
-from mm1.steps import write_atomically
+from mm1.files import write_atomically
 
 PAD, EOS, IMAGE = "<|pad|>", "<|endoftext|>", "<|image|>"
 """How the special tokens are spelled in the tokenizer's file; the spelling has no power in a text."""

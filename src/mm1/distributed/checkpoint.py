@@ -28,7 +28,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 
 from mm1.config import UserError
 from mm1.distributed.collectives import from_first_rank, gather_objects, num_ranks, wait_for_all
-from mm1.steps import write_atomically
+from mm1.files import write_atomically
 
 MANIFEST = "manifest.json"
 

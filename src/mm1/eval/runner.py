@@ -24,7 +24,7 @@ from mm1.config import UserError, fingerprint
 from mm1.eval.episodes import Episode, blinded, digest_of, prompt
 from mm1.eval.intervals import bootstrap_interval
 from mm1.eval.tasks import ItemScore, Part, Task
-from mm1.steps import write_atomically
+from mm1.files import write_atomically
 from mm1.types import Document, Image
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ import torch
 from mm1.config import UserError
 from mm1.distributed import checkpoint
 from mm1.distributed.collectives import any_rank, num_ranks
-from mm1.steps import write_atomically
+from mm1.files import write_atomically
 from mm1.train.loop import StepInfo
 from mm1.train.progress import Display, Say
 from mm1.train.state import Totals, TrainState

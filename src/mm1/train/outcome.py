@@ -15,9 +15,9 @@ from typing import Any
 from mm1.data.loader import Loader
 from mm1.distributed.collectives import wait_for_all
 from mm1.distributed.mesh import World
+from mm1.files import write_atomically
 from mm1.models.counts import parameters_by_part
 from mm1.models.weights import save_weights
-from mm1.steps import write_atomically
 from mm1.train.parallelize import resolve_precision, whole_state
 from mm1.train.stage import StageConfig
 from mm1.train.state import TrainState

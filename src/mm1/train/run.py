@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mm1.config import UserError, diff, load_json, save_json
+from mm1.config import TornFile, UserError, diff, load_json, save_json
 from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
 from mm1.data.plan import build_plan
@@ -81,9 +81,10 @@ def run_stage(
         raise UserError(f"init names {sorted(config.init)}, but weights were given for {sorted(init_weights)}")
     with joined(device) as world, deterministic(world.device), StopSignal().listening() as stop:
         rows = config.rows_at_once(world.size)
-        _claim(config, folder, world)
+        own_say = say if world.is_first else _say_nothing
+        _claim(config, folder, world, own_say)
         state = initial_state(config, init_weights, world)
-        resume(state, folder / CHECKPOINTS, say if world.is_first else _say_nothing)
+        resume(state, folder / CHECKPOINTS, own_say)
         loader = build_loader(config, sources, tokenizer)
         state.count_dropped = lambda: loader.dropped
         batches = loader.batches(state.step, config.steps, world.rank, world.size, config.num_workers)
@@ -93,22 +94,32 @@ def run_stage(
         return finish(config, state, loader, folder, world)
 
 
-def _claim(config: StageConfig, folder: Path, world: World) -> None:
+def _claim(config: StageConfig, folder: Path, world: World, say: Say) -> None:
     """Records the config in the folder, or makes sure that the folder was begun with this one."""
     path = folder / CONFIG
-    if path.exists():
-        begun = load_json(StageConfig, path)
-        changed = {key: pair for key, pair in diff(begun, config).items() if key not in FREE_TO_CHANGE}
-        if changed:
-            key, (old, new) = next(iter(changed.items()))
-            raise UserError(
-                f"{folder} was begun with another config ({key} was {old} and is now {new}; {len(changed)} such "
-                "differences): train into another folder"
-            )
+    begun = _begun_with(path, say)
+    changed = {key: pair for key, pair in diff(begun or config, config).items() if key not in FREE_TO_CHANGE}
+    if changed:
+        key, (old, new) = next(iter(changed.items()))
+        raise UserError(
+            f"{folder} was begun with another config ({key} was {old} and is now {new}; {len(changed)} such "
+            "differences): train into another folder"
+        )
     wait_for_all()
-    if world.is_first:
+    if world.is_first and begun != config:
         save_json(config, path)
     wait_for_all()
+
+
+def _begun_with(path: Path, say: Say) -> StageConfig | None:
+    """The config on record; None where there is none, or one that says nothing because its writing was cut off."""
+    if not path.exists():
+        return None
+    try:
+        return load_json(StageConfig, path)
+    except TornFile:
+        say(f"{path} was cut off in writing: it is written again")
+        return None
 
 
 def initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: World) -> TrainState:

@@ -1,0 +1,30 @@
+"""Files that are there whole or not at all.
+
+    write_atomically(folder / "index.json", data)     # a kill at any moment leaves the old index.json or the new one
+
+Knows nothing of what is written.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes `path` so that a reader sees the old content or the new one, never a part.
+
+    Raises:
+        OSError: no permission, no folder, no room; it names the path.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = str(path)  # a full disk names none, and the temporary name tells a user nothing
+        raise
