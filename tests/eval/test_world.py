@@ -2,7 +2,10 @@
 
 import pytest
 
+from mm1.config import UserError
 from mm1.data.embedded import caption_records
+from mm1.data.synthetic.vocabulary import NAMES
+from mm1.eval import world
 from mm1.eval.episodes import Attribute, Episode, prompt
 from mm1.eval.naming import NamingTasksConfig, naming_tasks
 from mm1.eval.world import WorldTasksConfig, chat_tasks, pretrained_tasks, things_named
@@ -35,6 +38,32 @@ def test_binding_can_be_told_from_the_shots_only():
             assert told.count(words[0]) == told.count(words[1]) == shots // 2
     first = [text_of(prompt(e, 0)).split()[1] == e.references[0] for e in TASKS["binding"].episodes]
     assert 8 <= sum(first) <= 32
+
+
+@pytest.mark.parametrize("page", ["binding", "listing", "captions", "questions"])
+def test_no_shot_shows_what_the_query_shows(page, monkeypatch):
+    """Not even drawn anew: the pages' scenes are compared, not their bytes."""
+    seen = []
+    world._episodes(CONFIG, page, lambda page, id_: seen.append(page))
+    assert len(seen) == 40
+    for found in seen:
+        assert found.items[-1].content
+        assert found.items[-1].content not in [item.content for item in found.items[:-1]]
+
+
+def test_no_text_shot_tells_the_fact_or_the_sum_that_is_asked():
+    for episode in TASKS["text"].episodes:
+        query, answer = text_of(prompt(episode, 0)).split(), episode.references[0]
+        for line in ("".join(part.text for part in shot).split() for shot in episode.shots):
+            if episode.kind == "sums":
+                assert line[-5:-1] != query[-4:]
+            if episode.kind == "facts":
+                assert not set(query) & set(line) & set(NAMES) or line[-1] != answer
+
+
+def test_more_shots_than_there_are_is_a_sentence_not_a_hang():
+    with pytest.raises(UserError, match="different shots for 'facts'"):
+        pretrained_tasks(WorldTasksConfig(num_episodes=8, max_shots=40))
 
 
 def test_listing_names_one_attribute_throughout():

@@ -9,6 +9,7 @@ Knows nothing of which recipes exist, nor of how a stage trains.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from mm1.data.tokenizer import Tokenizer
 from mm1.distributed.mesh import joined
 from mm1.eval.model import MM1Model
 from mm1.eval.naming import naming_tasks
-from mm1.eval.runner import Progress, evaluate
+from mm1.eval.runner import Progress, Result, evaluate
 from mm1.eval.tasks import Task
 from mm1.eval.world import chat_tasks, pretrained_tasks
 from mm1.steps import Outcome, Step, execute
@@ -83,14 +84,12 @@ def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress 
             run=lambda folder, name=name: _train(recipe, name, folder, steps, store, say),  # type: ignore[misc]
         )
 
-    def trained(stage: str) -> MM1Model:
-        return MM1Model.load(steps[stage].folder(store), steps["prepare"].folder(store) / TOKENIZER)
-
     steps["eval"] = Step(
         name="eval",
         config=to_json(recipe.eval),
         inputs=(steps["prepare"], steps["pretrain"], steps["sft"]),
-        run=lambda folder: ask(recipe.eval, trained, folder, progress),
+        version=2,
+        run=lambda folder: _evaluate(recipe, folder, steps, store, progress),
     )
     return steps
 
@@ -125,30 +124,39 @@ def train_stage(recipe: RecipeConfig, name: str, folder: Path, say: Say = print)
     return step.folder(folder)
 
 
-def open_model(folder: Path, stage: str) -> MM1Model:
-    """The model that `stage` of the run in `folder` trained.
+def _evaluate(
+    recipe: RecipeConfig, folder: Path, steps: dict[str, Step], store: Path, progress: Progress | None
+) -> None:
+    tokenizer = steps["prepare"].folder(store) / TOKENIZER
+    ask(recipe.eval, lambda stage: steps[stage].folder(store), tokenizer, folder, progress)
+
+
+def finished_stage(folder: Path, stage: str) -> Path:
+    """The folder of what `stage` of the run in `folder` trained.
 
     Raises:
         UserError: the run, or that stage of it, is not finished.
     """
     if not (folder / stage / _WEIGHTS).exists():
         raise UserError(f"{folder} has no finished stage '{stage}': finish it with `mm1 run … --out {folder}`")
-    return MM1Model.load(folder / stage, folder / "prepare" / TOKENIZER)
+    return folder / stage
 
 
 def ask(
     config: EvalConfig,
-    model_of: Callable[[str], MM1Model],
+    folder_of: Callable[[str], Path],
+    tokenizer: Path,
     folder: Path,
     progress: Progress | None = None,
     only: Sequence[str] | None = None,
-) -> None:
+) -> list[Result]:
     """Asks the pretrained model its few-shot tasks and the fine-tuned one its chat tasks; results go to `folder`.
 
     Args:
         config: what is asked.
-        model_of: the model of a stage.
-        folder: where results go; those that are there for the same questions are kept.
+        folder_of: where a stage's weights stand.
+        tokenizer: the models' tokenizer.json.
+        folder: where results go; those that are there for the same questions to the same weights are kept.
         progress: called as evaluation advances.
         only: names of tasks; all where None.
 
@@ -163,11 +171,22 @@ def ask(
     for name in only or ():
         if name not in names:
             raise UserError(f"no task is named '{name}': there are {', '.join(names)}")
+    results: list[Result] = []
     for stage, tasks, shots in asked:
         chosen = [task for task in tasks if only is None or task.name in only]
         seeing = [task for task in chosen if any(isinstance(part, Image) for part in task.episodes[0].query)]
-        if chosen:
-            model = model_of(stage)
-            evaluate(model, chosen, shots, folder, config.seed, model_name=stage, progress=progress)
+        if not chosen:
+            continue
+        model, model_name = MM1Model.load(folder_of(stage), tokenizer), _model_name(stage, folder_of(stage))
+        results += evaluate(model, chosen, shots, folder, config.seed, model_name=model_name, progress=progress)
         if seeing and config.blind:
-            evaluate(model, seeing, shots, folder, config.seed, model_name=stage, blind=True, progress=progress)
+            results += evaluate(
+                model, seeing, shots, folder, config.seed, model_name=model_name, blind=True, progress=progress
+            )
+    return results
+
+
+def _model_name(stage: str, folder: Path) -> str:
+    """The stage with a hash of its weights, so that another model's answers are never taken for this one's."""
+    with (folder / _WEIGHTS).open("rb") as file:
+        return f"{stage} {hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"

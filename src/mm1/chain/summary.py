@@ -20,9 +20,8 @@ import torch
 
 import mm1
 from mm1.chain.recipe import STAGES, RecipeConfig
+from mm1.eval.runner import by_task, read_results
 from mm1.files import write_atomically
-
-_CELL = ("score", "low", "high", "n", "chance")
 
 
 def write_summary(recipe: RecipeConfig, folder: Path, seconds: dict[str, float]) -> dict[str, Any]:
@@ -37,23 +36,11 @@ def write_summary(recipe: RecipeConfig, folder: Path, seconds: dict[str, float])
         "seconds": sum(seconds.values()),
         "stages": stages,
         "parameters": stages["pretrain"]["parameters"],
-        "eval": read_scores(folder / "eval"),
+        "eval": by_task(read_results(folder / "eval")),
         "environment": environment(),
     }
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     return summary
-
-
-def read_scores(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Scores by task and number of shots; `blind` is the score with the images replaced, where that was asked."""
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    for path in sorted(folder.glob("*shot.json"), key=lambda path: (path.name.rpartition("-")[0], _shots(path))):
-        result = _read(path)
-        cell = {key: result[key] for key in _CELL}
-        if (blind := folder / "blind" / path.name).exists():
-            cell["blind"] = _read(blind)["score"]
-        table.setdefault(result["task"], {})[str(result["shots"])] = cell
-    return table
 
 
 def environment() -> dict[str, Any]:
@@ -78,10 +65,6 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def _shots(path: Path) -> int:
-    return int(path.stem.rpartition("-")[2].removesuffix("shot"))
 
 
 def _read(path: Path) -> dict[str, Any]:

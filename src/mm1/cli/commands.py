@@ -12,15 +12,17 @@ from rich.console import Console
 from mm1.ablations.study import run_study
 from mm1.bench import figures
 from mm1.bench.train import TrainBenchConfig, bench_train
+from mm1.chain.prepare import TOKENIZER
 from mm1.chain.recipe import STAGES, RecipeConfig
 from mm1.chain.report import write_report
-from mm1.chain.run import ask, open_model, run_recipe, train_stage
-from mm1.chain.summary import read_scores
+from mm1.chain.run import ask, finished_stage, run_recipe, train_stage
 from mm1.cli import tables
 from mm1.cli.progress import EvalProgress
 from mm1.cli.talk import talk
 from mm1.config import UserError, from_json, load_json, override
 from mm1.config import diff as config_diff
+from mm1.eval.model import MM1Model
+from mm1.eval.runner import by_task
 from mm1.files import write_atomically
 from mm1.recipes.catalog import load_recipe
 from mm1.recipes.smoke import smoke
@@ -85,8 +87,9 @@ def eval(arguments: Namespace) -> None:
     only = arguments.tasks.split(",") if arguments.tasks else None
     out = arguments.out or folder / "evaluations"
     with EvalProgress(console) as progress:
-        ask(config, lambda stage: open_model(folder, stage), out, progress, only)
-    console.print(tables.scores(read_scores(out)))
+        tokenizer = folder / "prepare" / TOKENIZER
+        results = ask(config, lambda stage: finished_stage(folder, stage), tokenizer, out, progress, only)
+    console.print(tables.scores(by_task(results)))
     console.print(f"Results and samples: {out}")
 
 
@@ -118,7 +121,8 @@ def diff(arguments: Namespace) -> None:
 def chat(arguments: Namespace) -> None:
     """A conversation."""
     _finished(arguments.run)
-    talk(open_model(arguments.run, arguments.stage), arguments.image, console)
+    stage = finished_stage(arguments.run, arguments.stage)
+    talk(MM1Model.load(stage, arguments.run / "prepare" / TOKENIZER), arguments.image, console)
 
 
 def report(arguments: Namespace) -> None:

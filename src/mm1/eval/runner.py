@@ -117,12 +117,21 @@ def _write(result: Result, samples: Sequence[str], path: Path) -> None:
 
 
 def by_task(results: Sequence[Result]) -> dict[str, dict[str, dict[str, float]]]:
-    """The table for `summary.json`: task -> shots -> {"score", "low", "high", "n", "chance"}."""
+    """The table for `summary.json`: task -> shots -> {"score", "low", "high", "n", "chance", "blind"?}."""
     table: dict[str, dict[str, dict[str, float]]] = {}
-    for result in results:
+    for result in (result for result in results if not result.blind):
         cell = {"score": result.score, "low": result.low, "high": result.high, "n": result.n, "chance": result.chance}
         table.setdefault(result.task, {})[str(result.shots)] = cell
+    for result in (result for result in results if result.blind):
+        table[result.task][str(result.shots)]["blind"] = result.score
     return table
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Every result that `evaluate` wrote to `folder`, blind runs too; by task, few shots first."""
+    paths = [*folder.glob("*shot.json"), *folder.glob("blind/*shot.json")]
+    results = [Result(**json.loads(path.read_text())) for path in paths]
+    return sorted(results, key=lambda result: (result.task, result.shots, result.blind))
 
 
 def _prompts(task: Task, shots: int, seed: int, blind: bool) -> list[Document]:

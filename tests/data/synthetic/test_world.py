@@ -93,7 +93,7 @@ def test_novel_words_are_balanced_and_bound_to_one_value(seed, num_items):
     assert len(page.items) == num_items
     assert {item.answer for item in page.items} <= set(names)
     assert set(names) <= set(vocabulary.NOVEL_WORDS)
-    for even in range(2, num_items + 1, 2):
+    for even in range(2, num_items, 2):
         counts = Counter(item.answer for item in page.items[:even])
         assert counts[names[0]] == counts[names[1]]
 
@@ -105,6 +105,16 @@ def test_position_of_a_word_in_the_header_says_nothing_of_its_answer():
         for page in [make_page(config("binding"), index, "test", 5)]
     ]
     assert 0.4 < np.mean(first) < 0.6
+
+
+@pytest.mark.parametrize("num_items", [5, 6])
+def test_neither_the_last_shot_nor_the_rarer_word_tells_the_answer(num_items):
+    found = [make_page(config("binding"), index, "test", num_items).items for index in range(400)]
+    as_before = [items[-1].answer == items[-2].answer for items in found]
+    shown = [[item.answer for item in items[:-1]] for items in found]
+    as_rarer = [words.count(items[-1].answer) < len(words) / 2 for words, items in zip(shown, found, strict=True)]
+    assert 0.4 < np.mean(as_before) < 0.6
+    assert np.mean(as_rarer) == 0 if num_items % 2 else 0.4 < np.mean(as_rarer) < 0.6
 
 
 def test_counts_and_digits_in_questions_are_true_of_the_picture():

@@ -32,8 +32,10 @@ class Item:
     """The bare question, for those who ask it in another form (chat)."""
     asked_in: Split | None = None
     """The split in whose chats the question may be asked; None where the picture or page before it decides."""
-    choices: int = 0
-    """How many answers are equally likely to one who does not see the pictures; 0 where that makes no sense."""
+    chance: float = 0.0
+    """How often the best guess is right that knows what is asked but sees nothing; 0 where that makes no sense."""
+    content: str = ""
+    """What the item is about, however it is drawn or put: items of equal content are near copies of each other."""
     attributes: tuple[tuple[tuple[str, str], ...], ...] = ()
     """For captions: for each thing in reading order, its (kind, word) pairs."""
 
@@ -120,7 +122,7 @@ def binding(world: World, rng: random.Random, split: Split, num_items: int) -> P
     """Two novel words name two colours or two shapes, on this page only; each picture is labelled with one of them.
 
     The header lists both words, so that without shots a guess is right half the time; with shots, the pictures tell
-    which word means what. In the test split any even number of leading items shows both words equally often.
+    which word means what. In the test split any even number of shots shows both words equally often.
     """
     return _bound(world, rng, split, num_items, lambda scene: (Image(render(scene, rng)),))
 
@@ -139,15 +141,19 @@ def _bound(
     listed = rng.sample(names, 2)
     order = [rng.randint(0, 1) for _ in range(num_items)]
     if split == "test":
-        # Balanced in every even prefix, so that shots show both. Not in training: there it would give answers away.
+        # Balanced in every even prefix, so that shots show both, but for the last item, which is the query. Not in
+        # training: there the balance would give answers away.
         order = [which for _ in range(num_items // 2 + 1) for which in rng.sample((0, 1), 2)][:num_items]
-        order[-1] = rng.randint(0, 1) if num_items % 2 else order[-1]
+        order[-1] = rng.randint(0, 1)
     if split == "train" and rng.random() < PLAIN_SHARE:
         pair = _plain_pair(world, rng, split, attribute, values)
         scenes = [pair[which] for which in order]
     else:
         scenes = [_single(world, rng, split, attribute, values[which]) for which in order]
-    items = [Item(show(scene), names[which], attribute, choices=2) for scene, which in zip(scenes, order, strict=True)]
+    items = [
+        Item(show(scene), names[which], attribute, chance=1 / 2, content=scene.caption)
+        for scene, which in zip(scenes, order, strict=True)
+    ]
     return Page((Text(f"words: {listed[0]} {listed[1]}\n"),), tuple(items))
 
 
@@ -182,7 +188,8 @@ def listing(world: World, rng: random.Random, split: Split, num_items: int) -> P
     items = []
     for _ in range(num_items):
         scene = sample_scene(world, rng, split, 1, False)
-        items.append(Item((Image(render(scene, rng)),), value(scene.things[0]), kind, choices=choices))
+        picture = (Image(render(scene, rng)),)
+        items.append(Item(picture, value(scene.things[0]), kind, chance=1 / choices, content=scene.caption))
     return Page((), tuple(items))
 
 
@@ -195,9 +202,9 @@ def question(world: World, rng: random.Random, split: Split, kind: str | None = 
     """One question about a new scene; `kind` is drawn when not given."""
     kind = kind or rng.choice(("colour", "shape", "count", "position", "digits"))
     scene = sample_scene(world, rng, split, sign=True if kind == "digits" else None, accept=ASKABLE[kind])
-    text, answer, choices = ask(scene, kind, rng)
+    text, answer, chance = ask(scene, kind, rng)
     prompt = templates.question_prompt(Image(render(scene, rng)), text)
-    return Item(prompt, answer, kind, question=text, choices=choices)
+    return Item(prompt, answer, kind, question=text, chance=chance, content=scene.caption)
 
 
 ASKABLE: dict[str, Callable[[Scene], bool]] = {
@@ -209,22 +216,26 @@ ASKABLE: dict[str, Callable[[Scene], bool]] = {
 }
 
 
-def ask(scene: Scene, kind: str, rng: random.Random) -> tuple[str, str, int]:
-    """A question of `kind` about the scene: (question, answer, how many answers are as likely unseen)."""
+COUNT_CHANCE = 4 / 9
+"""Share of the commonest number of things, two, where there are up to three (scenes.py draws the number)."""
+
+
+def ask(scene: Scene, kind: str, rng: random.Random) -> tuple[str, str, float]:
+    """A question of `kind` about the scene: (question, answer, chance of the best guess)."""
     if kind == "colour":
         thing = rng.choice(scene.unique(lambda thing: thing.shape))
-        return f"what colour is the {thing.shape}?", thing.colour, len(words.COLOURS)
+        return f"what colour is the {thing.shape}?", thing.colour, 1 / len(words.COLOURS)
     if kind == "shape":
         thing = rng.choice([thing for thing in scene.unique(lambda thing: thing.colour) if not thing.digit])
-        return f"what shape is {thing.colour}?", thing.shape, len(words.SHAPES)
+        return f"what shape is {thing.colour}?", thing.shape, 1 / len(words.SHAPES)
     if kind == "count":
-        return "how many things are there?", words.COUNTS[len(scene.things) - 1], scene.world.max_things
+        return "how many things are there?", words.COUNTS[len(scene.things) - 1], COUNT_CHANCE
     if kind == "position":
         thing = rng.choice(scene.unique(lambda thing: thing.shape))
-        return f"where is the {thing.shape}?", thing.position, scene.world.grid**2
+        return f"where is the {thing.shape}?", thing.position, 1 / scene.world.grid**2
     sign = _sign(scene)
     assert sign is not None
-    return "what number is on the sign?", sign.digit, len(words.DIGITS)
+    return "what number is on the sign?", sign.digit, 1 / len(words.DIGITS)
 
 
 def stories(world: World, rng: random.Random, split: Split, num_items: int) -> Page:
@@ -242,7 +253,8 @@ def stories(world: World, rng: random.Random, split: Split, num_items: int) -> P
 def _caption_item(scene: Scene, rng: random.Random) -> Item:
     attributes = tuple(tuple(thing.attributes.items()) for thing in scene.things)
     prompt = templates.caption_prompt(Image(render(scene, rng)))
-    return Item(prompt, scene.caption, "caption", question=templates.DESCRIBE, attributes=attributes)
+    question = templates.DESCRIBE
+    return Item(prompt, scene.caption, "caption", question=question, content=scene.caption, attributes=attributes)
 
 
 def _sign(scene: Scene) -> Thing | None:

@@ -34,7 +34,7 @@ def sums(world: World, rng: random.Random, split: Split, num_items: int) -> Page
         a, b = rng.randint(0, LARGEST_ADDEND), rng.randint(0, LARGEST_ADDEND)
         stem, question = f"{rng.choice(_OPENINGS)}{a} plus {b} is", f"what is {a} plus {b}?"
         if split_of(stem) == split:
-            item = Item((Text(stem),), str(a + b), "sums", choices=2 * LARGEST_ADDEND + 1)
+            item = Item((Text(stem),), str(a + b), "sums", chance=1 / (LARGEST_ADDEND + 1), content=question)
             items.append(replace(item, question=question, asked_in=split_of(question)))
     return Page((), tuple(items))
 
@@ -47,7 +47,15 @@ def facts(world: World, rng: random.Random, split: Split, num_items: int) -> Pag
         index = rng.randrange(len(words.NAMES))
         stem = rng.choice(_OPENINGS) + relation.format(who=words.NAMES[index])
         if split_of(stem) == split:
-            items.append(Item((Text(stem),), values[index], "facts", choices=len(values)))
+            items.append(
+                Item(
+                    (Text(stem),),
+                    values[index],
+                    "facts",
+                    chance=1 / len(values),
+                    content=relation.format(who=words.NAMES[index]),
+                )
+            )
     return Page((), tuple(items))
 
 
@@ -59,7 +67,7 @@ def copying(world: World, rng: random.Random, split: Split, num_items: int) -> P
     items = []
     for _ in range(num_items):
         which = rng.randrange(len(keys))
-        items.append(Item((Text(keys[which]),), values[which], "copying", choices=len(set(values))))
+        items.append(Item((Text(keys[which]),), values[which], "copying", chance=1 / len(set(values))))
     return Page((Text(header),), tuple(items))
 
 
@@ -71,6 +79,6 @@ def reading(world: World, rng: random.Random, split: Split, num_items: int) -> P
     items = []
     for _ in range(num_items):
         kind = rng.choice(kinds)
-        text, answer, choices = ask(scene, kind, rng)
-        items.append(Item(templates.question_prompt(None, text), answer, "reading", question=text, choices=choices))
+        text, answer, chance = ask(scene, kind, rng)
+        items.append(Item(templates.question_prompt(None, text), answer, "reading", question=text, chance=chance))
     return Page((Text(scene.caption + templates.STOP),), tuple(items))
