@@ -1,11 +1,12 @@
-"""The tiny recipe: MM1's whole road on two CPU cores in about ten minutes, with 1.3 million parameters.
+"""The tiny recipe: MM1's whole road on two CPU cores in minutes.
 
     mm1 run tiny
 
-What differs from MM1, and why (docs/log.md has the comparisons): Muon instead of AdamW for matrices, smeared keys in
-the decoder (without them a four-layer decoder does not learn to copy from its context in minutes), a convolutional
-stem, a lower learning rate for the pretrained image encoder (at the full rate it is erased), and text pretraining of
-the decoder on the same small world. The mixture is the paper's: 45 % interleaved, 45 % captions, 10 % text.
+What differs from MM1 (docs/log.md tells what was compared): Muon instead of AdamW for hidden matrices; smeared keys in
+the decoder, without which a few layers do not learn to copy from their context in minutes; a tenth of the learning rate
+for the pretrained image encoder and twice for the connector; a convolutional stem; up to 32 images a sequence; text
+pretraining of the decoder on the same small world. The mixture is the paper's: 45 % interleaved, 45 % captions, 10 %
+text.
 """
 
 from __future__ import annotations

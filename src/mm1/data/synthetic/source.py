@@ -11,6 +11,8 @@ from __future__ import annotations
 import random
 from typing import Literal
 
+from pydantic import PositiveInt, model_validator
+
 from mm1.config import Config
 from mm1.data import templates
 from mm1.data.synthetic import pages, text
@@ -45,7 +47,7 @@ class SyntheticConfig(Config):
     kind: Literal["synthetic"] = "synthetic"
     name: str
     page: PageKind
-    num_documents: int
+    num_documents: PositiveInt
     num_items: tuple[int, int] = (1, 1)
     """The least and the most items of a page; drawn evenly."""
     num_pages: tuple[int, int] = (1, 1)
@@ -54,6 +56,14 @@ class SyntheticConfig(Config):
     """As a chat in which only the answers are targets, instead of a page."""
     world: World = World()
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> SyntheticConfig:
+        for name in ("num_items", "num_pages"):
+            least, most = getattr(self, name)
+            if not 1 <= least <= most:
+                raise ValueError(f"{name} is {least} to {most}: give the least first, and at least 1")
+        return self
 
     def rng(self, split: Split, index: int) -> random.Random:
         """All randomness of document or page number `index` of a split."""
