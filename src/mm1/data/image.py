@@ -39,11 +39,25 @@ def decode_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.nda
     Raises:
         BadImage: with its `reason`; whatever the decoder trips over ends here.
     """
+    image = read_image(data, size, max_pixels)
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def read_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture in RGB and in its own shape, upright, transparency laid on white, not yet resized.
+
+    A JPEG may come at 1/2, 1/4 or 1/8 of its size if its sides stay at least twice `size`.
+
+    Raises:
+        BadImage: with its `reason`; whatever the decoder trips over ends here.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)  # broken EXIF or palettes: the pixels may be fine
-            return _decode(data, size, max_pixels)
+            return _read(data, size, max_pixels)
     except BadImage:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -54,22 +68,19 @@ def decode_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.nda
         raise BadImage("corrupt") from None
 
 
-def _decode(data: bytes, size: int, max_pixels: int) -> np.ndarray:
+def _read(data: bytes, size: int, max_pixels: int) -> Image.Image:
     image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     if image.width * image.height > max_pixels:
         raise BadImage("too_many_pixels")
     # JPEG is not asked: a phone's photo with a depth map (MPO) has two frames, and the first is the photo.
     if image.format in ("GIF", "PNG", "WEBP") and getattr(image, "is_animated", False):
         raise BadImage("animated")
-    # JPEG can be decoded at 1/2, 1/4 or 1/8; twice the wanted size leaves the bicubic filter something to do.
+    # Twice the wanted size leaves the bicubic filter something to do.
     image.draft("RGB", (2 * size, 2 * size))
     image.load()
     if "exif" in image.info or "Raw profile type exif" in image.info:
         image = ImageOps.exif_transpose(image)
-    image = _to_rgb(image)
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image)
+    return _to_rgb(image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -15,17 +15,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from mm1.chain.page.markup import Markup, points, tag, together
 from mm1.chain.page.prompts import Picture, Piece, read_prompt
-from mm1.chain.page.results import Run, Score, read_lines
+from mm1.chain.page.results import Run, Score, Shape, inside, read_lines
+from mm1.data.image import BadImage, read_image
 
 CARDS = 3
 """Questions shown of one task with one number of shots."""
@@ -34,7 +32,9 @@ SHOT_TEXT, QUERY_TEXT = 240, 700
 """Characters shown of one piece of text."""
 BRIEF = 24
 """Characters up to which a shot's text fits under its picture."""
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+SAMPLE: Shape = {"id": str, "shots": int, "score": int | float, "prompt": str, "output": str}
+LISTS = ("images", "image_sha256", "references", "required", "candidates")
+SAMPLE_PARTS: Shape = {"kind": str, **dict.fromkeys(LISTS, list)}
 MARKS = {"right": "✓", "wrong": "✗", "partly": "≈"}
 
 
@@ -50,9 +50,11 @@ def gallery(run: Run) -> Markup:
 
 def _task(folder: Path, scores: Sequence[Score], pictures: Pictures) -> Markup:
     """Empty if no sample of the task can be shown."""
-    samples = {score.shots: _samples(folder, score) for score in scores}
+    read = {score.shots: _samples(folder, score) for score in scores}
+    samples = {shots: of for shots, (of, _) in read.items()}
+    torn = sum(others for _, others in read.values())
     answers = {shots: {sample["id"]: sample for sample in of} for shots, of in samples.items()}
-    rows = []
+    rows = [tag("p", f"{torn} line(s) of its samples cannot be read and are left out.", class_="missing")] * bool(torn)
     for score in scores:
         chosen = choose([sample for sample in samples[score.shots] if pictures.has_all(sample)])
         if chosen:
@@ -62,10 +64,11 @@ def _task(folder: Path, scores: Sequence[Score], pictures: Pictures) -> Markup:
     return tag("details", tag("summary", scores[0].task), *rows, open="") if rows else Markup()
 
 
-def _samples(folder: Path, score: Score) -> list[dict[str, Any]]:
-    """The samples behind one score, each with its verdict."""
-    rows = read_lines(folder / f"{score.task}-{score.shots}shot.samples.jsonl")[0]
-    return [{**row, "verdict": verdict(float(row["score"]), score.metric)} for row in rows]
+def _samples(folder: Path, score: Score) -> tuple[list[dict[str, Any]], int]:
+    """The samples behind one score, each with its verdict, and how many lines could not be read."""
+    path = inside(folder, f"{score.task}-{score.shots}shot.samples.jsonl")
+    rows, others = read_lines(path, SAMPLE, SAMPLE_PARTS) if path else ([], 0)
+    return [{**row, "verdict": verdict(float(row["score"]), score.metric)} for row in rows], others
 
 
 def verdict(score: float, metric: str) -> str:
@@ -121,7 +124,7 @@ def _answer(sample: Mapping[str, Any]) -> Markup:
     if truths:
         rows += [tag("dt", "truth"), tag("dd", _cut(" · ".join(truths[:3]), QUERY_TEXT), class_="truth")]
     if required:
-        rows += [tag("dt", "asked for"), tag("dd", _cut(" · ".join(required), QUERY_TEXT))]
+        rows += [tag("dt", "asked for"), tag("dd", _cut(" · ".join(map(str, required)), QUERY_TEXT))]
     if sample.get("candidates"):
         offered = " · ".join(str(candidate).strip() for candidate in sample["candidates"])
         rows += [tag("dt", "choices"), tag("dd", _cut(offered, SHOT_TEXT))]
@@ -153,31 +156,28 @@ class Pictures:
 
     def has_all(self, sample: Mapping[str, Any]) -> bool:
         """Whether every image of the sample's prompt was kept as a file: the evaluation keeps those of its first."""
-        files = sample.get("images", ())
-        whole = len(files) == len(sample.get("image_sha256", files))
-        return whole and all((self._folder / file).is_file() for file in files)
+        files = sample.get("images") or ()
+        whole = len(files) == len(sample.get("image_sha256") or files)
+        return whole and all(isinstance(file, str) and inside(self._folder, file) for file in files)
 
     def show(self, file: str, large: bool) -> Markup:
         """An <img> of at most QUERY_PIXELS (large) or SHOT_PIXELS; words in its place if it cannot be read."""
         pixels = QUERY_PIXELS if large else SHOT_PIXELS
         if (file, pixels) not in self._made:
-            self._made[file, pixels] = self._draw(self._folder / file, pixels)
+            self._made[file, pixels] = self._draw(file, pixels)
         return self._made[file, pixels]
 
-    def _draw(self, path: Path, pixels: int) -> Markup:
+    def _draw(self, file: str, pixels: int) -> Markup:
+        path = inside(self._folder, file)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(path, formats=FORMATS) as image:
-                    image.draft("RGB", (2 * pixels, 2 * pixels))
-                    drawn = image.convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+            drawn = read_image(path.read_bytes() if path else b"", pixels)
+        except (OSError, BadImage):
             return tag("span", "(a picture that cannot be read)", class_="missing")
         drawn.thumbnail((pixels, pixels))
         # Small pictures are drawn ones: kept to the pixel, and enlarged without blurring.
         tiny = max(drawn.size) <= 64
-        file = io.BytesIO()
-        drawn.save(file, **({"format": "PNG"} if tiny else {"format": "WEBP", "quality": 80}))
+        encoded = io.BytesIO()
+        drawn.save(encoded, **({"format": "PNG"} if tiny else {"format": "WEBP", "quality": 80}))
         kind = "png" if tiny else "webp"
-        address = f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+        address = f"data:image/{kind};base64,{base64.b64encode(encoded.getvalue()).decode()}"
         return tag("img", src=address, alt="", width=drawn.width, height=drawn.height, class_="tiny" if tiny else None)

@@ -35,7 +35,7 @@ class Prompt:
 
 def read_prompt(sample: Mapping[str, Any]) -> Prompt:
     """The prompt of one line of a samples file."""
-    pieces = _pieces(sample["prompt"], sample.get("images", ()))
+    pieces = _pieces(sample["prompt"], sample.get("images") or ())
     lines = _lines(pieces)
     shots = min(int(sample["shots"]), len(lines) - 1)
     if shots == 0:

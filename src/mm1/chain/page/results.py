@@ -16,9 +16,18 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeAlias
 
 from mm1.config import UserError
+
+Shape: TypeAlias = Mapping[str, type | UnionType]
+"""Keys of an object and what type their values have."""
+
+STEP: Shape = {"step": int}
+STEP_PARTS: Shape = {"loss_by_source": dict, "target_tokens_by_source": dict}
+RESULT: Shape = {"task": str, "shots": int, "score": int | float}
+RESULT_PARTS: Shape = {"by_kind": dict, "n": int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +120,11 @@ def _stage_names(folder: Path, summary: Mapping[str, Any], recipe: Mapping[str, 
 def _stage(folder: Path, name: str, summary: Mapping[str, Any]) -> Stage:
     notes: list[str] = []
     facts = _read(folder / name / "stage.json", notes) or summary.get("stages", {}).get(name)
-    rows, torn = read_lines(folder / name / "metrics.jsonl")
+    rows, torn = read_lines(folder / name / "metrics.jsonl", STEP, STEP_PARTS)
     if torn:
-        notes.append(f"{torn} line(s) of metrics.jsonl cannot be read (a torn write) and are left out")
+        notes.append(f"{torn} line(s) of metrics.jsonl cannot be read (a torn write?) and are left out")
     # A resumed stage logs the steps after its checkpoint again: the later record is the one that led to the result.
-    latest = {int(row["step"]): row for row in rows if "step" in row}
+    latest = {row["step"]: row for row in rows}
     return Stage(name, facts, tuple(latest[step] for step in sorted(latest)), tuple(notes))
 
 
@@ -129,39 +138,70 @@ def _scores(folder: Path, notes: list[str]) -> tuple[Score, ...]:
 
 def _results(folder: Path, notes: list[str]) -> list[dict[str, Any]]:
     """The scores standing in one folder, by file name."""
-    found = [values for path in sorted(folder.glob("*.json")) if (values := _read(path, notes)) is not None]
-    return [values for values in found if {"task", "shots", "score"} <= set(values)]
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        values = _read(path, notes)
+        if values is None:
+            continue
+        if has_shape(values, RESULT, RESULT_PARTS) and all(isinstance(of, dict) for of in _kinds(values).values()):
+            found.append(values)
+        else:
+            notes.append(f"{path.parent.name}/{path.name} does not hold a task, shots and a score, and is left out")
+    return found
+
+
+def _kinds(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return values.get("by_kind") or {}
 
 
 def _score(values: Mapping[str, Any], blind: object) -> Score:
     score = _number(values["score"])
     return Score(
-        task=str(values["task"]),
-        shots=int(values["shots"]),
+        task=values["task"],
+        shots=values["shots"],
         score=score,
         low=_number(values.get("low", score)),
         high=_number(values.get("high", score)),
-        n=int(values.get("n", 0)),
+        n=values.get("n") or 0,
         chance=_optional(values.get("chance")),
         blind=_optional(blind),
         metric=str(values.get("metric", "")).replace("_", " "),
-        by_kind=values.get("by_kind") or {},
+        by_kind=_kinds(values),
     )
 
 
-def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The objects of a JSON-lines file, none if it is not there, and how many lines could not be read."""
+def read_lines(path: Path, needed: Shape, optional: Shape) -> tuple[list[dict[str, Any]], int]:
+    """The objects of that shape in a JSON-lines file, none if it is not there, and how many other lines it has."""
     if not path.is_file():
         return [], 0
-    rows, torn = [], 0
+    rows, others = [], 0
     for line in path.read_text(errors="replace").splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
-            torn += bool(line.strip())
+        except (ValueError, RecursionError):
+            others += bool(line.strip())
             continue
-        rows.append(row)
-    return rows, torn
+        if isinstance(row, dict) and has_shape(row, needed, optional):
+            rows.append(row)
+        else:
+            others += 1
+    return rows, others
+
+
+def has_shape(values: Mapping[str, Any], needed: Shape, optional: Shape) -> bool:
+    """Whether all that is needed is there, and it and the optional values, null as good as absent, have their types."""
+    return all(isinstance(values.get(key), kind) for key, kind in needed.items()) and all(
+        isinstance(values[key], kind) for key, kind in optional.items() if values.get(key) is not None
+    )
+
+
+def inside(folder: Path, name: str) -> Path | None:
+    """The file `name` of `folder`; None if there is none, or if it leads outside (`..`, an absolute path, a link)."""
+    try:
+        path = (folder / name).resolve()
+        return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+    except (OSError, ValueError):  # a name too long, or with a null byte
+        return None
 
 
 def _read(path: Path, notes: list[str]) -> dict[str, Any] | None:
@@ -170,10 +210,12 @@ def _read(path: Path, notes: list[str]) -> dict[str, Any] | None:
         values = json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        notes.append(f"{path.parent.name}/{path.name} cannot be read as JSON and is left out")
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        notes.append(f"{path.parent.name}/{path.name} cannot be read as a JSON object and is left out")
         return None
-    return values if isinstance(values, dict) else None
+    return values
 
 
 def finite(values: Iterable[float]) -> list[float]:
