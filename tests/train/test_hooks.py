@@ -102,6 +102,26 @@ def test_a_source_without_targets_has_no_loss_and_nan_is_null(tmp_path: Path) ->
     assert "b" not in line["loss_by_source"]
 
 
+def test_a_step_that_was_not_finite_spoils_no_later_line(tmp_path: Path) -> None:
+    path, ours = tmp_path / "metrics.jsonl", state()
+    log = log_to(path, every=1)
+    nan = float("nan")
+    for step, (a, b, accuracy) in enumerate([(1, 4, 0.5), (nan, 4, nan), (3, 2, 0.7)], start=1):
+        ours.tally.add(losses(a, b, accuracy), batch(0))
+        ours.step = step
+        log.on_step(info(ours, step, steps=3))
+    ours.tally.add(losses(float("inf"), 1, 0.1), batch(0))
+    ours.tally.add(losses(5, 2, 0.9), batch(0))
+    log.on_step(info(ours, 4, steps=4))
+    _, second, third, fourth = lines(path)
+    assert (second["loss"], second["accuracy"], second["loss_by_source"]) == (None, None, {})
+    assert (third["loss"], third["loss_by_source"]) == (pytest.approx(16 / 6), {"a": 3.0, "b": 2.0})
+    assert third["accuracy"] == pytest.approx(0.7)
+    assert fourth["loss"] == pytest.approx(24 / 6)  # the mean over the targets that were finite, not over all
+    assert fourth["accuracy"] == pytest.approx(0.9)
+    assert (fourth["target_tokens"], fourth["tokens"]) == (18, 40)
+
+
 def test_too_many_skipped_steps_stop_the_run_with_a_sentence(tmp_path: Path) -> None:
     ours = state()
     ours.tally.add(losses(1, 1, 1), batch(0))

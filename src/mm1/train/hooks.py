@@ -47,7 +47,8 @@ class MetricsLog:
     A line has `step`, `loss` and `loss_by_source` (means over the targets since the line before), the objective's
     extra values (means over microbatches since then), `learning_rate`, `grad_norm`, `fill` (share of positions since
     then that are not padding), and cumulative `tokens`, `target_tokens`, `target_tokens_by_source`, `images`,
-    `seconds`, `time` by kind of work, `skipped_steps`.
+    `seconds`, `time` by kind of work, `skipped_steps`. Microbatches whose loss is not finite count in `tokens` and
+    `images` only; a mean of nothing is null.
     """
 
     def __init__(self, path: Path | None, *, every: int, display: Display, max_skipped: int) -> None:
@@ -163,7 +164,8 @@ def _record(info: StepInfo, totals: Totals) -> dict[str, Any]:
     since = {name: value - state.logged.get(name, 0.0) for name, value in totals.items()}
     sources = [name.removeprefix("loss/") for name in totals if name.startswith("loss/")]
     losses = {name: _mean(since[f"loss/{name}"], since[f"targets/{name}"]) for name in sources}
-    extra = {name.removeprefix("extra/"): since[name] / since["microbatches"] for name in totals if "extra/" in name}
+    microbatches = since["microbatches"]
+    extra = {name.removeprefix("extra/"): _mean(since[name], microbatches) for name in totals if "extra/" in name}
     return {
         "step": info.step,
         "loss": _mean(since["loss"], since["targets"]),

@@ -23,8 +23,9 @@ from mm1.train.optimizer import Optimizers
 from mm1.types import Batch, Losses
 
 Totals: TypeAlias = dict[str, float]
-"""Sums since the first step, over all ranks: "loss", "targets", "tokens" (positions that are not padding), "positions",
-"images", "microbatches" (of all ranks), "loss/SOURCE", "targets/SOURCE", and "extra/NAME" summed over microbatches."""
+"""Sums since the first step, over all ranks: "tokens" (positions that are not padding), "positions", "images"; and,
+over the microbatches whose losses and extra values were finite: "microbatches" (their number), "loss", "targets",
+"loss/SOURCE", "targets/SOURCE", "extra/NAME"."""
 
 
 class Tally:
@@ -33,17 +34,23 @@ class Tally:
     def __init__(self, before: Totals | None = None) -> None:
         """`before` is what `read` gave when a checkpoint was made, to go on from."""
         self._before = before or {}
-        self._host = torch.zeros(4, dtype=torch.float64)
+        self._host = torch.zeros(3, dtype=torch.float64)
         self._device: Tensor | None = None
         self._names: list[str] = []
 
     def add(self, losses: Losses, batch: Batch) -> None:
-        """Counts a microbatch; `batch` is the host's copy, so that counting its tokens waits for nothing."""
+        """Counts a microbatch; `batch` is the host's copy, so that counting its tokens waits for nothing.
+
+        One whose losses are not finite counts as read but has no part in the losses: sums are cumulative, and a single
+        NaN would stay in them for the rest of the run.
+        """
         tokens = float((batch.segment_ids >= 0).sum())
-        self._host += torch.tensor([tokens, batch.segment_ids.numel(), batch.num_images, 1], dtype=torch.float64)
-        scalars = torch.stack([losses.total.detach(), losses.count, *losses.extra.values()])
+        self._host += torch.tensor([tokens, batch.segment_ids.numel(), batch.num_images], dtype=torch.float64)
+        total = losses.total.detach()
+        scalars = torch.stack([torch.ones_like(total), total, losses.count, *losses.extra.values()])
         row = torch.cat([scalars, losses.source_totals, losses.source_counts]).double()
-        names = ["loss", "targets", *(f"extra/{name}" for name in losses.extra)]
+        row = torch.where(row.isfinite().all(), row, 0.0)
+        names = ["microbatches", "loss", "targets", *(f"extra/{name}" for name in losses.extra)]
         names += [f"{kind}/{source}" for kind in ("loss", "targets") for source in batch.source_names]
         assert self._names in ([], names), "the sources or the objective's extra values changed during training"
         self._names, self._device = names, row if self._device is None else self._device + row
@@ -53,7 +60,7 @@ class Tally:
         if self._device is None:
             return dict(self._before)
         values = sum_(torch.cat([self._host.to(self._device.device), self._device])).tolist()
-        names = ["tokens", "positions", "images", "microbatches", *self._names]
+        names = ["tokens", "positions", "images", *self._names]
         return {name: self._before.get(name, 0.0) + value for name, value in zip(names, values, strict=True)}
 
 
