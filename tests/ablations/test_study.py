@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from mm1.ablations.study import Study, collect, markdown
+from mm1.ablations.study import Study, collect, markdown, run_study
+from mm1.config import UserError
 from mm1.recipes.studies import load_study, tiny_mixtures
 from mm1.recipes.tiny import tiny
 
@@ -18,6 +19,13 @@ def test_a_variant_is_the_base_with_its_overrides_and_seed():
     recipe = study().recipe("b", 1)
     assert (recipe.pretrain.steps, recipe.seed, recipe.name) == (3, 1, "s/b-1")
     assert study().recipe("a", 0).pretrain == tiny().pretrain
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_a_study_needs_a_job_at_a_time(tmp_path, jobs):
+    with pytest.raises(UserError, match=rf"^{jobs} variants.*--jobs 1"):
+        run_study(study(), tmp_path / "study", jobs)
+    assert not (tmp_path / "study").exists()
 
 
 def test_mean_and_deviation_are_over_the_seeds(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from mm1.chain.recipe import STAGES
 from mm1.cli import main
-from mm1.config import UserError
+from mm1.config import UserError, override
 from mm1.recipes.catalog import load_recipe
 from mm1.recipes.smoke import smoke
 from tests.chain.conftest import start_run
@@ -125,7 +125,21 @@ def test_a_stage_needs_the_stages_before_it(tmp_path):
     from mm1.chain.run import train_stage
 
     with pytest.raises(UserError, match="'pretrain' begins with 'prepare', which is not finished"):
-        train_stage(smoke(load_recipe("tiny")), "pretrain", tmp_path)
+        train_stage(smoke(load_recipe("tiny")), "pretrain", tmp_path, World())
+
+
+@pytest.mark.parametrize("stage", ["encodr", "sft", "prepare", "pretrain"])
+def test_a_stage_begins_only_with_the_weights_of_one_before_it(stage, tmp_path):
+    from mm1.chain.run import build_steps
+
+    recipe = override(smoke(load_recipe("tiny")), [f"pretrain.init.image_encoder={stage}"])
+    with pytest.raises(UserError, match=rf"^pretrain.*image_encoder is '{stage}'.*: name one of encoder, language$"):
+        build_steps(recipe, tmp_path, print)
+
+
+def test_every_stage_shows_its_own_name(smoke_run):
+    shown = [line.split()[0] for line in smoke_run[1].splitlines() if "tokens/s" in line]
+    assert list(dict.fromkeys(shown)) == list(STAGES)
 
 
 def test_eval_report_and_chat_work_on_a_run(smoke_run, tmp_path, capsys, monkeypatch):

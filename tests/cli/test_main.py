@@ -133,6 +133,22 @@ def test_an_interrupted_command_ends_without_a_traceback(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("below", ["", "/run"])
+def test_a_file_in_the_place_of_the_run_folder_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], below: str
+) -> None:
+    out = tmp_path / "taken"
+    out.write_text("mine")
+    arguments = ["run", "tiny", "--smoke", "--out", f"{out}{below}"]
+    assert main(arguments) == EXIT_USER_ERROR
+    error = capsys.readouterr().err
+    assert error.startswith(f"mm1: {out}")
+    assert error.count("\n") == 1
+    with pytest.raises(OSError, match="taken"):
+        main([*arguments, "--debug"])
+    assert out.read_text() == "mine"
+
+
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     command = f"{sys.executable} -m mm1.cli show tiny --json | head -n 1"
     done = subprocess.run(command, shell=True, check=True, capture_output=True, text=True)

@@ -25,7 +25,7 @@ import torch
 
 from mm1.chain.recipe import RecipeConfig
 from mm1.chain.run import run_recipe
-from mm1.config import override
+from mm1.config import UserError, override
 from mm1.files import write_atomically
 
 
@@ -50,7 +50,12 @@ def run_study(study: Study, folder: Path, jobs: int = 1, say: Callable[[str], No
     """Runs every variant with every seed, `jobs` at a time with one thread each, and writes the table.
 
     Finished stages are skipped, so a study that was interrupted or extended goes on where it stands.
+
+    Raises:
+        UserError: `jobs` is not positive.
     """
+    if jobs < 1:
+        raise UserError(f"{jobs} variants at a time can not be run: give --jobs 1 or more")
     folder.mkdir(parents=True, exist_ok=True)
     todo = [(label, seed) for seed in study.seeds for label in study.variants]
     context = multiprocessing.get_context("spawn")

@@ -10,7 +10,8 @@ Knows nothing of which recipes exist, nor of how a stage trains.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mm1.chain.prepare import TOKENIZER, open_sources, prepare
@@ -19,7 +20,8 @@ from mm1.chain.report import write_report
 from mm1.chain.summary import write_summary
 from mm1.config import UserError, save_json, to_json
 from mm1.data.tokenizer import Tokenizer
-from mm1.distributed.mesh import joined
+from mm1.distributed.collectives import from_first_rank
+from mm1.distributed.mesh import TOLD_ELSEWHERE, World
 from mm1.eval.model import MM1Model
 from mm1.eval.naming import naming_tasks
 from mm1.eval.runner import Progress, Result, evaluate
@@ -66,7 +68,11 @@ def run_recipe(
 
 
 def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress | None = None) -> dict[str, Step]:
-    """The recipe's stages by name, each knowing its inputs; results are looked for in `store`."""
+    """The recipe's stages by name, each knowing its inputs; results are looked for in `store`.
+
+    Raises:
+        UserError: a stage begins with the weights of one that is not before it.
+    """
     steps: dict[str, Step] = {
         # How many processes write the shards changes nothing in them.
         "prepare": Step(
@@ -76,7 +82,7 @@ def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress 
         )
     }
     for name in STAGES:
-        sources = [steps["prepare"], *(steps[stage] for stage in recipe.stage(name).init.values())]
+        sources = [steps["prepare"], *(steps[stage] for stage in _begins_with(recipe, name))]
         steps[name] = Step(
             name=name,
             config=to_json(recipe.stage(name)),
@@ -94,6 +100,16 @@ def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress 
     return steps
 
 
+def _begins_with(recipe: RecipeConfig, name: str) -> Iterator[str]:
+    """The stages whose weights the stage `name` starts from; each has to come before it."""
+    earlier = STAGES[: STAGES.index(name)]
+    for part, stage in recipe.stage(name).init.items():
+        if stage not in earlier:
+            choice = f"name one of {', '.join(earlier)}" if earlier else f"'{name}' is the first and takes none"
+            raise UserError(f"{name}.init.{part} is '{stage}', which is no training stage before '{name}': {choice}")
+        yield stage
+
+
 def _train(recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step], store: Path, say: Say) -> None:
     config, prepared = recipe.stage(name), steps["prepare"].folder(store)
     run_stage(
@@ -102,26 +118,55 @@ def _train(recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step]
         sources=open_sources(prepared, list(config.data.mixture.shares())),
         tokenizer=Tokenizer(prepared / TOKENIZER),
         init_weights={prefix: steps[stage].folder(store) / _WEIGHTS for prefix, stage in config.init.items()},
+        name=name,
         say=say,
     )
 
 
-def train_stage(recipe: RecipeConfig, name: str, folder: Path, say: Say = print) -> Path:
-    """One training stage, on all the ranks that the launcher started; returns its folder.
+def train_stage(recipe: RecipeConfig, name: str, folder: Path, world: World, say: Say = print) -> Outcome:
+    """One training stage, on all ranks of `world`; every rank returns when the stage stands in its place.
 
     Raises:
-        UserError: a stage that it begins with is not finished.
+        UserError: a stage that it begins with is not finished, or another process is at it; on the first rank only.
     """
     step = build_steps(recipe, folder, say)[name]
-    for source in step.inputs:
-        if not source.folder(folder).exists():
-            raise UserError(f"'{name}' begins with '{source.name}', which is not finished in {folder}: run it first")
-    with joined() as world:
-        if world.is_first:
-            execute(step, folder)
-        elif not step.folder(folder).exists():
-            step.run(step.partial_folder(folder))
-    return step.folder(folder)
+    if world.is_first:
+        return _lead(step, folder)
+    if not from_first_rank(False):
+        raise SystemExit(TOLD_ELSEWHERE)
+    if not from_first_rank(False):
+        step.run(step.partial_folder(folder))
+    return from_first_rank(Outcome(folder=folder, seconds=0))
+
+
+def _lead(step: Step, folder: Path) -> Outcome:
+    """Tells the other ranks whether all is in order, then whether the step is skipped, then its outcome."""
+    told = False
+
+    def tell(skipped: bool) -> None:
+        nonlocal told
+        told = True
+        from_first_rank(True)
+        from_first_rank(skipped)
+
+    def run(partial: Path) -> None:
+        tell(skipped=False)  # only now is the lock held, and the folder there
+        step.run(partial)
+
+    try:
+        for source in step.inputs:
+            if not source.folder(folder).exists():
+                raise UserError(
+                    f"'{step.name}' begins with '{source.name}', which is not finished in {folder}: run it first"
+                )
+        outcome = execute(replace(step, run=run), folder)
+    except BaseException:
+        if not told:
+            from_first_rank(False)
+        raise
+    if not told:
+        tell(skipped=True)
+    return from_first_rank(outcome)
 
 
 def _evaluate(

@@ -32,6 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `mm1 show tiny --json | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
         return 0
+    except OSError as error:  # a file where a folder should be, no permission, no room
+        if parsed.debug:
+            raise
+        what = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+        print(f"mm1: {what}; give a path that can be used, or make room (--debug shows where)", file=sys.stderr)
+        return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("mm1: interrupted; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
