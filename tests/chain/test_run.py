@@ -125,7 +125,7 @@ def test_a_stage_needs_the_stages_before_it(tmp_path):
     from mm1.chain.run import train_stage
 
     with pytest.raises(UserError, match="'pretrain' begins with 'prepare', which is not finished"):
-        train_stage(smoke(load_recipe("tiny")), "pretrain", tmp_path, World())
+        train_stage(smoke(load_recipe("tiny")), "pretrain", tmp_path)
 
 
 @pytest.mark.parametrize("stage", ["encodr", "sft", "prepare", "pretrain"])
