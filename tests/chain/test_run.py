@@ -123,9 +123,10 @@ def test_another_config_gets_other_folders_and_leaves_the_old_ones(smoke_run):
 
 def test_a_stage_needs_the_stages_before_it(tmp_path):
     from mm1.chain.run import train_stage
+    from mm1.distributed.mesh import World
 
     with pytest.raises(UserError, match="'pretrain' begins with 'prepare', which is not finished"):
-        train_stage(smoke(load_recipe("tiny")), "pretrain", tmp_path)
+        train_stage(smoke(load_recipe("tiny")), "pretrain", tmp_path, World())
 
 
 @pytest.mark.parametrize("stage", ["encodr", "sft", "prepare", "pretrain"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mm1.chain.prepare import TOKENIZER, open_sources, prepare
@@ -19,7 +20,8 @@ from mm1.chain.report import write_report
 from mm1.chain.summary import write_summary
 from mm1.config import UserError, save_json, to_json
 from mm1.data.tokenizer import Tokenizer
-from mm1.distributed.mesh import joined
+from mm1.distributed.collectives import from_first_rank
+from mm1.distributed.mesh import TOLD_ELSEWHERE, World
 from mm1.eval.model import MM1Model
 from mm1.eval.naming import naming_tasks
 from mm1.eval.runner import Progress, Result, evaluate
@@ -121,22 +123,50 @@ def _train(recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step]
     )
 
 
-def train_stage(recipe: RecipeConfig, name: str, folder: Path, say: Say = print) -> Path:
-    """One training stage, on all the ranks that the launcher started; returns its folder.
+def train_stage(recipe: RecipeConfig, name: str, folder: Path, world: World, say: Say = print) -> Outcome:
+    """One training stage, on all ranks of `world`; every rank returns when the stage stands in its place.
 
     Raises:
-        UserError: a stage that it begins with is not finished.
+        UserError: a stage that it begins with is not finished, or another process is at it; on the first rank only.
     """
     step = build_steps(recipe, folder, say)[name]
-    for source in step.inputs:
-        if not source.folder(folder).exists():
-            raise UserError(f"'{name}' begins with '{source.name}', which is not finished in {folder}: run it first")
-    with joined() as world:
-        if world.is_first:
-            execute(step, folder)
-        elif not step.folder(folder).exists():
-            step.run(step.partial_folder(folder))
-    return step.folder(folder)
+    if world.is_first:
+        return _lead(step, folder)
+    if not from_first_rank(False):
+        raise SystemExit(TOLD_ELSEWHERE)
+    if not from_first_rank(False):
+        step.run(step.partial_folder(folder))
+    return from_first_rank(Outcome(folder=folder, seconds=0))
+
+
+def _lead(step: Step, folder: Path) -> Outcome:
+    """Tells the other ranks whether all is in order, then whether the step is skipped, then its outcome."""
+    told = False
+
+    def tell(skipped: bool) -> None:
+        nonlocal told
+        told = True
+        from_first_rank(True)
+        from_first_rank(skipped)
+
+    def run(partial: Path) -> None:
+        tell(skipped=False)  # only now is the lock held, and the folder there
+        step.run(partial)
+
+    try:
+        for source in step.inputs:
+            if not source.folder(folder).exists():
+                raise UserError(
+                    f"'{step.name}' begins with '{source.name}', which is not finished in {folder}: run it first"
+                )
+        outcome = execute(replace(step, run=run), folder)
+    except BaseException:
+        if not told:
+            from_first_rank(False)
+        raise
+    if not told:
+        tell(skipped=True)
+    return from_first_rank(outcome)
 
 
 def _evaluate(

@@ -21,6 +21,7 @@ from mm1.cli.progress import EvalProgress
 from mm1.cli.talk import talk
 from mm1.config import UserError, from_json, load_json, override
 from mm1.config import diff as config_diff
+from mm1.distributed.mesh import joined
 from mm1.eval.model import MM1Model
 from mm1.eval.runner import by_task
 from mm1.files import write_atomically
@@ -61,12 +62,15 @@ def run(arguments: Namespace) -> None:
 
 
 def train(arguments: Namespace) -> None:
-    """One training stage."""
-    recipe = _resolve(arguments)
-    if arguments.stage not in STAGES:
-        raise UserError(f"no stage is named '{arguments.stage}': there are {', '.join(STAGES)}")
-    folder = train_stage(recipe, arguments.stage, _out(arguments, recipe), say=console.print)
-    console.print(f"{arguments.stage} → {folder}")
+    """One training stage, on the ranks that the launcher started; the first one speaks."""
+    with joined() as world, world.telling_once():
+        recipe = _resolve(arguments)
+        if arguments.stage not in STAGES:
+            raise UserError(f"no stage is named '{arguments.stage}': there are {', '.join(STAGES)}")
+        outcome = train_stage(recipe, arguments.stage, _out(arguments, recipe), world, say=console.print)
+        if world.is_first:
+            state = "finished before, skipped" if outcome.skipped else "finished"
+            console.print(f"{arguments.stage} {state} → {outcome.folder}")
 
 
 def eval(arguments: Namespace) -> None:

@@ -17,9 +17,13 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from mm1.config import UserError
 
+TOLD_ELSEWHERE = 2
+"""The exit code of a rank whose mistake another rank reports; that of the one which does."""
 CPU = torch.device("cpu")
 
 
@@ -30,6 +34,8 @@ class World:
     rank: int = 0
     size: int = 1
     device: torch.device = CPU
+    store: Store | None = None
+    """What the ranks share without waiting for each other; only where the group was joined here."""
 
     @property
     def is_first(self) -> bool:
@@ -40,6 +46,16 @@ class World:
         """All ranks on one axis, over which parameters are sharded and gradients summed."""
         assert self.size > 1, "a single process has no mesh"
         return init_device_mesh(self.device.type, (self.size,), mesh_dim_names=("data",))
+
+    @contextmanager
+    def telling_once(self) -> Iterator[None]:
+        """Lets a UserError out on the first rank that has it; the others that have the same leave without a word."""
+        try:
+            yield
+        except UserError as error:
+            if self.store is None or self.store.add(f"told/{error}", 1) == 1:
+                raise
+            raise SystemExit(TOLD_ELSEWHERE) from None
 
 
 @contextmanager
@@ -59,10 +75,13 @@ def joined(device: str | None = None) -> Iterator[World]:
     if target.type == "cuda":
         torch.cuda.set_device(target)
     joins = size > 1 and not dist.is_initialized()
+    store: Store | None = None
     if joins:
-        dist.init_process_group("nccl" if target.type == "cuda" else "gloo", rank=rank, world_size=size)
+        store, _, _ = next(iter(rendezvous("env://", rank=rank, world_size=size)))
+        backend = "nccl" if target.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=PrefixStore("group", store), rank=rank, world_size=size)
     try:
-        yield World(rank=rank, size=size, device=target)
+        yield World(rank=rank, size=size, device=target, store=store)
     finally:
         if joins:
             dist.destroy_process_group()
