@@ -4,7 +4,7 @@ import os
 from typing import Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mm1.config import Config, ConfigError, diff, flatten, from_json, load_json, override, save_json, to_json
 
@@ -46,7 +46,7 @@ def test_changing_the_kind_keeps_shared_fields_and_takes_the_other_defaults():
         ("connector.widht=3", ["connector.widht", "did you mean 'connector.width'"]),
         ("learning_rte=3", ["learning_rte", "did you mean 'learning_rate'"]),
         ("width=3", ["'width'", "connector.width"]),
-        ("parts.0.wdth=3", ["parts.0.wdth"]),
+        ("parts.0.wdth=3", ["parts.0.wdth", "did you mean 'parts.0.width'?"]),
         ("learning_rate=fast", ["learning_rate", "'fast'", "number"]),
         ("learning_rate", ["key.path=value"]),
         ("connector.kind=perceiver", ["connector", "perceiver"]),
@@ -58,6 +58,34 @@ def test_a_bad_assignment_is_one_line_that_names_the_key_and_the_nearest(assignm
     assert "\n" not in str(error.value)
     for part in parts:
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"learning_rate": "fast"}, r"^'learning_rate' is 'fast': input should be a valid number"),
+        ({"learning_rte": 1.0}, r"^unknown key 'learning_rte': did you mean 'learning_rate'\?$"),
+    ],
+)
+def test_a_replacement_that_does_not_fit_is_one_line(changes, said):
+    with pytest.raises(ConfigError, match=said) as error:
+        Run().replace(**changes)
+    assert "\n" not in str(error.value)
+
+
+def test_a_check_of_the_whole_says_its_sentence_and_no_more():
+    class Pair(Config):
+        low: int = 0
+        high: int = 1
+
+        @model_validator(mode="after")
+        def _ordered(self):
+            if self.low > self.high:
+                raise ValueError("low is above high: swap them")
+            return self
+
+    with pytest.raises(ConfigError, match=r"^low is above high: swap them$"):
+        Pair().replace(low=2)
 
 
 def test_unknown_and_ill_typed_keys_in_a_file_are_named(tmp_path):

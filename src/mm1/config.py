@@ -48,8 +48,15 @@ class Config(BaseModel):
     )
 
     def replace(self: C, **changes: Any) -> C:
-        """A copy with `changes` applied and validated (unlike pydantic's `model_copy`, which does not validate)."""
-        return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+        """A copy with `changes` applied and validated (unlike pydantic's `model_copy`, which does not validate).
+
+        Raises:
+            ConfigError: a change that does not fit.
+        """
+        try:
+            return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+        except ValidationError as error:
+            raise ConfigError(describe(error, list(type(self).model_fields))) from None
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -62,7 +69,7 @@ def from_json(cls: type[C], values: dict[str, Any], where: str = "config") -> C:
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_describe(cls, error)}") from None
+        raise ConfigError(f"{where}: {describe(error, [*cls.model_fields, *_paths(values)])}") from None
 
 
 def load_json(cls: type[C], path: Path) -> C:
@@ -200,13 +207,16 @@ def _kind_of(cls: type[Config]) -> str | None:
     return None if field is None else str(field.default)
 
 
-def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:
-    """Every key path, inner nodes included, of nested plain values."""
+def _paths(values: Any, prefix: str = "") -> list[str]:
+    """Every key path, inner nodes included, of nested plain values; items of lists are numbered."""
+    children: list[tuple[str, Any]] = []
+    if isinstance(values, dict):
+        children = [(str(key), value) for key, value in values.items()]
+    elif isinstance(values, list):
+        children = [(str(index), item) for index, item in enumerate(values) if isinstance(item, dict)]
     found: list[str] = []
-    for key, value in values.items():
-        found.append(prefix + key)
-        if isinstance(value, dict):
-            found += _paths(value, f"{prefix}{key}.")
+    for key, value in children:
+        found += [prefix + key, *_paths(value, f"{prefix}{key}.")]
     return found
 
 
@@ -219,13 +229,18 @@ def _suggest(key: str, candidates: Sequence[str]) -> str:
     return f": did you mean '{near[0]}'?" if near else ": `mm1 show RECIPE` lists the keys"
 
 
-def _describe(cls: type[Config], error: ValidationError) -> str:
+def describe(error: ValidationError, known: Sequence[str] = ()) -> str:
+    """One line naming each bad key, an unknown one with the nearest of the `known` key paths."""
     sentences = []
     for item in error.errors()[:5]:
         path = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            names = list(cls.model_fields) if "." not in path else []
-            sentences.append(f"unknown key '{path}'{_suggest(path, names)}")
+            sentences.append(f"unknown key '{path}'{_suggest(path, [key for key in known if key != path])}")
+        elif not path:  # a check of the whole: the value would be the whole config
+            sentences.append(message)
+        elif isinstance(item["input"], Config | dict):
+            sentences.append(f"'{path}': {message}")
         else:
-            sentences.append(f"'{path}' is {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}")
+            sentences.append(f"'{path}' is {item['input']!r}: {message[0].lower()}{message[1:]}")
     return "; ".join(sentences)

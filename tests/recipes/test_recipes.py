@@ -82,3 +82,17 @@ def test_a_recipe_from_a_users_file(tmp_path):
         load_recipe(f"{path}:wrong")
     with pytest.raises(UserError, match="no function 'none'"):
         load_recipe(f"{path}:none")
+
+
+def test_a_config_that_does_not_fit_in_a_users_file_is_one_line_that_names_the_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from mm1.data.plan import SourceConfig\nfrom mm1.recipes.tiny import tiny\n"
+        "def built():\n    return SourceConfig(name=3, nme='x')\n"
+        "def replaced():\n    return tiny().replace(seed='one')\n"
+    )
+    with pytest.raises(ConfigError, match=r"mine\.py: SourceConfig: 'name' is 3.*; unknown key 'nme'") as error:
+        load_recipe(f"{path}:built")
+    assert "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match=r"^'seed' is 'one'"):
+        load_recipe(f"{path}:replaced")

@@ -10,8 +10,10 @@ import runpy
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from mm1.chain.recipe import RecipeConfig
-from mm1.config import UserError
+from mm1.config import ConfigError, UserError, describe
 from mm1.recipes.tiny import tiny, tiny_avgpool, tiny_c_abstractor
 
 RECIPES: dict[str, Callable[[], RecipeConfig]] = {
@@ -26,6 +28,7 @@ def load_recipe(name: str) -> RecipeConfig:
 
     Raises:
         UserError: no such recipe, file or function, or the function returns something else.
+        ConfigError: a config in the file has an unknown key or an ill-typed value.
     """
     path, colon, function = name.partition(":")
     if path.endswith(".py"):
@@ -40,10 +43,13 @@ def load_recipe(name: str) -> RecipeConfig:
 def _from_file(path: Path, function: str) -> RecipeConfig:
     if not path.is_file():
         raise UserError(f"there is no file {path}: give the path of a Python file with a function '{function}'")
-    found = runpy.run_path(str(path)).get(function)
-    if not callable(found):
-        raise UserError(f"{path} defines no function '{function}': name one that returns a RecipeConfig")
-    recipe = found()
+    try:
+        found = runpy.run_path(str(path)).get(function)
+        if not callable(found):
+            raise UserError(f"{path} defines no function '{function}': name one that returns a RecipeConfig")
+        recipe = found()
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {error.title}: {describe(error)}") from None
     if not isinstance(recipe, RecipeConfig):
         raise UserError(f"{path}:{function} returned a {type(recipe).__name__}: it must return a RecipeConfig")
     return recipe
