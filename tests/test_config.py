@@ -1,7 +1,7 @@
 """Overrides, errors and round trips of configurations."""
 
 import os
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field, model_validator
@@ -24,6 +24,7 @@ class Attention(Config):
 class Run(Config):
     connector: Average | Attention = Field(Average(), discriminator="kind")
     parts: tuple[Average, ...] = (Average(), Average(width=3))
+    items: tuple[Annotated[Average | Attention, Field(discriminator="kind")], ...] = (Average(),)
     weights: dict[str, float] = Field({"captions": 0.45})
     learning_rate: float = 1e-3
 
@@ -47,6 +48,7 @@ def test_changing_the_kind_keeps_shared_fields_and_takes_the_other_defaults():
         ("learning_rte=3", ["learning_rte", "did you mean 'learning_rate'"]),
         ("width=3", ["'width'", "connector.width"]),
         ("parts.0.wdth=3", ["parts.0.wdth", "did you mean 'parts.0.width'?"]),
+        ("items.0.num_tokns=3", ["items.0.average.num_tokns", "did you mean 'items.0.num_tokens'?"]),
         ("learning_rate=fast", ["learning_rate", "'fast'", "number"]),
         ("learning_rate", ["key.path=value"]),
         ("connector.kind=perceiver", ["connector", "perceiver"]),

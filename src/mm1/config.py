@@ -66,10 +66,14 @@ def to_json(config: Config) -> dict[str, Any]:
 
 def from_json(cls: type[C], values: dict[str, Any], where: str = "config") -> C:
     """Validates plain values as a `cls`; raises ConfigError with one line naming each bad key."""
+    return _validated(cls, values, where, [*cls.model_fields, *_paths(values)])
+
+
+def _validated(cls: type[C], values: dict[str, Any], where: str, known: Sequence[str]) -> C:
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {describe(error, [*cls.model_fields, *_paths(values)])}") from None
+        raise ConfigError(f"{where}: {describe(error, known)}") from None
 
 
 def load_json(cls: type[C], path: Path) -> C:
@@ -127,12 +131,13 @@ def override(config: C, assignments: Sequence[str]) -> C:
         ConfigError: an assignment without `=`, an unknown key (with the nearest real one), or an ill-typed value.
     """
     values = to_json(config)
+    known = _paths(values)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise ConfigError(f"'{assignment}' is not an assignment: write key.path=value")
         _set(type(config), values, key, _parse(text))
-    return from_json(type(config), values, " ".join(assignments))
+    return _validated(type(config), values, " ".join(assignments), known)
 
 
 def _parse(text: str) -> Any:
