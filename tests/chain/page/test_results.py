@@ -26,8 +26,8 @@ def test_results_that_are_no_scores_are_named_and_left_out(tmp_path: Path) -> No
     for folder in ("eval", "eval/blind"):
         (tmp_path / folder).mkdir()
         for number, values in enumerate([RESULT, *strange]):
-            (tmp_path / folder / f"{number}.json").write_text(json.dumps(values))
+            (tmp_path / folder / f"{number}shot.json").write_text(json.dumps(values))
     run = read_run(tmp_path)
     assert [(score.task, score.blind) for score in run.scores] == [("naming", 0.5)]
     for number in range(1, len(strange) + 1):
-        assert sum(f"eval/{number}.json" in note or f"blind/{number}.json" in note for note in run.notes) == 2
+        assert sum(f"eval/{number}shot.json" in note or f"blind/{number}shot.json" in note for note in run.notes) == 2

@@ -139,7 +139,7 @@ def _scores(folder: Path, notes: list[str]) -> tuple[Score, ...]:
 def _results(folder: Path, notes: list[str]) -> list[dict[str, Any]]:
     """The scores standing in one folder, by file name."""
     found = []
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("*shot.json")):
         values = _read(path, notes)
         if values is None:
             continue
