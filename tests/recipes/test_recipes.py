@@ -70,6 +70,13 @@ def test_names_and_keys_that_do_not_exist_are_met_with_the_nearest():
         load_recipe("mine.py:run")
 
 
+def test_a_stages_own_seed_is_refused_because_the_recipes_counts():
+    for key in ("pretrain.seed", "encoder.data.seed"):
+        with pytest.raises(ConfigError, match="set the recipe's seed instead"):
+            override(load_recipe("tiny"), [f"{key}=5"])
+    assert override(load_recipe("tiny"), ["seed=5"]).stage("pretrain").data.seed == 5
+
+
 def test_a_recipe_from_a_users_file(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(

@@ -9,6 +9,8 @@ Recipes themselves are functions in `recipes/`. Knows nothing of which recipes e
 
 from __future__ import annotations
 
+from pydantic import model_validator
+
 from mm1.chain.prepare import PrepareConfig
 from mm1.config import Config
 from mm1.eval.naming import NamingTasksConfig
@@ -46,6 +48,14 @@ class RecipeConfig(Config):
     sft: StageConfig
     """Fine-tuning on instructions."""
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> RecipeConfig:
+        for name in STAGES:
+            stage: StageConfig = getattr(self, name)
+            if stage.seed or stage.data.seed:
+                raise ValueError(f"{name} has a seed of its own, which would be ignored: set the recipe's seed instead")
+        return self
 
     def stage(self, name: str) -> StageConfig:
         """The config of a training stage, with the recipe's seed in it."""

@@ -6,7 +6,8 @@
 `save` writes under a name that starts with a dot, reads the files back into the manifest, then renames the folder in
 one step; `latest` takes the newest folder whose files agree with their manifest, and says which ones it passed over.
 Tensors go through DCP, so that a run may go on with another number of ranks; everything else travels as JSON in the
-manifest. Knows nothing of models or optimizers.
+manifest. DCP reads its own `.metadata` as a pickle, and a manifest vouches for wholeness, not for origin: go on only
+from checkpoints of your own. Knows nothing of models or optimizers.
 """
 
 from __future__ import annotations
