@@ -4,6 +4,7 @@ import pytest
 
 from mm1.config import UserError
 from mm1.data.embedded import caption_records
+from mm1.data.synthetic.scenes import split_of
 from mm1.data.synthetic.vocabulary import NAMES
 from mm1.eval import world
 from mm1.eval.episodes import Attribute, Episode, prompt
@@ -49,6 +50,7 @@ def test_no_shot_shows_what_the_query_shows(page, monkeypatch):
     for found in seen:
         assert found.items[-1].content
         assert found.items[-1].content not in [item.content for item in found.items[:-1]]
+        assert {split_of(item.content) for item in found.items} == {"test"}
 
 
 def test_no_text_shot_tells_the_fact_or_the_sum_that_is_asked():

@@ -94,7 +94,6 @@ def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress 
         name="eval",
         config=to_json(recipe.eval),
         inputs=(steps["prepare"], steps["pretrain"], steps["sft"]),
-        version=2,
         run=lambda folder: _evaluate(recipe, folder, steps, store, progress),
     )
     return steps

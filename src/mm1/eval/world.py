@@ -77,7 +77,8 @@ def chat_tasks(config: WorldTasksConfig) -> list[Task]:
 def things_named(outputs: Sequence[str], episodes: Sequence[Episode], /) -> list[ItemScore]:
     """Attribute accuracy: the n-th clause of the answer must hold the words of the n-th thing, in reading order.
 
-    Comparing clause by clause keeps an answer that names every colour from winning.
+    So words have to stand with the thing they belong to. A clause stuffed with every word would still win: read the
+    score beside CIDEr, which falls for it.
     """
     return [_things_named(output, episode) for output, episode in zip(outputs, episodes, strict=True)]
 

@@ -28,13 +28,14 @@ STAGE = "stage.json"
 
 
 def finish(config: StageConfig, state: TrainState, loader: Loader, folder: Path, world: World) -> dict[str, Any]:
-    """Writes weights and account, and returns the account; a collective when there are many ranks."""
+    """Writes weights, plan and account, and returns the account; a collective when there are many ranks."""
     account = _account(config, state, loader, world)
     tensors = whole_state(state.model)
     if world.is_first:
         model = config.build()
         model.load_state_dict(tensors)
         save_weights(model, folder / WEIGHTS)
+        loader.plan.save(folder)
         write_atomically(folder / STAGE, (json.dumps(account, indent=2) + "\n").encode())
     wait_for_all()
     return account
