@@ -23,9 +23,10 @@ from mm1.config import UserError
 NAMED_IN_ERRORS = 10
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Writes every parameter and buffer of `model`; a reader finds the old file or the new one, never a part."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path) -> None:
+    """Writes every parameter and buffer; a reader finds the old file or the new one, never a part."""
+    named = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     save_file(tensors, temporary)
     with temporary.open("rb") as file:
