@@ -1,0 +1,1 @@
+"""Other projects' model folders in and out: what transformers saves and opens."""
