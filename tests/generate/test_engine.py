@@ -17,7 +17,7 @@ from mm1.models.mm1 import MM1, MM1Config
 
 PAD, EOS, IMAGE, N = 0, 1, 2, 4
 MakeModel = Callable[..., MM1]
-SHAPES = [{}, {"smeared_keys": True}, {"num_kv_heads": 2, "qk_norm": True, "mlp": "swiglu", "smeared_keys": True}]
+SHAPES = [{}, {"smeared_keys": True}, {"num_kv_heads": 2, "qk_norm": "head", "mlp": "swiglu", "smeared_keys": True}]
 
 
 def _prompt(
@@ -71,7 +71,7 @@ def _uncached(model: MM1, prompt: Prompt, new: Sequence[int] = ()) -> torch.Tens
         embeddings = model.embed(tokens, index, model.encode_images(pixels.to(torch.uint8)))
         positions = torch.arange(tokens.shape[1])[None]
         mask = AttentionMask.from_segments(torch.zeros_like(tokens))
-        logits = model.logits(model.decoder(embeddings, positions, mask))[0]
+        logits = model.logits(model.decoder(embeddings, positions, mask).hidden)[0]
     logits[:, [PAD, IMAGE]] = float("-inf")
     return logits.log_softmax(-1)
 

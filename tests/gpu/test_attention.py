@@ -85,7 +85,7 @@ def test_a_document_changes_no_bit_of_others_in_a_whole_decoder(device: torch.de
     after = torch.where(numbers == 1, (before + 1) % 64, before)
     with torch.no_grad(), autocast(precision, device):
         results = [
-            decoder(decoder.embed(tokens), positions, AttentionMask.from_segments(numbers))
+            decoder(decoder.embed(tokens), positions, AttentionMask.from_segments(numbers)).hidden
             for tokens in (before, after)
         ]
     assert not torch.equal(*results)

@@ -69,7 +69,7 @@ def test_decoder_operations_equal_torchs_counter(options):
         tokens = torch.zeros(1, 32, dtype=torch.long)
         mask = AttentionMask.from_segments(tokens)
     with FlopCounterMode(display=False) as counter:
-        decoder.logits(decoder(decoder.embed(tokens), tokens, mask))
+        decoder.logits(decoder(decoder.embed(tokens), tokens, mask).hidden)
     assert flops_forward(config, tokens=32, images=0, attended_pairs=32**2)["total"] == counter.get_total_flops()
 
 

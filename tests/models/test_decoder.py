@@ -46,7 +46,7 @@ PEERS = {
     "qwen3": (
         transformers.Qwen3ForCausalLM,
         transformers.Qwen3Config(**SHAPE, head_dim=32),
-        {"tied_embeddings": False, "qk_norm": True, "head_dim": 32},
+        {"tied_embeddings": False, "qk_norm": "head", "head_dim": 32},
     ),
 }
 
@@ -109,7 +109,7 @@ def run_whole(decoder, tokens):
     """Logits of rows that are one document each."""
     positions = torch.arange(tokens.shape[1]).expand_as(tokens)
     mask = AttentionMask.from_segments(torch.zeros_like(tokens))
-    return decoder.logits(decoder(decoder.embed(tokens), positions, mask))
+    return decoder.logits(decoder(decoder.embed(tokens), positions, mask).hidden)
 
 
 def pack(documents, width):
@@ -123,7 +123,7 @@ def pack(documents, width):
 
 def run_packed(decoder, documents, width=64):
     tokens, positions, segments = pack(documents, width)
-    return decoder.logits(decoder(decoder.embed(tokens), positions, AttentionMask.from_segments(segments)))
+    return decoder.logits(decoder(decoder.embed(tokens), positions, AttentionMask.from_segments(segments)).hidden)
 
 
 @pytest.mark.parametrize("smeared_keys", [False, True])
@@ -159,7 +159,7 @@ def test_a_document_cannot_change_a_bit_of_another(monkeypatch, backend, precisi
     assert not torch.equal(before[inside], after[inside])
 
 
-@pytest.mark.parametrize("options", [{}, {"smeared_keys": True}, {"num_kv_heads": 2, "qk_norm": True}])
+@pytest.mark.parametrize("options", [{}, {"smeared_keys": True}, {"num_kv_heads": 2, "qk_norm": "head"}])
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_cached_decoding_equals_the_whole_forward(options, side):
     """Prompts of unequal length, padded on either side, filled in two calls, then one token at a time."""
@@ -177,7 +177,7 @@ def test_cached_decoding_equals_the_whole_forward(options, side):
     def step(slots):
         mask = AttentionMask.for_cache(slots, length=int(slots.max()) + 1)
         chosen = tokens.gather(1, slots.clamp(min=0))
-        logits = decoder.logits(decoder(decoder.embed(chosen), slots.clamp(min=0), mask, cache))
+        logits = decoder.logits(decoder(decoder.embed(chosen), slots.clamp(min=0), mask, cache).hidden)
         for row, column in (slots >= 0).nonzero().tolist():
             seen[row, slots[row, column]] = logits[row, column]
 

@@ -55,7 +55,7 @@ def test_neither_text_nor_image_of_a_document_changes_a_bit_of_another(make_batc
     def run(images, tokens):
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
             changed = {name: getattr(batch, name) for name in batch.__slots__} | {"images": images, "tokens": tokens}
-            return model.logits(model(type(batch)(**changed)))[0]
+            return model.logits(model(type(batch)(**changed)).hidden)[0]
 
     before = run(batch.images, batch.tokens)
     for after in (run(images, batch.tokens), run(batch.images, tokens)):
@@ -68,7 +68,7 @@ def test_packed_documents_read_as_they_do_alone(make_batch, connector):
     model = build(connector)
     documents = [(1, 7), (2, 3), (0, 5)]
     packed = make_batch([documents], length=40)
-    hidden = model(packed)[0]
+    hidden = model(packed).hidden[0]
     column = image = 0
     for images, text in documents:
         size = images * 4 + text
@@ -77,7 +77,7 @@ def test_packed_documents_read_as_they_do_alone(make_batch, connector):
         changed = {"tokens": tokens, "images": packed.images[image : image + images]}
         values = {name: getattr(alone, name) for name in alone.__slots__} | changed
         torch.testing.assert_close(
-            hidden[column : column + size], model(type(alone)(**values))[0], atol=1e-4, rtol=1e-4
+            hidden[column : column + size], model(type(alone)(**values)).hidden[0], atol=1e-4, rtol=1e-4
         )
         column, image = column + size, image + images
 
@@ -90,7 +90,7 @@ def test_every_parameter_has_a_gradient_with_and_without_images(make_batch, conn
     """Without images the encoder's and the connector's are zero, not absent, so that ranks take the same steps."""
     model = build(connector, stem=stem)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        logits = model.logits(model(make_batch([[(images, 6), (images, 9)]])))
+        logits = model.logits(model(make_batch([[(images, 6), (images, 9)]])).hidden)
     logits.float().logsumexp(-1).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -101,7 +101,7 @@ def test_every_parameter_has_a_gradient_with_and_without_images(make_batch, conn
 
 def test_parameters_that_features_do_not_use_are_frozen(make_batch):
     model = build(feature_layer=-2)
-    model(make_batch([[(1, 5)]])).sum().backward()
+    model(make_batch([[(1, 5)]])).hidden.sum().backward()
     for name, parameter in model.named_parameters():
         assert (parameter.grad is None) == (not parameter.requires_grad), name
         unused = name.startswith(("image_encoder.blocks.1.", "image_encoder.post_norm."))
@@ -112,7 +112,7 @@ def test_training_is_reproducible_to_the_bit(make_batch):
     def gradients():
         model = build(CONNECTORS[2], stem="conv")
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model.logits(model(make_batch([[(2, 6), (1, 9)], [(3, 4)]])))
+            logits = model.logits(model(make_batch([[(2, 6), (1, 9)], [(3, 4)]])).hidden)
         logits.float().logsumexp(-1).sum().backward()
         return [parameter.grad for parameter in model.parameters()]
 
@@ -137,7 +137,7 @@ def test_too_few_or_too_many_images_are_refused_with_both_numbers(make_batch):
 def test_a_text_model_reads_text_and_refuses_images(make_batch):
     model = MM1(MM1Config(decoder=DECODER))
     assert model.config.num_image_tokens == 0
-    assert model(make_batch([[(0, 5)]])).shape == (1, 5, 32)
+    assert model(make_batch([[(0, 5)]])).hidden.shape == (1, 5, 32)
     with pytest.raises(UserError, match="1 images were given to a text model"):
         model(make_batch([[(1, 5)]]))
 
@@ -164,4 +164,4 @@ def test_a_meta_model_holds_no_memory_and_computes_shapes(make_batch):
     with torch.device("meta"):
         model = MM1(build().config)
     assert all(parameter.is_meta for parameter in model.parameters())
-    assert model.logits(model(make_batch([[(1, 5)]]).to("meta"))).shape == (1, 9, 64)
+    assert model.logits(model(make_batch([[(1, 5)]]).to("meta")).hidden).shape == (1, 9, 64)

@@ -26,7 +26,7 @@ def batch_of(tiny: ModuleType, folder: Path, model: str, **changes: object) -> t
 def test_next_token_is_cross_entropy_over_all_positions_that_are_targets(tiny: ModuleType, tmp_path: Path) -> None:
     model, batch = batch_of(tiny, tmp_path, "mm1")
     losses = next_token(model, batch)
-    logits = model.logits(model(batch))
+    logits = model.logits(model(batch).hidden)
     reference = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum")
     torch.testing.assert_close(losses.total, reference)
     assert losses.count == (batch.targets != IGNORE).sum()

@@ -89,7 +89,7 @@ def step(
     length: int,
 ) -> Float[Tensor, "B S D"]:
     """One forward pass of new positions that stand in `slots` (negative: padding), all below `length`."""
-    hidden: Tensor = decoder(embeddings, slots.clamp(min=0), AttentionMask.for_cache(slots, length), cache)
+    hidden: Tensor = decoder(embeddings, slots.clamp(min=0), AttentionMask.for_cache(slots, length), cache).hidden
     return hidden
 
 

@@ -13,7 +13,9 @@ Knows nothing of layers, of learned weights, or of images.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import torch
@@ -24,23 +26,38 @@ from torch import Tensor
 Backend: TypeAlias = Literal["auto", "sdpa", "explicit"]
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionMask:
-    """Who may attend to whom; built once a forward and shared by all layers."""
+Sees: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(rows, queries, keys), index tensors that broadcast together → whether each query may attend to the key, of its row."""
 
-    allowed: Bool[Tensor, "B 1 S C"]
+
+@dataclass(frozen=True)
+class AttentionMask:
+    """Who may attend to whom; built once a forward and shared by all layers.
+
+    A rule, not a matrix: back ends that need the matrix make it once, others work from the rule.
+    """
+
+    sees: Sees
+    num_keys: int
+    """C."""
+    real: Bool[Tensor, "B S"]
+    """New positions that are not padding: what stands at the others means nothing, and experts must not be given it."""
+    places: Int[Tensor, "B S"]
+    """Which key is each new position's own: its distance from other keys counts from there."""
     slots: Int[Tensor, "B S"] | None = None
     """With a cache: the slot in which each new position's key and value are kept; negative for padding."""
 
     @staticmethod
     def from_segments(segment_ids: Int[Tensor, "B S"]) -> AttentionMask:
         """Block-diagonal causal mask of packed rows; padding (-1) attends to itself alone, so no softmax is empty."""
+
+        def sees(row: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            own = segment_ids[row, query]
+            return (own == segment_ids[row, key]) & (query >= key) & ((own >= 0) | (query == key))
+
         length = segment_ids.shape[1]
-        same = segment_ids[:, :, None] == segment_ids[:, None, :]
-        column = torch.arange(length, device=segment_ids.device)
-        causal = column[:, None] >= column[None, :]
-        real = (segment_ids >= 0)[:, :, None] | (column[:, None] == column[None, :])
-        return AttentionMask(allowed=(same & causal & real)[:, None])
+        places = torch.arange(length, device=segment_ids.device).expand_as(segment_ids)
+        return AttentionMask(sees, length, real=segment_ids >= 0, places=places)
 
     @staticmethod
     def for_cache(slots: Int[Tensor, "B S"], length: int) -> AttentionMask:
@@ -54,8 +71,22 @@ class AttentionMask:
             length: slots to look at: more than the largest slot, less than the cache's capacity. Known on the host,
                 so that a young cache is not read to its end.
         """
-        column = torch.arange(length, device=slots.device)
-        return AttentionMask(allowed=(column <= slots.clamp(min=0)[..., None])[:, None], slots=slots)
+        places = slots.clamp(min=0)
+        return AttentionMask(
+            lambda row, query, key: key <= places[row, query], length, real=slots >= 0, places=places, slots=slots
+        )
+
+    def within(self, window: int) -> AttentionMask:
+        """The same mask for sliding-window attention: only the last `window` positions, one's own included."""
+        sees, places = self.sees, self.places
+        return replace(self, sees=lambda row, query, key: sees(row, query, key) & (key > places[row, query] - window))
+
+    @cached_property
+    def allowed(self) -> Bool[Tensor, "B 1 S C"]:
+        """The whole matrix."""
+        batch, length = self.real.shape
+        rows, queries, keys = (torch.arange(size, device=self.real.device) for size in (batch, length, self.num_keys))
+        return self.sees(rows[:, None, None], queries[:, None], keys)[:, None]
 
 
 @dataclass(slots=True)

@@ -77,7 +77,7 @@ class CLIP(nn.Module):
         """Embeddings of every image and of the text that shares its segment."""
         images = self.image_projection(self.image_encoder.pool(self.image_encoder.normalise(batch.images)))
         mask = AttentionMask.from_segments(batch.segment_ids)
-        hidden = self.text_tower(self.text_tower.embed(batch.tokens), batch.positions, mask)
+        hidden = self.text_tower(self.text_tower.embed(batch.tokens), batch.positions, mask).hidden
         # An embedding look-up rather than indexing: its backward is deterministic.
         texts = self.text_projection(F.embedding(last_positions(batch), hidden.flatten(0, 1)))
         return CLIPOutput(

@@ -11,7 +11,7 @@ shapes that MM1 used are not published; RMSNorm, SwiGLU and rotary positions are
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,8 +43,12 @@ class DecoderConfig(Config):
     """Whether the input embedding is also the output matrix."""
     qkv_bias: bool = False
     """Qwen2."""
-    qk_norm: bool = False
-    """RMSNorm of each head's queries and keys (Qwen3)."""
+    qk_norm: Literal["none", "head", "projection"] = "none"
+    """RMSNorm of queries and keys: each head's apart (Qwen3), or all heads' together (OLMo 2)."""
+    norm_placement: Literal["pre", "post"] = "pre"
+    """Whether a block normalises what goes into attention and MLP, or what comes out of them (OLMo 2)."""
+    sliding_window: PositiveInt | None = None
+    """How many positions a token attends to, its own included (Mistral); its whole document where None."""
     smeared_keys: bool = False
     """Mixes into each key the one before it, by one learned scalar a head. Not in MM1: it lets decoders of a few
     layers learn in-context copying within minutes, which they otherwise do not."""
@@ -70,8 +74,17 @@ class DecoderConfig(Config):
         return self.head_dim or self.dim // self.num_heads
 
 
+class DecoderOutput(NamedTuple):
+    """What a forward pass gives. A tuple, because the hooks of FSDP see only what PyTorch can flatten."""
+
+    hidden: Float[Tensor, "B S D"]
+    """After the final norm."""
+    routing: tuple[()] = ()
+    """One a sparse layer."""
+
+
 class Decoder(nn.Module):
-    """A stack of pre-norm blocks between an embedding and an output matrix."""
+    """A stack of blocks between an embedding and an output matrix."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -93,22 +106,24 @@ class Decoder(nn.Module):
         positions: Int[Tensor, "B S"],
         mask: AttentionMask,
         cache: list[LayerCache] | None = None,
-    ) -> Float[Tensor, "B S D"]:
-        """Hidden states after the final norm.
+    ) -> DecoderOutput:
+        """Hidden states after the final norm, and how sparse layers routed.
 
         Args:
             embeddings: what stands at each position.
             positions: place within its document; 0 marks a document's start.
-            mask: from segments when training; `AttentionMask.for_cache` exactly when `cache` is given.
+            mask: from segments when training; `AttentionMask.for_cache` exactly when `cache` is given. The decoder
+                narrows it to its sliding window.
             cache: one entry a layer, read and written in place.
         """
         rotary = Rotary.from_positions(positions, self.config.dim_per_head, self.config.rope_theta)
         starts = positions == 0
+        if self.config.sliding_window is not None:
+            mask = mask.within(self.config.sliding_window)
         hidden = embeddings
         for layer, block in enumerate(self.blocks):
             hidden = block(hidden, rotary, starts, mask, None if cache is None else cache[layer])
-        normalised: Tensor = self.norm(hidden)
-        return normalised
+        return DecoderOutput(self.norm(hidden))
 
     @property
     def output_weight(self) -> Float[Tensor, "V D"]:
@@ -131,10 +146,11 @@ class Decoder(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each normalised before and added after."""
+    """Attention and MLP, each added to what went in; normalised before, or after (OLMo 2, arXiv 2501.00656, 3.3)."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
+        self.norm_placement = config.norm_placement
         self.attention_norm = nn.RMSNorm(config.dim, config.norm_eps)
         self.attention = Attention(config)
         self.mlp_norm = nn.RMSNorm(config.dim, config.norm_eps)
@@ -148,9 +164,11 @@ class Block(nn.Module):
         mask: AttentionMask,
         cache: LayerCache | None,
     ) -> Float[Tensor, "B S D"]:
-        hidden = hidden + self.attention(self.attention_norm(hidden), rotary, starts, mask, cache)
-        mixed: Tensor = hidden + self.mlp(self.mlp_norm(hidden))
-        return mixed
+        if self.norm_placement == "pre":
+            hidden = hidden + self.attention(self.attention_norm(hidden), rotary, starts, mask, cache)
+            return hidden + self.mlp(self.mlp_norm(hidden))
+        hidden = hidden + self.attention_norm(self.attention(hidden, rotary, starts, mask, cache))
+        return hidden + self.mlp_norm(self.mlp(hidden))
 
 
 class Attention(nn.Module):
@@ -162,8 +180,11 @@ class Attention(nn.Module):
         self.head_dim = config.dim_per_head
         self.qkv = nn.Linear(config.dim, sum(self.heads) * self.head_dim, bias=config.qkv_bias)
         self.output = nn.Linear(config.num_heads * self.head_dim, config.dim, bias=False)
-        self.query_norm = nn.RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.key_norm = nn.RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.qk_norm = config.qk_norm
+        if config.qk_norm != "none":
+            heads, kv_heads = (config.num_heads, config.kv_heads) if config.qk_norm == "projection" else (1, 1)
+            self.query_norm = nn.RMSNorm(heads * self.head_dim, config.norm_eps)
+            self.key_norm = nn.RMSNorm(kv_heads * self.head_dim, config.norm_eps)
         # sigmoid(0): half of each key is its predecessor's. From a small share, copying is learned far later.
         self.smear = nn.Parameter(torch.zeros(config.kv_heads)) if config.smeared_keys else None
 
@@ -175,8 +196,7 @@ class Attention(nn.Module):
         mask: AttentionMask,
         cache: LayerCache | None,
     ) -> Float[Tensor, "B S D"]:
-        q, k, v = self.qkv(hidden).unflatten(-1, (-1, self.head_dim)).split(self.heads, dim=2)
-        q, k = self.query_norm(q).to(v.dtype), self.key_norm(k).to(v.dtype)
+        q, k, v = self._project(hidden)
         if self.smear is not None:
             previous = F.pad(k[:, :-1], (0, 0, 0, 0, 1, 0)) if cache is None else cache.previous_keys(k, _slots(mask))
             k = _smear(k, previous, self.smear, starts)
@@ -187,6 +207,15 @@ class Attention(nn.Module):
             k, v = cache.keys[:, :, :length].to(q.dtype), cache.values[:, :, :length].to(q.dtype)
         mixed: Tensor = self.output(attend(q, k, v, mask).transpose(1, 2).flatten(2))
         return mixed
+
+    def _project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, S, heads, K), the first two normalised where the decoder does."""
+        q, k, v = self.qkv(hidden).unflatten(-1, (-1, self.head_dim)).split(self.heads, dim=2)
+        if self.qk_norm == "head":
+            q, k = self.query_norm(q).to(v.dtype), self.key_norm(k).to(v.dtype)
+        elif self.qk_norm == "projection":
+            q, k = (norm(x.flatten(2)).view_as(x).to(v.dtype) for x, norm in ((q, self.query_norm), (k, self.key_norm)))
+        return q, k, v
 
 
 class SwiGLU(nn.Module):

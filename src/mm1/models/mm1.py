@@ -5,7 +5,7 @@
 
     model = MM1(MM1Config(decoder=DecoderConfig(vocab_size=512), image_encoder=ImageEncoderConfig(),
                           connector=AvgPoolConfig(num_image_tokens=4)))
-    logits = model.logits(model(batch))
+    logits = model.logits(model(batch).hidden)
 
 Without an encoder and a connector it is a text model. Knows nothing of tokenizers, losses or devices.
 """
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from mm1.config import Config, UserError
 from mm1.models.attention import AttentionMask
 from mm1.models.connector import ConnectorConfig, build_connector
-from mm1.models.decoder import Decoder, DecoderConfig
+from mm1.models.decoder import Decoder, DecoderConfig, DecoderOutput
 from mm1.models.image_encoder import ImageEncoder, ImageEncoderConfig
 from mm1.types import Batch
 
@@ -88,14 +88,16 @@ class MM1(nn.Module):
         rows = torch.cat([text.new_zeros(1, text.shape[-1]), image_features.flatten(0, 1).to(text.dtype)])
         return torch.where((image_index >= 0)[..., None], F.embedding(image_index + 1, rows), text)
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B S D"]:
-        """Hidden states of a packed batch, after the decoder's final norm."""
+    def forward(self, batch: Batch) -> DecoderOutput:
+        """Hidden states of a packed batch, after the decoder's final norm, and how its sparse layers routed."""
         if self.image_encoder is None and batch.num_images == 0:
             embeddings = self.decoder.embed(batch.tokens)
         else:
             embeddings = self.embed(batch.tokens, batch.image_index, self.encode_images(batch.images))
-        hidden: Tensor = self.decoder(embeddings, batch.positions, AttentionMask.from_segments(batch.segment_ids))
-        return hidden
+        output: DecoderOutput = self.decoder(
+            embeddings, batch.positions, AttentionMask.from_segments(batch.segment_ids)
+        )
+        return output
 
     def logits(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
         """Scores of the next token."""

@@ -25,7 +25,7 @@ Objective: TypeAlias = Callable[[nn.Module, Batch], Losses]
 
 def next_token(model: nn.Module, batch: Batch) -> Losses:
     """Cross-entropy at the target positions only, in float32; images and other text carry none."""
-    hidden: Tensor = model(batch)
+    hidden: Tensor = model(batch).hidden
     with torch.autocast(hidden.device.type, enabled=False):
         chosen = hidden.flatten(0, 1).index_select(0, batch.target_index).float()
         logits: Tensor = model.logits(chosen)  # type: ignore[operator]
