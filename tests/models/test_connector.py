@@ -27,15 +27,15 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("grid", [27, 24, 16])
 def test_any_grid_becomes_144_tokens(kind, grid):
-    connector = build_connector(KINDS[kind], num_patches=grid**2, input_dim=16, output_dim=20)
+    connector = build_connector(KINDS[kind], position_grid=grid, input_dim=16, output_dim=20)
     assert connector.num_image_tokens == 144
-    assert connector(torch.randn(2, grid**2, 16)).shape == (2, 144, 20)
+    assert connector(torch.randn(2, grid, grid, 16)).shape == (2, 144, 20)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_do_not_mix(kind):
-    connector = build_connector(KINDS[kind], num_patches=256, input_dim=16, output_dim=20)
-    features = torch.randn(3, 256, 16)
+    connector = build_connector(KINDS[kind], position_grid=16, input_dim=16, output_dim=20)
+    features = torch.randn(3, 16, 16, 16)
     alone = torch.cat([connector(image[None]) for image in features])
     torch.testing.assert_close(connector(features), alone, atol=1e-5, rtol=1e-5)
 
@@ -43,9 +43,9 @@ def test_images_do_not_mix(kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("autocast", [False, True])
 def test_no_images_give_no_tokens_and_zero_gradients(kind, autocast):
-    connector = build_connector(KINDS[kind], num_patches=256, input_dim=16, output_dim=20)
+    connector = build_connector(KINDS[kind], position_grid=16, input_dim=16, output_dim=20)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        tokens = connector(torch.zeros(0, 256, 16))
+        tokens = connector(torch.zeros(0, 16, 16, 16))
     assert tokens.shape == (0, 144, 20)
     tokens.sum().backward()
     for name, parameter in connector.named_parameters():
@@ -55,18 +55,18 @@ def test_no_images_give_no_tokens_and_zero_gradients(kind, autocast):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_parameter_learns(kind):
-    connector = build_connector(KINDS[kind], num_patches=256, input_dim=16, output_dim=20)
-    connector(torch.randn(2, 256, 16)).square().sum().backward()
+    connector = build_connector(KINDS[kind], position_grid=16, input_dim=16, output_dim=20)
+    connector(torch.randn(2, 16, 16, 16)).square().sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in connector.parameters())
 
 
 @pytest.mark.parametrize(
-    ("num_patches", "input_dim", "output_dim", "millions"),
-    [(729, 1280, 2560, 27.6), (729, 1280, 4096, 39.4), (729, 1280, 7168, 77.2), (576, 1024, 2048, 22.7)],
+    ("grid", "input_dim", "output_dim", "millions"),
+    [(27, 1280, 2560, 27.6), (27, 1280, 4096, 39.4), (27, 1280, 7168, 77.2), (24, 1024, 2048, 22.7)],
 )
-def test_c_abstractor_has_as_many_parameters_as_honeybees(num_patches, input_dim, output_dim, millions):
+def test_c_abstractor_has_as_many_parameters_as_honeybees(grid, input_dim, output_dim, millions):
     with torch.device("meta"):
-        connector = build_connector(CAbstractorConfig(), num_patches, input_dim, output_dim)
+        connector = build_connector(CAbstractorConfig(), grid, input_dim, output_dim)
     assert round(sum(parameter.numel() for parameter in connector.parameters()) / 1e6, 1) == millions
 
 
@@ -105,11 +105,11 @@ class ReferenceBottleneck(nn.Module):
 def test_c_abstractor_equals_a_channels_first_reference(grid, input_dim):
     torch.manual_seed(0)
     config = CAbstractorConfig(num_image_tokens=16, hidden_dim=20)
-    connector = build_connector(config, grid**2, input_dim, output_dim=24)
+    connector = build_connector(config, grid, input_dim, output_dim=24)
     for parameter in connector.parameters():
         nn.init.normal_(parameter, std=0.3)
-    features = torch.randn(2, grid**2, input_dim)
-    x = (features + connector.positions).transpose(1, 2).reshape(2, input_dim, grid, grid)
+    features = torch.randn(2, grid, grid, input_dim)
+    x = (features + connector.positions.view(grid, grid, input_dim)).permute(0, 3, 1, 2)
     for block in connector.before:
         x = ReferenceBottleneck(block)(x)
     x = F.adaptive_avg_pool2d(x, 4)
@@ -121,7 +121,7 @@ def test_c_abstractor_equals_a_channels_first_reference(grid, input_dim):
 
 
 def test_c_abstractor_without_depth_is_a_pool_and_an_mlp():
-    connector = build_connector(CAbstractorConfig(num_image_tokens=4, depth=0, mlp_depth=1), 16, 8, 8)
+    connector = build_connector(CAbstractorConfig(num_image_tokens=4, depth=0, mlp_depth=1), 4, 8, 8)
     assert sum(parameter.numel() for parameter in connector.parameters()) == 16 * 8 + 8 * 8 + 8
 
 
@@ -134,27 +134,28 @@ def test_pool_equals_adaptive_average_pooling(size, side, images):
 
 
 def test_average_pool_keeps_tokens_in_raster_order():
-    connector = build_connector(AvgPoolConfig(num_image_tokens=4), 16, 1, 1)
+    connector = build_connector(AvgPoolConfig(num_image_tokens=4), 4, 1, 1)
     nn.init.ones_(connector.projection.weight)
-    rows = torch.arange(16.0).view(1, 16, 1)
+    rows = torch.arange(16.0).view(1, 4, 4, 1)
     assert connector(rows)[0, :, 0].tolist() == [2.5, 4.5, 10.5, 12.5]
 
 
 def test_attention_pool_does_not_care_for_the_order_of_patches():
     """It has no positions of its own: the encoder's features carry them."""
-    connector = build_connector(AttentionPoolConfig(num_image_tokens=9), 16, 8, 8)
-    features = torch.randn(1, 16, 8)
-    torch.testing.assert_close(connector(features), connector(features[:, torch.randperm(16)]))
+    connector = build_connector(AttentionPoolConfig(num_image_tokens=9), 4, 8, 8)
+    features = torch.randn(1, 4, 4, 8)
+    shuffled = features.flatten(1, 2)[:, torch.randperm(16)].unflatten(1, (4, 4))
+    torch.testing.assert_close(connector(features), connector(shuffled))
 
 
 @pytest.mark.parametrize(
-    ("config", "num_patches", "words"),
+    ("config", "words"),
     [
-        (AvgPoolConfig(num_image_tokens=5), 16, "num_image_tokens is 5, .* choose 4 or 9"),
-        (CAbstractorConfig(num_image_tokens=4), 15, "num_patches of the image encoder is 15, .* choose 9 or 16"),
-        (AttentionPoolConfig(num_heads=3), 16, "num_heads 3 does not divide the encoder's dim 8"),
+        (AvgPoolConfig(num_image_tokens=5), "num_image_tokens is 5, .* choose 4 or 9"),
+        (CAbstractorConfig(num_image_tokens=8), "num_image_tokens is 8, .* choose 4 or 9"),
+        (AttentionPoolConfig(num_heads=3), "num_heads 3 does not divide the encoder's dim 8"),
     ],
 )
-def test_impossible_shapes_are_refused_with_both_numbers(config, num_patches, words):
+def test_impossible_shapes_are_refused_with_both_numbers(config, words):
     with pytest.raises(UserError, match=words):
-        build_connector(config, num_patches, 8, 8)
+        build_connector(config, 4, 8, 8)

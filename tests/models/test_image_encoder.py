@@ -14,7 +14,7 @@ CLIP_SHAPE = ImageEncoderConfig(
     num_layers=3,
     num_heads=4,
     mlp_dim=80,
-    activation="quick_gelu",
+    mlp="quick_gelu",
     class_token=True,
     pre_norm=True,
     post_norm=False,
@@ -37,8 +37,10 @@ def peer_and_ours(activation="quick_gelu", **options):
     for parameter in peer.parameters():
         torch.nn.init.normal_(parameter, mean=0.5 * (parameter.dim() == 1), std=0.3)
     weights = {name.removeprefix("vision_model."): tensor for name, tensor in peer.state_dict().items()}
-    ours = ImageEncoder(CLIP_SHAPE.replace(activation=activation, **options))
-    ours.load_state_dict(from_peer(weights, ours.config), strict=True)
+    ours = ImageEncoder(CLIP_SHAPE.replace(mlp=activation, **options))
+    tensors = from_peer(weights, ours.config)
+    kept = {name: tensor for name, tensor in tensors.items() if not ours.config.leaves_out(name)}
+    ours.load_state_dict(kept, strict=True)
     return peer, ours
 
 
@@ -69,12 +71,12 @@ def from_peer(weights, config):
 
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
-@pytest.mark.parametrize("feature_layer", [-1, -2])
-def test_features_equal_hugging_face_clip(activation, feature_layer):
-    peer, ours = peer_and_ours(activation, feature_layer=feature_layer)
+@pytest.mark.parametrize("num_layers_used", [3, 2])
+def test_features_equal_hugging_face_clip(activation, num_layers_used):
+    peer, ours = peer_and_ours(activation, num_layers_used=num_layers_used)
     pixels = torch.randn(2, 3, 42, 42)
     with torch.no_grad():
-        expected = peer(pixels, output_hidden_states=True).hidden_states[feature_layer][:, 1:]
+        expected = peer(pixels, output_hidden_states=True).hidden_states[num_layers_used][:, 1:].unflatten(1, (3, 3))
         features = ours(pixels)
     assert expected.std() > 0.5
     torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
@@ -90,7 +92,7 @@ def test_pooled_class_token_equals_hugging_face_clip():
 def test_without_a_class_token_the_pool_is_the_mean_of_the_features():
     encoder = ImageEncoder(ImageEncoderConfig(image_size=16))
     pixels = torch.randn(2, 3, 16, 16)
-    torch.testing.assert_close(encoder.pool(pixels), encoder(pixels).mean(1))
+    torch.testing.assert_close(encoder.pool(pixels), encoder(pixels).mean((1, 2)))
 
 
 def test_normalise_is_the_usual_formula():
@@ -113,8 +115,8 @@ def test_features_come_in_raster_order(stem, class_token):
     changed = pixels.clone()
     changed[0, :, 8, 16] += 1
     moved = (encoder(changed) - encoder(pixels)).abs().sum(-1)[0]
-    assert moved.shape == (config.num_patches,)
-    assert moved.nonzero()[:, 0].tolist() == [1 * 4 + 2]
+    assert moved.shape == (4, 4)
+    assert moved.nonzero().tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize("stem", ["patch", "conv"])
@@ -123,21 +125,20 @@ def test_no_images_give_no_features_and_zero_gradients(stem, autocast):
     encoder = ImageEncoder(ImageEncoderConfig(image_size=16, stem=stem, class_token=True, pre_norm=True))
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         features = encoder(encoder.normalise(torch.zeros(0, 3, 16, 16, dtype=torch.uint8)))
-    assert features.shape == (0, 4, 96)
+    assert features.shape == (0, 2, 2, 96)
     features.sum().backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None, name
         assert not parameter.grad.any(), name
 
 
-def test_layers_after_the_feature_layer_are_named_and_not_run():
-    encoder = ImageEncoder(ImageEncoderConfig(image_size=16, num_layers=4, feature_layer=-3))
-    encoder(torch.randn(1, 3, 16, 16)).square().sum().backward()
-    without = {name for name, parameter in encoder.named_parameters() if parameter.grad is None}
-    unused = set(map(id, encoder.unused_by_features()))
-    assert without == {name for name, parameter in encoder.named_parameters() if id(parameter) in unused}
-    assert any(name.startswith("blocks.2.") for name in without)
-    assert not any(name.startswith("blocks.1.") for name in without)
+def test_layers_behind_the_last_used_one_are_not_built():
+    whole = ImageEncoder(ImageEncoderConfig(image_size=16, num_layers=4)).state_dict()
+    part = ImageEncoder(ImageEncoderConfig(image_size=16, num_layers=4, num_layers_used=2))
+    left_out = {name for name in whole if part.config.leaves_out(name)}
+    assert set(part.state_dict()) == set(whole) - left_out
+    assert {name.split(".")[0] for name in left_out} == {"blocks", "post_norm"}
+    assert {name.split(".")[1] for name in left_out if name.startswith("blocks.")} == {"2", "3"}
 
 
 def test_patches_are_counted_before_anything_is_built():
@@ -150,7 +151,9 @@ def test_patches_are_counted_before_anything_is_built():
         ({"image_size": 50}, "image_size 50 is not a multiple of patch_size 8"),
         ({"image_size": 42, "patch_size": 14, "stem": "conv"}, "patch_size 14 is not a power of 2"),
         ({"dim": 90}, "dim 90 is not a multiple of num_heads 4"),
-        ({"feature_layer": -4}, "feature_layer -4 is not between -3 and -1"),
+        ({"position_size": 50}, "position_size 50 is not a multiple of patch_size 8"),
+        ({"dim": 90, "num_heads": 5, "positions": "sincos"}, "dim 90 is not a multiple of 4"),
+        ({"num_layers_used": 4}, "num_layers_used 4 is more than num_layers 3"),
     ],
 )
 def test_impossible_shapes_are_refused_with_both_numbers(options, words):

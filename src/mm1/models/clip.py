@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from mm1.config import Config
@@ -40,6 +40,12 @@ class CLIPConfig(Config):
     text_tower: DecoderConfig
     """Causal, so packed texts share rows; its output matrix is never used, hence tied."""
     embed_dim: PositiveInt = 128
+
+    @model_validator(mode="after")
+    def _check(self) -> CLIPConfig:
+        if self.image_encoder.depth < self.image_encoder.num_layers:
+            raise ValueError("image_encoder.num_layers_used is for the model that uses the encoder: pretrain all of it")
+        return self
 
     @property
     def num_image_tokens(self) -> int:

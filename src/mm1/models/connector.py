@@ -1,12 +1,13 @@
-"""The connector: patch features of any number to `num_image_tokens` vectors of the decoder's width.
+"""The connector: patch features of any grid to `num_image_tokens` vectors of the decoder's width.
 
-    features (I, P, D_in) → connector → image tokens (I, N, D_out)
+    features (I, h, w, D_in) → connector → image tokens (I, N, D_out)
 
-    connector = build_connector(CAbstractorConfig(), num_patches=729, input_dim=1280, output_dim=4096)
+    connector = build_connector(CAbstractorConfig(), position_grid=27, input_dim=1280, output_dim=4096)
+    connector(torch.randn(2, 27, 27, 1280))            # (2, 144, 4096), and so it is from a grid of 48 x 32
 
 A new connector is one config, one class and one line in `build_connector`. The MM1 paper compares these three and
 finds no consistent difference; it takes the C-Abstractor. Knows nothing of the encoder before it or the decoder after.
-Inside, features are channels-last grids (I, h, w, C): on the CPU a 1x1 convolution as a linear layer is far cheaper.
+Grids stay channels-last inside: on the CPU a 1x1 convolution as a linear layer is far cheaper.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from mm1.config import Config, UserError
 from mm1.models.attention import attend
 from mm1.models.initialization import initialise, truncated_normal_
+from mm1.models.positions import resize_table
 
 
 class AvgPoolConfig(Config):
@@ -66,38 +68,43 @@ class Connector(nn.Module, ABC):
     num_image_tokens: int
 
     @abstractmethod
-    def forward(self, features: Float[Tensor, "I P D_in"]) -> Float[Tensor, "I N D_out"]:
+    def forward(self, features: Float[Tensor, "I h w D_in"]) -> Float[Tensor, "I N D_out"]:
         """Image tokens; I may be 0."""
 
 
-def build_connector(config: ConnectorConfig, num_patches: int, input_dim: int, output_dim: int) -> Connector:
+def build_connector(config: ConnectorConfig, position_grid: int, input_dim: int, output_dim: int) -> Connector:
     """The connector of `config` between an encoder's features and a decoder.
+
+    Args:
+        config: which, and its shape.
+        position_grid: side of the grid for which a connector with positions holds its table; other grids interpolate.
+        input_dim: of the features.
+        output_dim: of the image tokens.
 
     Raises:
         UserError: a count that must be a square is not one, or the heads do not divide `input_dim`.
     """
     match config:
         case AvgPoolConfig():
-            return AvgPool(config, num_patches, input_dim, output_dim)
+            return AvgPool(config, input_dim, output_dim)
         case AttentionPoolConfig():
             return AttentionPool(config, input_dim, output_dim)
         case CAbstractorConfig():
-            return CAbstractor(config, num_patches, input_dim, output_dim)
+            return CAbstractor(config, position_grid, input_dim, output_dim)
 
 
 class AvgPool(Connector):
     """Averages over the grid, then projects."""
 
-    def __init__(self, config: AvgPoolConfig, num_patches: int, input_dim: int, output_dim: int) -> None:
+    def __init__(self, config: AvgPoolConfig, input_dim: int, output_dim: int) -> None:
         super().__init__()
         self.num_image_tokens = config.num_image_tokens
-        _side(num_patches, "num_patches of the image encoder")
-        self.pooled = _side(config.num_image_tokens, "connector.num_image_tokens")
+        self.pooled = _side(config.num_image_tokens)
         self.projection = nn.Linear(input_dim, output_dim)
         initialise(self)
 
-    def forward(self, features: Float[Tensor, "I P D_in"]) -> Float[Tensor, "I N D_out"]:
-        tokens: Tensor = self.projection(pool(_grid(features), self.pooled).flatten(1, 2))
+    def forward(self, features: Float[Tensor, "I h w D_in"]) -> Float[Tensor, "I N D_out"]:
+        tokens: Tensor = self.projection(pool(features, self.pooled).flatten(1, 2))
         return tokens
 
 
@@ -123,9 +130,9 @@ class AttentionPool(Connector):
         initialise(self)
         truncated_normal_(self.queries, 1.0)  # distinct from the start: equal queries would stay equal for long
 
-    def forward(self, features: Float[Tensor, "I P D_in"]) -> Float[Tensor, "I N D_out"]:
+    def forward(self, features: Float[Tensor, "I h w D_in"]) -> Float[Tensor, "I N D_out"]:
         q = self.query(self.query_norm(self.queries)).unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
-        kv = self.key_value(self.feature_norm(features)).unflatten(-1, (2, self.num_heads, -1))
+        kv = self.key_value(self.feature_norm(features.flatten(1, 2))).unflatten(-1, (2, self.num_heads, -1))
         k, v = kv.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = attend(q.expand(len(features), -1, -1, -1), k, v).transpose(1, 2).flatten(2)
         hidden = self.queries + self.output(mixed)
@@ -137,13 +144,13 @@ class AttentionPool(Connector):
 class CAbstractor(Connector):
     """Convolutional blocks, a pool to the token grid, convolutional blocks again, an MLP."""
 
-    def __init__(self, config: CAbstractorConfig, num_patches: int, input_dim: int, output_dim: int) -> None:
+    def __init__(self, config: CAbstractorConfig, position_grid: int, input_dim: int, output_dim: int) -> None:
         super().__init__()
         self.num_image_tokens = config.num_image_tokens
-        _side(num_patches, "num_patches of the image encoder")
-        self.pooled = _side(config.num_image_tokens, "connector.num_image_tokens")
+        self.pooled = _side(config.num_image_tokens)
+        self.position_grid = position_grid
         width = config.hidden_dim if config.depth else input_dim
-        self.positions = nn.Parameter(torch.empty(num_patches, input_dim))
+        self.positions = nn.Parameter(torch.empty(position_grid**2, input_dim))
         self.before = nn.Sequential(*(Bottleneck(width if i else input_dim, width) for i in range(config.depth)))
         self.after = nn.Sequential(*(Bottleneck(width, width) for _ in range(config.depth)))
         self.read_out = nn.Sequential(nn.Linear(width, output_dim))
@@ -152,8 +159,9 @@ class CAbstractor(Connector):
         initialise(self)
         truncated_normal_(self.positions)
 
-    def forward(self, features: Float[Tensor, "I P D_in"]) -> Float[Tensor, "I N D_out"]:
-        before = self.before(_grid(features + self.positions))
+    def forward(self, features: Float[Tensor, "I h w D_in"]) -> Float[Tensor, "I N D_out"]:
+        table = self.positions.unflatten(0, (self.position_grid, self.position_grid))
+        before = self.before(features + resize_table(table, *features.shape[1:3]))
         tokens: Tensor = self.read_out(self.after(pool(before, self.pooled)).flatten(1, 2))
         return tokens
 
@@ -188,28 +196,29 @@ class Bottleneck(nn.Module):
         return F.silu(x + self.shortcut_norm(self.shortcut(grid)))
 
 
-def pool(grid: Float[Tensor, "I h h C"], side: int) -> Float[Tensor, "I n n C"]:
-    """Adaptive average pool of square grids to `side` x `side`: window i spans ⌊i·h/n⌋ to ⌈(i+1)·h/n⌉.
+def pool(grid: Float[Tensor, "I h w C"], side: int) -> Float[Tensor, "I n n C"]:
+    """Adaptive average pool of any grid to `side` x `side`: window i of n spans ⌊i·h/n⌋ to ⌈(i+1)·h/n⌉.
 
-    Two products with a 0/1 matrix instead of PyTorch's kernel: exact sums in bfloat16, and deterministic on CUDA.
+    Two products with 0/1 matrices instead of PyTorch's kernel: exact sums in bfloat16, and deterministic on CUDA.
     """
-    images, size, _, channels = grid.shape
-    cell, window = torch.arange(size, device=grid.device), torch.arange(side, device=grid.device)[:, None]
+    images, height, width, channels = grid.shape
+    rows, columns = _windows(height, side, grid), _windows(width, side, grid)
+    sums = torch.matmul(rows, grid.flatten(2)).view(images, side, width, channels)
+    return torch.matmul(columns, sums) / (rows.sum(1)[:, None] * columns.sum(1))[..., None]
+
+
+def _windows(size: int, side: int, like: Tensor) -> Float[Tensor, "n size"]:
+    """1 where a cell of an axis lies in a window, else 0, in the dtype and on the device of `like`."""
+    cell, window = torch.arange(size, device=like.device), torch.arange(side, device=like.device)[:, None]
     inside = (cell >= window * size // side) & (cell < ((window + 1) * size + side - 1) // side)
-    counts = inside.sum(1, dtype=grid.dtype)
-    member = inside.to(grid.dtype)
-    rows = torch.matmul(member, grid.flatten(2)).view(images, side, size, channels)
-    return torch.matmul(member, rows) / (counts[:, None] * counts)[..., None]
+    return inside.to(like.dtype)
 
 
-def _grid(features: Tensor) -> Tensor:
-    images, patches, channels = features.shape
-    side = math.isqrt(patches)
-    return features.reshape(images, side, side, channels)
-
-
-def _side(count: int, name: str) -> int:
-    side = math.isqrt(count)
-    if side * side != count:
-        raise UserError(f"{name} is {count}, which is not a square number: choose {side**2} or {(side + 1) ** 2}")
+def _side(num_image_tokens: int) -> int:
+    side = math.isqrt(num_image_tokens)
+    if side * side != num_image_tokens:
+        raise UserError(
+            f"connector.num_image_tokens is {num_image_tokens}, which is not a square number: choose {side**2} or "
+            f"{(side + 1) ** 2}"
+        )
     return side

@@ -71,9 +71,9 @@ def _image_flops(config: MM1Config) -> tuple[int, int]:
     shape = config.image_encoder
     with torch.device("meta"):
         encoder = ImageEncoder(shape)
-        connector = build_connector(config.connector, shape.num_patches, shape.dim, config.decoder.dim)
+        connector = build_connector(config.connector, shape.position_grid, shape.dim, config.decoder.dim)
         images = torch.empty(2, 3, shape.image_size, shape.image_size)
-        features = torch.empty(2, shape.num_patches, shape.dim)
+        features = torch.empty(2, *[shape.image_size // shape.patch_size] * 2, shape.dim)
     return (
         _measure(encoder, images) - _measure(encoder, images[:1]),
         _measure(connector, features) - _measure(connector, features[:1]),

@@ -1,17 +1,18 @@
 """The image encoder: a vision transformer from pixels to one feature vector a patch.
 
-    images (I, 3, H, W) uint8 → normalise → stem → + positions → blocks → features (I, P, D), P = (H / patch_size)²
+    images (I, 3, H, W) uint8 → normalise → stem → + positions → blocks → features (I, h, w, D), h = H / patch_size
 
     encoder = ImageEncoder(ImageEncoderConfig(image_size=48, patch_size=8))
-    features = encoder(encoder.normalise(images))      # (I, 36, 96); I may be 0
+    features = encoder(encoder.normalise(images))      # (I, 6, 6, 96); I may be 0
 
-With `stem="patch"`, a class token and the norms set as CLIP sets them it computes what CLIP's ViT computes. Knows
-nothing of what the features are for. Shape letters: I images, P patches, D dim, T tokens (patches and class token).
+One class by config for the encoders that people have: CLIP, SigLIP, AIM, AIMv2, DINOv2. Knows nothing of what the
+features are for. Shape letters: I images, h and w grid of patches, D dim, T tokens (patches and class token).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -22,54 +23,91 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from mm1.config import Config
-from mm1.models.attention import attend
+from mm1.models.attention import AttentionMask, attend
 from mm1.models.initialization import initialise, truncated_normal_
+from mm1.models.positions import resize_table, sincos_table
+
+LAYER_SCALE = 1e-5
+"""At which DINOv2's training begins (its ssl_default_config.yaml)."""
 
 
 class ImageEncoderConfig(Config):
     """Shape of an image encoder."""
 
     image_size: PositiveInt = 48
-    """Side of the square input, in pixels."""
+    """Side of the square images that it is fed, in pixels."""
+    position_size: PositiveInt | None = None
+    """Side of the images that the positions were trained for, interpolated where `image_size` differs; None: equal."""
     patch_size: PositiveInt = 8
     dim: PositiveInt = 96
     num_layers: PositiveInt = 3
+    num_layers_used: PositiveInt | None = None
+    """The features are the output of this block, counted from 1, and later blocks are not built; None: of the last.
+    MM1 takes 20 of the 24 of AIM-600M and does not say what it takes of CLIP. Fewer than all skip `post_norm`."""
     num_heads: PositiveInt = 4
     mlp_dim: PositiveInt = 384
-    activation: Literal["gelu", "quick_gelu"] = "gelu"
-    """`quick_gelu` is x·sigmoid(1.702 x), which OpenAI's and the DFN-5B weights need: exact GELU degrades them."""
+    mlp: Literal["gelu", "gelu_tanh", "quick_gelu", "swiglu"] = "gelu"
+    """`quick_gelu` is x·sigmoid(1.702 x), which OpenAI's and the DFN-5B weights need: exact GELU degrades them.
+    `gelu_tanh` is SigLIP's approximation, `swiglu` the gated MLP of AIMv2 and of DINOv2's giant."""
+    bias: bool = True
+    """Biases in the linear layers of attention and MLP: AIM and AIMv2 have none."""
+    layer_scale: bool = False
+    """A learned factor by channel on each residual branch (DINOv2)."""
     stem: Literal["patch", "conv"] = "patch"
     """`patch` is one convolution without overlap (ViT, CLIP); `conv` is log2(patch_size) 3x3 convolutions of stride 2
     and a 1x1 (Xiao et al. 2021, arXiv 2106.14881): not in MM1, it learns faster at the tiny scale."""
+    stem_bias: bool = False
+    """Of the `patch` stem; the `conv` stem always has biases. All encoders but CLIP have one."""
+    stem_norm: bool = False
+    """A norm after the stem, before the positions are added (AIM, AIMv2)."""
     class_token: bool = False
-    pre_norm: bool = False
-    """A LayerNorm before the first block (CLIP)."""
-    post_norm: bool = True
-    """A LayerNorm after the last block. Hugging Face's `last_hidden_state` of CLIP comes before it."""
+    positions: Literal["learned", "sincos"] = "learned"
+    """`sincos` is the fixed two-dimensional table of AIM."""
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     norm_eps: float = 1e-5
-    feature_layer: int = -1
-    """Which block's output the features are, counted from the end: -1 is the last (Honeybee), -2 the last but one
-    (LLaVA-1.5). MM1 does not say. Features before the last block skip `post_norm`."""
+    pre_norm: bool = False
+    """A norm before the first block, after the positions (CLIP)."""
+    post_norm: bool = True
+    """A norm after the last block. Hugging Face's `last_hidden_state` of CLIP comes before it."""
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     """Of the pixels in [0, 1], by channel; CLIP's."""
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
     @model_validator(mode="after")
     def _check(self) -> ImageEncoderConfig:
-        if self.image_size % self.patch_size:
-            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+        for name, size in (("image_size", self.image_size), ("position_size", self.position_size)):
+            if size is not None and size % self.patch_size:
+                raise ValueError(f"{name} {size} is not a multiple of patch_size {self.patch_size}")
         if self.stem == "conv" and (self.patch_size < 2 or self.patch_size & (self.patch_size - 1)):
             raise ValueError(f"patch_size {self.patch_size} is not a power of 2, which the stem 'conv' needs")
         if self.dim % self.num_heads:
             raise ValueError(f"dim {self.dim} is not a multiple of num_heads {self.num_heads}")
-        if not -self.num_layers <= self.feature_layer <= -1:
-            raise ValueError(f"feature_layer {self.feature_layer} is not between -{self.num_layers} and -1")
+        if self.positions == "sincos" and self.dim % 4:
+            raise ValueError(f"dim {self.dim} is not a multiple of 4, which the positions 'sincos' need")
+        if self.num_layers_used is not None and self.num_layers_used > self.num_layers:
+            raise ValueError(f"num_layers_used {self.num_layers_used} is more than num_layers {self.num_layers}")
         return self
 
     @property
     def num_patches(self) -> int:
-        """Features an image."""
+        """Features of an image of `image_size`."""
         return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def position_grid(self) -> int:
+        """Side of the table of positions, in patches."""
+        return (self.position_size or self.image_size) // self.patch_size
+
+    @property
+    def depth(self) -> int:
+        """Blocks that are built."""
+        return self.num_layers_used or self.num_layers
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether the tensor `name` of the whole encoder lies behind the block whose output is used."""
+        first, _, rest = name.partition(".")
+        behind = first == "blocks" and int(rest.partition(".")[0]) >= self.depth
+        return self.depth < self.num_layers and (behind or first == "post_norm")
 
 
 class ImageEncoder(nn.Module):
@@ -78,77 +116,122 @@ class ImageEncoder(nn.Module):
     def __init__(self, config: ImageEncoderConfig) -> None:
         super().__init__()
         self.config = config
+        whole, table = config.depth == config.num_layers, config.position_grid**2 + config.class_token
         self.stem = _patch_stem(config) if config.stem == "patch" else _conv_stem(config)
+        self.stem_norm = _norm(config) if config.stem_norm else nn.Identity()
         self.class_token = nn.Parameter(torch.empty(config.dim)) if config.class_token else None
-        self.positions = nn.Parameter(torch.empty(config.num_patches + config.class_token, config.dim))
-        self.pre_norm = nn.LayerNorm(config.dim, config.norm_eps) if config.pre_norm else nn.Identity()
-        self.blocks = nn.ModuleList(EncoderBlock(config) for _ in range(config.num_layers))
-        self.post_norm = nn.LayerNorm(config.dim, config.norm_eps) if config.post_norm else nn.Identity()
+        self.positions = nn.Parameter(torch.empty(table, config.dim)) if config.positions == "learned" else None
+        self.pre_norm = _norm(config) if config.pre_norm else nn.Identity()
+        self.blocks = nn.ModuleList(EncoderBlock(config) for _ in range(config.depth))
+        self.post_norm = _norm(config) if config.post_norm and whole else nn.Identity()
         initialise(self, config.num_layers, residual_outputs=("output", "down"))
-        truncated_normal_(self.positions)
-        if self.class_token is not None:
-            truncated_normal_(self.class_token)
+        for parameter in (self.positions, self.class_token):
+            if parameter is not None:
+                truncated_normal_(parameter)
 
     def normalise(self, images: UInt8[Tensor, "I 3 height width"]) -> Float[Tensor, "I 3 height width"]:
         """Pixels 0…255 to zero mean and unit variance by the config's `mean` and `std`."""
         channels = zip(images.unbind(1), self.config.mean, self.config.std, strict=True)
         return torch.stack([pixels * (1 / (255 * std)) - mean / std for pixels, mean, std in channels], dim=1)
 
-    def forward(self, pixels: Float[Tensor, "I 3 height width"]) -> Float[Tensor, "I P D"]:
-        """Patch features in raster order, without the class token."""
-        tokens = self._run(pixels, self.config.num_layers + 1 + self.config.feature_layer)
-        return tokens[:, 1:] if self.config.class_token else tokens
+    def forward(
+        self, pixels: Float[Tensor, "I 3 height width"], mask: AttentionMask | None = None
+    ) -> Float[Tensor, "I h w D"]:
+        """Features of the patches, without the class token.
+
+        Args:
+            pixels: normalised images, square or not; both sides are multiples of `patch_size`.
+            mask: which token sees which, (I, 1, T, T); every one sees all where None.
+        """
+        height, width = self._grid(pixels)
+        return self._run(pixels, mask)[:, int(self.config.class_token) :].unflatten(1, (height, width))
 
     def pool(self, pixels: Float[Tensor, "I 3 height width"]) -> Float[Tensor, "I D"]:
-        """One vector an image for contrastive training: the class token or the mean patch, after all blocks."""
-        tokens = self._run(pixels, self.config.num_layers)
+        """One vector an image for contrastive training: the class token or the mean patch."""
+        tokens = self._run(pixels)
         return tokens[:, 0] if self.config.class_token else tokens.mean(1)
 
-    def unused_by_features(self) -> Iterator[nn.Parameter]:
-        """Parameters after the feature layer: `pool` needs them, `forward` does not."""
-        if self.config.feature_layer < -1:
-            for block in self.blocks[self.config.feature_layer + 1 :]:
-                yield from block.parameters()
-            yield from self.post_norm.parameters()
-
-    def _run(self, pixels: Tensor, num_layers: int) -> Tensor:
-        size = self.config.image_size
-        assert pixels.shape[2:] == (size, size), f"images of {tuple(pixels.shape[2:])} pixels, not {size} x {size}"
-        tokens = self.stem(pixels.to(self.positions.dtype)).flatten(2).transpose(1, 2)
+    def _run(self, pixels: Tensor, mask: AttentionMask | None = None) -> Tensor:
+        """All tokens (I, T, D) after the last block, the class token first."""
+        grid = self.stem(pixels.to(next(self.stem.parameters()).dtype))
+        tokens = self.stem_norm(grid.flatten(2).transpose(1, 2))
         if self.class_token is not None:
             tokens = torch.cat([self.class_token.to(tokens.dtype).expand(len(tokens), 1, -1), tokens], dim=1)
-        tokens = self.pre_norm(tokens + self.positions)
-        for block in self.blocks[:num_layers]:
-            tokens = block(tokens)
-        whole = num_layers == self.config.num_layers
-        result: Tensor = self.post_norm(tokens) if whole else tokens
+        tokens = self.pre_norm(tokens + self._positions(*self._grid(pixels), tokens.device))
+        for block in self.blocks:
+            tokens = block(tokens, mask)
+        result: Tensor = self.post_norm(tokens)
         return result
+
+    def _positions(self, height: int, width: int, device: torch.device) -> Float[Tensor, "T D"]:
+        """Of the class token, which keeps its own, and of a grid of `height` x `width` patches."""
+        side, first = self.config.position_grid, int(self.config.class_token)
+        if self.positions is None:
+            table = resize_table(sincos_table(side, side, self.config.dim, device), height, width)
+            return F.pad(table.flatten(0, 1), (0, 0, first, 0))
+        if (height, width) == (side, side):
+            return self.positions
+        table = resize_table(self.positions[first:].unflatten(0, (side, side)), height, width)
+        return torch.cat([self.positions[:first], table.flatten(0, 1)])
+
+    def _grid(self, pixels: Tensor) -> tuple[int, int]:
+        height, width = pixels.shape[2:]
+        patch = self.config.patch_size
+        assert height % patch == width % patch == 0, f"{height} x {width} pixels do not divide into patches of {patch}"
+        return height // patch, width // patch
 
 
 class EncoderBlock(nn.Module):
-    """Bidirectional attention and MLP, each normalised before and added after; biases everywhere, as CLIP."""
+    """Attention and MLP, each normalised before and added after."""
 
     def __init__(self, config: ImageEncoderConfig) -> None:
         super().__init__()
+        dim, bias, gated = config.dim, config.bias, config.mlp == "swiglu"
         self.num_heads = config.num_heads
-        self.activation = F.gelu if config.activation == "gelu" else _quick_gelu
-        self.attention_norm = nn.LayerNorm(config.dim, config.norm_eps)
-        self.qkv = nn.Linear(config.dim, 3 * config.dim)
-        self.output = nn.Linear(config.dim, config.dim)
-        self.mlp_norm = nn.LayerNorm(config.dim, config.norm_eps)
-        self.up = nn.Linear(config.dim, config.mlp_dim)
-        self.down = nn.Linear(config.mlp_dim, config.dim)
+        self.activation = ACTIVATIONS[config.mlp]
+        self.attention_norm = _norm(config)
+        self.qkv = nn.Linear(dim, 3 * dim, bias)
+        self.output = nn.Linear(dim, dim, bias)
+        self.attention_scale = nn.Parameter(torch.full((dim,), LAYER_SCALE)) if config.layer_scale else None
+        self.mlp_norm = _norm(config)
+        self.up = nn.Linear(dim, (1 + gated) * config.mlp_dim, bias)
+        """Where gated, the rows of the gate, then those of what it gates."""
+        self.down = nn.Linear(config.mlp_dim, dim, bias)
+        self.mlp_scale = nn.Parameter(torch.full((dim,), LAYER_SCALE)) if config.layer_scale else None
 
-    def forward(self, tokens: Float[Tensor, "I T D"]) -> Float[Tensor, "I T D"]:
+    def forward(self, tokens: Float[Tensor, "I T D"], mask: AttentionMask | None = None) -> Float[Tensor, "I T D"]:
         heads = self.qkv(self.attention_norm(tokens)).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)
-        tokens = tokens + self.output(attend(q, k, v).transpose(1, 2).flatten(2))
-        mixed: Tensor = tokens + self.down(self.activation(self.up(self.mlp_norm(tokens))))
-        return mixed
+        attended = self.output(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        tokens = tokens + (attended if self.attention_scale is None else attended * self.attention_scale)
+        mixed = self.down(self.activation(self.up(self.mlp_norm(tokens))))
+        return tokens + (mixed if self.mlp_scale is None else mixed * self.mlp_scale)
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+def _swiglu(gate_and_up: Tensor) -> Tensor:
+    gate, up = gate_and_up.chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "quick_gelu": _quick_gelu,
+    "swiglu": _swiglu,
+}
+
+
+def _norm(config: ImageEncoderConfig) -> nn.Module:
+    kind = nn.LayerNorm if config.norm == "layernorm" else nn.RMSNorm
+    return kind(config.dim, config.norm_eps)
 
 
 def _patch_stem(config: ImageEncoderConfig) -> nn.Conv2d:
-    return nn.Conv2d(3, config.dim, config.patch_size, stride=config.patch_size, bias=False)
+    return nn.Conv2d(3, config.dim, config.patch_size, stride=config.patch_size, bias=config.stem_bias)
 
 
 def _conv_stem(config: ImageEncoderConfig) -> nn.Sequential:
@@ -159,7 +242,3 @@ def _conv_stem(config: ImageEncoderConfig) -> nn.Sequential:
     for width_in, width_out in pairwise(widths):
         layers += [nn.Conv2d(width_in, width_out, 3, stride=2, padding=1), nn.GELU()]
     return nn.Sequential(*layers, nn.Conv2d(widths[-1], config.dim, 1))
-
-
-def _quick_gelu(x: Tensor) -> Tensor:
-    return x * torch.sigmoid(1.702 * x)

@@ -60,9 +60,7 @@ class MM1(nn.Module):
         if config.image_encoder is not None and config.connector is not None:
             encoder = config.image_encoder
             self.image_encoder = ImageEncoder(encoder)
-            for parameter in self.image_encoder.unused_by_features():
-                parameter.requires_grad_(False)
-            self.connector = build_connector(config.connector, encoder.num_patches, encoder.dim, config.decoder.dim)
+            self.connector = build_connector(config.connector, encoder.position_grid, encoder.dim, config.decoder.dim)
         self.decoder = Decoder(config.decoder)
 
     def encode_images(self, images: UInt8[Tensor, "I 3 height width"]) -> Float[Tensor, "I N D"]:

@@ -10,7 +10,7 @@ tensors mean, of sharding, or of other projects' names.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -34,8 +34,16 @@ def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def load_weights(module: nn.Module, path: Path, prefix: str = "") -> None:
+def load_weights(
+    module: nn.Module, path: Path, prefix: str = "", leave_out: Callable[[str], bool] = lambda name: False
+) -> None:
     """Fills `module`, in its own dtype and on its own device, from the tensors of `path` whose names start `prefix.`.
+
+    Args:
+        module: what is filled.
+        path: a safetensors file.
+        prefix: which part of the file.
+        leave_out: says of a name without the prefix that `module` does well not to have it: it may be in the file.
 
     Raises:
         UserError: the file is missing or damaged, or its tensors under `prefix` are not exactly the module's in name
@@ -47,6 +55,7 @@ def load_weights(module: nn.Module, path: Path, prefix: str = "") -> None:
     try:
         with safe_open(path, framework="pt") as file:
             names = [name.removeprefix(start) for name in file.keys() if name.startswith(start)]  # noqa: SIM118
+            names = [name for name in names if not leave_out(name)]
             shapes = {name: tuple(file.get_slice(start + name).get_shape()) for name in names}
             _check(own, shapes, f"{path}{f' under {start}' if start else ''}", type(module).__name__)
             with torch.no_grad():

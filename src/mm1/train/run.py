@@ -28,10 +28,11 @@ from mm1.data.sources import Source
 from mm1.data.tokenizer import Tokenizer
 from mm1.distributed.collectives import wait_for_all
 from mm1.distributed.mesh import CPU, World, joined
+from mm1.models.image_encoder import ImageEncoder
 from mm1.models.weights import load_weights
 from mm1.train.hooks import Checkpoints, MetricsLog, StopSignal, resume, truncate_log
 from mm1.train.loop import Hook, LoopConfig, train
-from mm1.train.objectives import OBJECTIVES
+from mm1.train.objectives import build_objective
 from mm1.train.optimizer import Optimizers, freeze
 from mm1.train.outcome import CONFIG, finish
 from mm1.train.parallelize import autocast, resolve_precision, shard
@@ -90,7 +91,8 @@ def run_stage(
         batches = loader.batches(state.step, config.steps, world.rank, world.size, config.num_workers)
         with display(name, config.steps, say, shown=world.is_first) as shown:
             own_hooks = _hooks(config, folder, state, world, shown, stop, hooks)
-            train(state, OBJECTIVES[config.objective], batches, loop_config(config, rows, world), own_hooks)
+            objective = build_objective(config.objective, config.loss)
+            train(state, objective, batches, loop_config(config, rows, world), own_hooks)
         return finish(config, state, loader, folder, world)
 
 
@@ -126,7 +128,11 @@ def initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: 
     """Model, initial weights, sharding, optimizers: in this order, the same on every rank."""
     model = config.build()
     for prefix, path in init_weights.items():
-        load_weights(_part(model, prefix), path, prefix)
+        part = _part(model, prefix)
+        if isinstance(part, ImageEncoder):  # it may be the first blocks of the encoder in the file
+            load_weights(part, path, prefix, part.config.leaves_out)
+        else:
+            load_weights(part, path, prefix)
     freeze(model, config.optimizer)
     model.to(world.device)
     shard(model, world)
