@@ -98,6 +98,10 @@ class Batch:
     """int64 row of the batch in which each image stands."""
     image_segments: Int[Tensor, " I"]
     """int64 segment id, within that row, in which each image stands."""
+    image_seeds: Int[Tensor, " I"]
+    """int64, 63 random bits for each image: a pure function of the data's seed, the step, the row of the global batch
+    and the image's place in that row. What an objective draws from them is the same for any number of ranks, loader
+    workers and microbatches."""
     source_names: tuple[str, ...]
 
     @property
@@ -122,11 +126,12 @@ class Losses:
     """
 
     total: Float[Tensor, ""]
-    """Sum of the loss over this microbatch's targets (tokens, or image-text pairs)."""
+    """What is minimised: the sum of the loss over this microbatch's targets (tokens, or image-text pairs), and of
+    auxiliary terms."""
     count: Float[Tensor, ""]
     """Number of targets, as a float tensor so that it travels with `total` in one reduction."""
     source_totals: Float[Tensor, " sources"]
-    """`total` by source, in the order of the batch's `source_names`; detached."""
+    """The sum of the loss, without auxiliary terms, by source in the order of the batch's `source_names`; detached."""
     source_counts: Float[Tensor, " sources"]
     extra: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
     """Named detached scalars for the log (contrastive accuracy, temperature, MoE statistics): means of this rank."""

@@ -57,12 +57,24 @@ def test_the_ranks_of_a_step_hold_its_rows(loader: Loader, world_size: int) -> N
             mine = whole.image_rows % world_size == rank
             assert torch.equal(part.images, whole.images[mine])
             assert torch.equal(part.image_rows, whole.image_rows[mine] // world_size)
+            assert torch.equal(part.image_seeds, whole.image_seeds[mine])
             assert part.images.shape[1:] == (3, 8, 8)
             placed = part.image_index[part.image_index >= 0]
             assert torch.equal(placed, torch.arange(4 * part.num_images))
     # Some rank had to do without images, or the test says little.
     if world_size == 4:
         assert any(loader.batch(step, rank, 4).num_images == 0 for step in range(12) for rank in range(4))
+
+
+def test_every_image_has_a_seed_of_its_own_by_seed_and_step(loader: Loader, sources, encoder: DocumentEncoder) -> None:
+    seeds = torch.cat([loader.batch(step).image_seeds for step in range(20)])
+    assert seeds.dtype == torch.int64
+    assert (seeds >= 0).all()
+    assert len(seeds) > 100
+    assert len(set(seeds.tolist())) == len(seeds)
+    # The same rows under another seed of the order are other rows; their images' seeds share nothing.
+    other = Loader(build_plan(config("captions", "web", "text", seed=1), sources, 4), encoder, sources)
+    assert not set(other.batch(0).image_seeds.tolist()) & set(seeds.tolist())
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

@@ -55,6 +55,7 @@ def _make_batch(
         images=torch.randint(0, 256, images_shape, dtype=torch.uint8, generator=generator),
         image_rows=torch.tensor(image_rows, dtype=torch.long),
         image_segments=torch.tensor(image_segments, dtype=torch.long),
+        image_seeds=torch.randint(0, 2**62, (len(image_rows),), generator=generator),
         source_names=("source",),
     )
 

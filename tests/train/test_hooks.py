@@ -35,6 +35,7 @@ def batch(padding: int, sources: tuple[str, ...] = ("a", "b")) -> Batch:
         images=torch.zeros(3, 3, 1, 1, dtype=torch.uint8),
         image_rows=NO_IMAGES,
         image_segments=NO_IMAGES,
+        image_seeds=NO_IMAGES,
         source_names=sources,
     )
 

@@ -32,6 +32,7 @@ def batch(targets: list[list[int]]) -> Batch:
         images=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
         image_rows=none,
         image_segments=none,
+        image_seeds=none,
         source_names=("only",),
     )
 

@@ -32,6 +32,7 @@ def test_microbatches_are_what_the_rows_are_alone(tiny: ModuleType, loader: Load
     torch.testing.assert_close(sum(part.total for part in cut), whole.total)
     assert sum(part.count for part in cut) == whole.count
     assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
+    assert torch.equal(torch.cat([part.image_seeds for part in parts]), batch.image_seeds)
 
 
 def test_image_rows_and_segments_stay_with_their_text(tiny: ModuleType, tmp_path: Path) -> None:

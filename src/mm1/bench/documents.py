@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mm1.chain.prepare import TOKENIZER, PrepareConfig, build_source, train_on_heads
+from mm1.chain.prepare import TOKENIZER, PrepareConfig, ShardsConfig, build_source, train_on_heads
 from mm1.chain.recipe import RecipeConfig
 from mm1.data.collate import collate
 from mm1.data.encode import DocumentEncoder
@@ -85,6 +85,7 @@ def _sources(
     sources: dict[str, Source] = {}
     for source_config in config.sources:
         if source_config.name in names:
+            assert not isinstance(source_config, ShardsConfig), "a recipe that is measured makes its documents"
             whole = build_source(source_config)
             head = [whole.document(index) for index in range(min(len(whole), documents_per_source))]
             sources[source_config.name] = MeasuredSource(ListSource(source_config.name, head), encoder)
@@ -141,4 +142,5 @@ def packed(samples: Sequence[Sample], data: DataConfig, encoder: DocumentEncoder
     rows = [[samples[index] for index in group] for group in packs]
     rows += [[] for _ in range(-len(rows) % data.rows)]
     names = tuple(data.mixture.shares())
-    return [collate(rows[i : i + data.rows], data.seq_len, encoder, names) for i in range(0, len(rows), data.rows)]
+    firsts = range(0, len(rows), data.rows)
+    return [collate(rows[i : i + data.rows], data.seq_len, encoder, names, range(i, i + data.rows)) for i in firsts]

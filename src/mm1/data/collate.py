@@ -14,15 +14,21 @@ import numpy as np
 import torch
 
 from mm1.data.encode import DocumentEncoder
+from mm1.data.order import drawn
 from mm1.types import IGNORE, Batch, Sample
 
 
 def collate(
-    rows: Sequence[Sequence[Sample]], seq_len: int, encoder: DocumentEncoder, source_names: tuple[str, ...]
+    rows: Sequence[Sequence[Sample]],
+    seq_len: int,
+    encoder: DocumentEncoder,
+    source_names: tuple[str, ...],
+    row_keys: Sequence[int],
 ) -> Batch:
     """Packs `rows` of samples, B = len(rows), S = `seq_len`, padding at the end of each row.
 
-    Every sample's `source` is one of `source_names`; the samples of a row are at most `seq_len` tokens together.
+    Every sample's `source` is one of `source_names`; the samples of a row are at most `seq_len` tokens together. The
+    row's entry of `row_keys` is the source of its images' seeds.
     """
     shape = (len(rows), seq_len)
     tokens = np.full(shape, encoder.tokenizer.pad_id, np.int64)
@@ -31,6 +37,7 @@ def collate(
     images: list[np.ndarray] = []
     image_rows: list[int] = []
     image_segments: list[int] = []
+    seeds: list[np.ndarray] = []
     for row, samples in enumerate(rows):
         column = segment = 0
         for sample in samples:
@@ -44,6 +51,7 @@ def collate(
             image_segments += (sample.image_segments + segment).tolist()
             column += len(sample)
             segment += int(sample.segment_ids[-1]) + 1 if len(sample) else 0
+        seeds.append(drawn(sum(len(sample.images) for sample in samples), row_keys[row]))
     targets = _targets(tokens, segment_ids, loss_mask)
     return Batch(
         tokens=torch.from_numpy(tokens),
@@ -56,6 +64,7 @@ def collate(
         images=torch.from_numpy(_stack(images, encoder.image_size)),
         image_rows=torch.tensor(image_rows, dtype=torch.int64),
         image_segments=torch.tensor(image_segments, dtype=torch.int64),
+        image_seeds=torch.from_numpy(np.concatenate(seeds)),
         source_names=source_names,
     )
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from mm1.config import UserError
 from mm1.data.image import decode_image
+from mm1.data.sub_images import WHOLE, SubImagesConfig
 from mm1.data.tokenizer import Tokenizer
 from mm1.types import Document, Image, Sample, Segment
 
@@ -37,12 +38,15 @@ class _Piece:
 class DocumentEncoder:
     """Encodes Documents with one tokenizer, one image size, one number of positions an image."""
 
-    def __init__(self, tokenizer: Tokenizer, num_image_tokens: int, image_size: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, num_image_tokens: int, image_size: int, sub_images: SubImagesConfig = WHOLE
+    ) -> None:
         assert num_image_tokens >= 0
         assert image_size > 0
         self.tokenizer = tokenizer
         self.num_image_tokens = num_image_tokens
         self.image_size = image_size
+        self.sub_images = sub_images
 
     def segment_lengths(self, document: Document) -> list[int]:
         """Tokens of each text, IMAGE_LENGTH for each image: all that packing has to know of a document."""

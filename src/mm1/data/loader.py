@@ -22,6 +22,7 @@ from mm1.config import UserError
 from mm1.data.collate import collate
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import BadImage
+from mm1.data.order import key_of
 from mm1.data.plan import Plan, Unit
 from mm1.data.sources import Source
 from mm1.types import Batch, Sample
@@ -162,13 +163,15 @@ class _Reader(Dataset[_Outcome]):
         self._world_size = world_size
 
     def __getitem__(self, step: int) -> _Outcome:
-        tally = _Tally()
+        tally, config = _Tally(), self._plan.config
         try:
             rows = self._plan.rows(step)[self._rank :: self._world_size]
+            numbers = range(self._rank, config.rows, self._world_size)
+            keys = [key_of(config.seed, "images", step, number) for number in numbers]
             samples = [[self._sample(unit, tally) for unit in row] for row in rows]
         except UserError as error:
             return error
-        return collate(samples, self._plan.config.seq_len, self._encoder, self._plan.source_names), tally
+        return collate(samples, config.seq_len, self._encoder, self._plan.source_names, keys), tally
 
     def _sample(self, unit: Unit, tally: _Tally) -> Sample:
         """The unit's Sample, or that of the document that takes its place."""

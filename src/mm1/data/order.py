@@ -21,6 +21,11 @@ def key_of(*parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little")
 
 
+def drawn(count: int, key: int) -> np.ndarray:
+    """(count,) int64: independent numbers, uniform in 0 … 2^63 - 1."""
+    return (_mix(np.arange(count, dtype=np.uint64), key) >> np.uint64(1)).astype(np.int64)
+
+
 def shuffled(count: int, key: int) -> np.ndarray:
     """(count,) int64: a permutation of 0 … count - 1."""
     return np.argsort(_mix(np.arange(count, dtype=np.uint64), key), kind="stable")

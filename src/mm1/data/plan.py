@@ -24,6 +24,7 @@ from mm1.config import Config, UserError, from_json, to_json
 from mm1.data.mixture import Deal, GroupConfig, MixtureConfig, SourceConfig
 from mm1.data.sources import Source
 from mm1.data.stream import Budget, SourceStream, Unit
+from mm1.data.sub_images import SubImagesConfig
 from mm1.files import write_atomically
 
 __all__ = [
@@ -54,6 +55,8 @@ class DataConfig(Config):
     """Images in a row at most; MM1's pre-training has 16."""
     image_size: int = Field(gt=0)
     """Pixels of a decoded image's side."""
+    sub_images: SubImagesConfig = SubImagesConfig()
+    """How a picture becomes images of that size; by default it is squashed to one."""
     seed: int = 0
     max_dropped_share: float = Field(0.05, ge=0, le=1)
     """Share of units replaced because an image could not be decoded; past it the run stops."""

@@ -42,4 +42,5 @@ def _rows(batch: Batch, start: int, stop: int) -> Batch:
         images=batch.images[first:last],
         image_rows=batch.image_rows[first:last] - start,
         image_segments=batch.image_segments[first:last],
+        image_seeds=batch.image_seeds[first:last],
     )
