@@ -15,7 +15,7 @@ from mm1.models.connector import CAbstractorConfig
 from mm1.models.counts import parameters_by_part
 from mm1.models.mm1 import MM1, MM1Config
 from mm1.train.loop import train
-from mm1.train.objectives import OBJECTIVES
+from mm1.train.objectives import build_objective
 from mm1.train.parallelize import resolve_precision
 from mm1.train.run import deterministic, initial_state, loop_config
 from mm1.train.stage import StageConfig
@@ -32,7 +32,7 @@ class PackedTraining:
         self.batches = batches
         self._loads = loads
         self._device = world.device
-        self._objective = OBJECTIVES[stage.objective]
+        self._objective = build_objective(stage.objective, stage.loss)
         self._state = initial_state(stage, {}, world)
         self._loop = loop_config(stage, stage.rows_at_once(world.size), world)
         shapes = [(batch.segment_ids.numel(), int((batch.segment_ids >= 0).sum())) for batch in batches()]

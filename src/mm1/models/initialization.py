@@ -1,6 +1,7 @@
 """How untrained parameters begin: truncated normals, seeded by the caller's `torch.manual_seed`.
 
-Knows kinds of layers, and nothing of what they are part of. MM1 does not publish its initialisation; these are the usual choices.
+Knows kinds of layers, and nothing of what they are part of. MM1 does not publish its initialisation; these are the
+usual choices.
 """
 
 from __future__ import annotations

@@ -44,11 +44,11 @@ class Interrupted(SystemExit):
 class MetricsLog:
     """Appends a line to metrics.jsonl every `every` steps and at the last one, and hands it to the display.
 
-    A line has `step`, `loss` and `loss_by_source` (means over the targets since the line before), the objective's
-    extra values (means over microbatches since then), `learning_rate`, `grad_norm`, `fill` (share of positions since
-    then that are not padding), and cumulative `tokens`, `target_tokens`, `target_tokens_by_source`, `images`,
-    `seconds`, `time` by kind of work, `skipped_steps`. Microbatches whose loss is not finite count in `tokens` and
-    `images` only; a mean of nothing is null.
+    A line has `step`, `loss` and `loss_by_source` (means over the targets since the line before, without auxiliary
+    terms), the objective's extra values (means over microbatches since then), `learning_rate`, `grad_norm`, `fill`
+    (share of positions since then that are not padding), and cumulative `tokens`, `target_tokens`,
+    `target_tokens_by_source`, `images`, `seconds`, `time` by kind of work, `skipped_steps`. Microbatches whose loss is
+    not finite count in `tokens` and `images` only; a mean of nothing is null.
     """
 
     def __init__(self, path: Path | None, *, every: int, display: Display, max_skipped: int) -> None:

@@ -1,36 +1,84 @@
 """What is minimised: a function from a model and a batch to sums and counts. The loop knows no more than that.
 
-    losses = next_token(model, batch)       # cross-entropy of the target tokens
+    losses = next_token(model, batch)       # cross-entropy of the target tokens, and the routers' losses
     losses = contrastive(model, batch)      # CLIP: every image against every text of the global batch
 
-Sums, never means: the loop divides by the number of targets over all ranks and accumulation steps. Knows nothing of
-optimizers or of how a model is sharded.
+Sums, never means: the loop divides by the number of targets over all ranks and accumulation steps. A term that is a
+mean by nature (a router's) is multiplied by the microbatch's number of targets: what comes out is its mean over
+microbatches and ranks, weighted by their targets. Knows nothing of optimizers or of how a model is sharded.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
+from mm1.config import Config
 from mm1.distributed.collectives import gather_with_gradients
+from mm1.models.moe import Routing
 from mm1.types import Batch, Losses
 
 Objective: TypeAlias = Callable[[nn.Module, Batch], Losses]
 
 
-def next_token(model: nn.Module, batch: Batch) -> Losses:
-    """Cross-entropy at the target positions only, in float32; images and other text carry none."""
-    hidden: Tensor = model(batch).hidden
+class LossConfig(Config):
+    """Weights of what "next_token" adds to the cross-entropy; those of the routers matter to sparse models only."""
+
+    output_z: NonNegativeFloat = 0.0
+    """Of the mean over targets of logsumexp(logits)², which keeps the output's scale in check (PaLM)."""
+    load_balance: NonNegativeFloat = 0.01
+    """Of the load-balance losses, summed over sparse layers (MM1)."""
+    router_z: NonNegativeFloat = 0.001
+    """Of the routers' z-losses, summed over sparse layers (MM1)."""
+
+
+MM1_LOSS = LossConfig()
+"""The weights of the paper."""
+
+
+def next_token(model: nn.Module, batch: Batch, config: LossConfig = MM1_LOSS) -> Losses:
+    """Cross-entropy at the target positions only, in float32; images and other text carry none.
+
+    `total` has the auxiliary terms that `config` weighs; the sums by source are of the cross-entropy alone.
+    """
+    hidden, routing = model(batch)
     with torch.autocast(hidden.device.type, enabled=False):
         chosen = hidden.flatten(0, 1).index_select(0, batch.target_index).float()
         logits: Tensor = model.logits(chosen)  # type: ignore[operator]
         losses = F.cross_entropy(logits, batch.targets.flatten()[batch.target_index], reduction="none")
-    return _losses(losses, batch.source_ids.flatten()[batch.target_index], batch)
+    result = _losses(losses, batch.source_ids.flatten()[batch.target_index], batch)
+    if config.output_z:
+        z = logits.logsumexp(-1).square().sum()
+        mean = z.detach() / result.count.clamp(min=1)
+        result = replace(result, total=result.total + config.output_z * z, extra={"output_z": mean})
+    return _with_routing(result, routing, config) if routing else result
+
+
+def _with_routing(losses: Losses, routing: tuple[Routing, ...], config: LossConfig) -> Losses:
+    """`losses` with the routers' in their total, and what is worth watching of the sparse layers in their extra.
+
+    Of the layers, `load_balance`, `router_z`, `router_entropy` and `dropped` are means; `max_load` is the largest load
+    of any expert of any layer, as a multiple of the fair share.
+    """
+    layers = Routing(*(torch.stack(values) for values in zip(*routing, strict=True)))
+    auxiliary = config.load_balance * layers.load_balance.sum() + config.router_z * layers.router_z.sum()
+    statistics = {
+        "load_balance": layers.load_balance.mean(),
+        "router_z": layers.router_z.mean(),
+        "router_entropy": layers.entropy.mean(),
+        "max_load": layers.load.max() * layers.load.shape[1],
+        "dropped": layers.dropped.mean(),
+    }
+    extra = {**losses.extra, **{name: value.detach() for name, value in statistics.items()}}
+    return replace(losses, total=losses.total + losses.count * auxiliary, extra=extra)
 
 
 def contrastive(model: nn.Module, batch: Batch) -> Losses:
@@ -55,8 +103,13 @@ def contrastive(model: nn.Module, batch: Batch) -> Losses:
     return _losses(losses, _pair_sources(batch), batch, extra)
 
 
-OBJECTIVES: dict[str, Objective] = {"next_token": next_token, "contrastive": contrastive}
-"""By the name that a stage's config gives them."""
+def build_objective(name: str, config: LossConfig) -> Objective:
+    """The objective that a stage's config names; `config` weighs the terms of "next_token", the others have one."""
+    objectives: dict[str, Objective] = {
+        "next_token": functools.partial(next_token, config=config),
+        "contrastive": contrastive,
+    }
+    return objectives[name]
 
 
 def _losses(

@@ -17,6 +17,7 @@ from mm1.config import Config, UserError
 from mm1.data.plan import DataConfig
 from mm1.models.clip import CLIP, CLIPConfig
 from mm1.models.mm1 import MM1, MM1Config
+from mm1.train.objectives import LossConfig
 from mm1.train.optimizer import OptimizerConfig
 from mm1.train.parallelize import Precision
 from mm1.train.schedule import ScheduleConfig
@@ -27,6 +28,7 @@ class StageConfig(Config):
 
     model: Annotated[MM1Config | CLIPConfig, Field(discriminator="kind")]
     objective: Literal["next_token", "contrastive"] = "next_token"
+    loss: LossConfig = LossConfig()
     data: DataConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -44,8 +46,9 @@ class StageConfig(Config):
     max_skipped_steps: NonNegativeInt = 20
     """Steps with gradients that are not finite, past which the run stops."""
     init: dict[str, str] = Field(default_factory=dict)
-    """Stages whose weights this one begins with, by name prefix: {"image_encoder": "clip", "decoder": "text"}; the
-    prefix "" is the whole model. Whoever runs the stages gives their files to `run_stage`."""
+    """Whose weights this stage begins with, by name prefix: {"image_encoder": "encoder", "decoder": "checkpoints/3b"};
+    the prefix "" is the whole model. Each is an earlier stage or the path of a checkpoint's folder; whoever runs the
+    stages gives their files to `run_stage`."""
 
     def build(self) -> nn.Module:
         """The model with its initial weights, drawn on the CPU from `seed`: the same for any device or rank."""
@@ -87,6 +90,8 @@ class StageConfig(Config):
         if is_clip != contrastive:
             right = "clip" if contrastive else "mm1"
             raise UserError(f"objective={self.objective} trains model.kind={right}, not {self.model.kind}: change one")
+        if self.objective != "next_token" and self.loss != LossConfig():
+            raise UserError(f"objective={self.objective} has no auxiliary losses to weigh: leave loss as it is")
         text = self.model.decoder if isinstance(self.model, MM1Config) else self.model.text_tower
         if text.vocab_size < vocab_size:
             raise UserError(

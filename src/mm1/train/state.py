@@ -24,8 +24,8 @@ from mm1.types import Batch, Losses
 
 Totals: TypeAlias = dict[str, float]
 """Sums since the first step, over all ranks: "tokens" (positions that are not padding), "positions", "images"; and,
-over the microbatches whose losses and extra values were finite: "microbatches" (their number), "loss", "targets",
-"loss/SOURCE", "targets/SOURCE", "extra/NAME"."""
+over the microbatches whose losses and extra values were finite: "microbatches" (their number), "loss" (without
+auxiliary terms), "targets", "loss/SOURCE", "targets/SOURCE", "extra/NAME"."""
 
 
 class Tally:
@@ -46,10 +46,10 @@ class Tally:
         """
         tokens = float((batch.segment_ids >= 0).sum())
         self._host += torch.tensor([tokens, batch.segment_ids.numel(), batch.num_images], dtype=torch.float64)
-        total = losses.total.detach()
-        scalars = torch.stack([torch.ones_like(total), total, losses.count, *losses.extra.values()])
+        one, loss = torch.ones_like(losses.count), losses.source_totals.sum()
+        scalars = torch.stack([one, loss, losses.count, *losses.extra.values()])
         row = torch.cat([scalars, losses.source_totals, losses.source_counts]).double()
-        row = torch.where(row.isfinite().all(), row, 0.0)
+        row = torch.where(row.isfinite().all() & losses.total.detach().isfinite(), row, 0.0)
         names = ["microbatches", "loss", "targets", *(f"extra/{name}" for name in losses.extra)]
         names += [f"{kind}/{source}" for kind in ("loss", "targets") for source in batch.source_names]
         assert self._names in ([], names), "the sources or the objective's extra values changed during training"
