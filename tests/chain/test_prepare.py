@@ -1,11 +1,12 @@
 """Preparing sources: every document is kept or counted, finished sources stay, processes change nothing."""
 
 import json
+import shutil
 
 import pytest
 
 from mm1.chain import prepare as module
-from mm1.chain.prepare import PrepareConfig, open_sources, prepare
+from mm1.chain.prepare import PrepareConfig, ShardsConfig, identity, open_sources, prepare
 from mm1.config import UserError
 from mm1.data.embedded_source import EmbeddedConfig
 from mm1.data.synthetic.source import SyntheticConfig
@@ -90,3 +91,50 @@ def test_two_sources_of_one_name_and_an_unknown_source_are_refused(tmp_path):
     prepare(CONFIG, tmp_path, lambda line: None)
     with pytest.raises(UserError, match=r"'summs'.*captions, pictures, sums"):
         open_sources(tmp_path, ["summs"])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A prepared folder."""
+    folder = tmp_path_factory.mktemp("made")
+    prepare(CONFIG, folder, lambda line: None)
+    return folder
+
+
+def linking(made, **changes):
+    sources = (CONFIG.sources[1], ShardsConfig(name="mine", path=made / "shards" / "captions"))
+    return CONFIG.replace(**{"sources": sources, "tokenizer": made / "tokenizer.json", **changes})
+
+
+def test_shards_prepared_elsewhere_are_linked_and_counted(made, tmp_path):
+    prepare(linking(made), tmp_path, lambda line: None)
+    assert (tmp_path / "shards" / "mine").resolve() == (made / "shards" / "captions").resolve()
+    assert (tmp_path / "tokenizer.json").read_bytes() == (made / "tokenizer.json").read_bytes()
+    counts, before = (json.loads((folder / "summary.json").read_text())["sources"] for folder in (tmp_path, made))
+    assert counts == {"sums": before["sums"], "mine": before["captions"]}
+    source = open_sources(tmp_path, ["mine"])["mine"]
+    assert (source.name, len(source)) == ("mine", 12)
+
+
+def test_shards_of_another_tokenizer_or_without_one_or_not_there_are_one_sentence(made, tmp_path):
+    other, new = tmp_path / "other", tmp_path / "new"
+    other.mkdir()
+    new.mkdir()
+    prepare(CONFIG.replace(vocab_size=300), other, lambda line: None)
+    with pytest.raises(UserError, match=r"^source 'mine' in .* was prepared with another tokenizer"):
+        prepare(linking(made, tokenizer=other / "tokenizer.json"), new, print)
+    with pytest.raises(UserError, match=r"source 'mine' was prepared with a tokenizer: give its path"):
+        linking(made, tokenizer=None)
+    missing = linking(made, sources=(ShardsConfig(name="mine", path=tmp_path / "nowhere"),))
+    for call in (lambda: prepare(missing, new, print), lambda: identity(missing)):
+        with pytest.raises(UserError, match=r"^source 'mine' is expected as a folder of shards at .*nowhere"):
+            call()
+
+
+def test_the_prepared_folder_depends_on_what_is_linked_not_on_where_it_lies(made, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(made, moved)
+    assert identity(linking(made)) == identity(linking(moved)) == identity(linking(made, num_processes=5))
+    index = moved / "shards" / "captions" / "index.json"
+    index.write_text(index.read_text().replace('"sha256": "', '"sha256": "0'))
+    assert identity(linking(made)) != identity(linking(moved))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mm1.chain.prepare import open_sources
+from mm1.chain.prepare import ShardsConfig, open_sources
 from mm1.chain.recipe import STAGES
+from mm1.chain.run import run_recipe
 from mm1.cli import main
 from mm1.config import UserError, override
 from mm1.data.embedded import caption_records
@@ -127,12 +128,78 @@ def test_a_stage_needs_the_stages_before_it(tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["encodr", "sft", "prepare", "pretrain"])
-def test_a_stage_begins_only_with_the_weights_of_one_before_it(stage, tmp_path):
+def test_a_stage_begins_only_with_the_weights_of_one_before_it_or_a_checkpoints(stage, tmp_path):
     from mm1.chain.run import build_steps
 
     recipe = override(smoke(load_recipe("tiny")), [f"pretrain.init.image_encoder={stage}"])
-    with pytest.raises(UserError, match=rf"^pretrain.*image_encoder is '{stage}'.*: name one of encoder, language$"):
+    said = rf"^pretrain.*image_encoder is '{stage}'.*: name one of encoder, language, or a checkpoint$"
+    with pytest.raises(UserError, match=said):
         build_steps(recipe, tmp_path, print)
+
+
+def test_what_an_outside_checkpoint_holds_decides_not_where_it_lies(tmp_path):
+    from mm1.chain.run import build_steps
+
+    def digests(path: Path) -> dict[str, str]:
+        recipe = override(smoke(load_recipe("tiny")), [f"pretrain.init.decoder={path}"])
+        return {name: step.digest for name, step in build_steps(recipe, tmp_path, print).items()}
+
+    for name, content in (("a", b"one"), ("b", b"two"), ("c", b"one")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(content)
+    a, b, c = (digests(tmp_path / name) for name in "abc")
+    assert a == c
+    assert {name for name in a if a[name] != b[name]} == {"pretrain", "sft", "eval"}
+
+
+@pytest.fixture(scope="module")
+def short_run(smoke_run, tmp_path_factory):
+    """A run of one stage alone, whose data, tokenizer and initial weights come from the smoke run's folder."""
+    made, folder = smoke_run[0], tmp_path_factory.mktemp("short")
+    base = smoke(load_recipe("tiny"))
+    sources = tuple(
+        ShardsConfig(name=name, path=made / "prepare" / "shards" / name) for name in base.pretrain.data.mixture.shares()
+    )
+    recipe = base.replace(
+        name="short",
+        prepare=base.prepare.replace(sources=sources, tokenizer=made / "prepare" / "tokenizer.json"),
+        encoder=None,
+        language=None,
+        pretrain=base.pretrain.replace(
+            init={"image_encoder": str(made / "encoder"), "decoder": str(made / "language")}
+        ),
+        sft=None,
+        eval=None,
+    )
+    report = run_recipe(recipe, folder, say=lambda line: None)
+    return recipe, folder, report
+
+
+def test_a_run_of_one_stage_from_checkpoints_and_shards_made_elsewhere(smoke_run, short_run):
+    """It trains to the same bits as the run that made them, and asks, reports and summarises what there is."""
+    _, folder, report = short_run
+    trained = folder / "pretrain" / "model.safetensors"
+    assert trained.read_bytes() == (smoke_run[0] / "pretrain" / "model.safetensors").read_bytes()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert list(summary["stages"]) == ["prepare", "pretrain"]
+    assert summary["eval"] == {}
+    assert summary["parameters"]["total"] > 0
+    assert "Nothing has been evaluated" in report.read_text()
+    assert all(path.is_symlink() for path in (folder / "prepare" / "shards").iterdir())
+
+
+def test_a_run_without_fine_tuning_is_asked_what_it_can_answer(short_run, tmp_path, capsys, monkeypatch):
+    _, folder, _ = short_run
+    arguments = ["eval", str(folder), "--shots", "0", "--episodes", "8", "--out", str(tmp_path)]
+    assert main([*arguments, "--tasks", "vqa"]) == 0
+    assert [path.name for path in tmp_path.glob("*shot.json")] == ["vqa-0shot.json"]
+    assert main([*arguments, "--tasks", "chat_vqa"]) == 2
+    assert "no task is named 'chat_vqa'" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin.readline", lambda: "", raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    assert main(["chat", str(folder)]) == 0
+    assert main(["train", "tiny", "--stage", "encodr"]) == 2
+    assert "no stage 'encodr': it has encoder, language, pretrain, sft" in capsys.readouterr().err
 
 
 def test_every_stage_shows_its_own_name(smoke_run):

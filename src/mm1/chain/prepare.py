@@ -4,29 +4,32 @@
     prepare/shards/NAME/…    dropped.json is written last and marks a finished source
     prepare/summary.json     {"documents", "images", "tokens", "lengths", "dropped", "sources": {name: …}}
 
-Sources are written in parallel processes, one a source; a source that is finished is not written again. The
-tokenizer is trained on the head of every source before that. Knows nothing of mixtures: what is drawn from the shards,
-and how often, is each training stage's plan.
+Sources are written in parallel processes, one a source; a source that is finished is not written again. Sources that
+were prepared elsewhere are linked, not copied. The tokenizer is trained on the head of every source before that, or is
+one that is there already. Knows nothing of mixtures: what is drawn from the shards, and how often, is each training
+stage's plan.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mm1.config import Config, UserError
+from mm1.config import Config, UserError, to_json
 from mm1.data.embedded_source import EmbeddedConfig, EmbeddedSource
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import BadImage, decode_image
-from mm1.data.shards import ShardSource, write_shards
+from mm1.data.shards import INDEX, ShardSource, write_shards
 from mm1.data.sources import Documents
 from mm1.data.synthetic.source import SyntheticConfig, SyntheticSource
 from mm1.data.tokenizer import Tokenizer, train_tokenizer
@@ -37,16 +40,56 @@ TOKENIZER = "tokenizer.json"
 DROPPED = "dropped.json"
 """Counts of what a source lost, by reason; written last: where it stands, the source is finished."""
 _LENGTH_BINS = (16, 32, 64, 128, 256, 512, 1024)
+_COUNTED_AT_ONCE = 1 << 20
+"""Documents whose lengths are in memory together."""
+
+
+class ShardsConfig(Config):
+    """A folder of shards that was prepared elsewhere, with the tokenizer that `PrepareConfig.tokenizer` names."""
+
+    kind: Literal["shards"] = "shards"
+    name: str
+    path: Path
+
+
+WrittenConfig: TypeAlias = SyntheticConfig | EmbeddedConfig
+"""Sources whose documents are made here."""
 
 
 class PrepareConfig(Config):
     """What is prepared."""
 
-    sources: tuple[Annotated[SyntheticConfig | EmbeddedConfig, Field(discriminator="kind")], ...]
+    sources: tuple[Annotated[SyntheticConfig | EmbeddedConfig | ShardsConfig, Field(discriminator="kind")], ...]
+    tokenizer: Path | None = None
+    """A tokenizer.json to use; None trains one."""
     vocab_size: int = 1024
+    """Of the tokenizer that is trained."""
     tokenizer_documents: int = 400
-    """Documents of each source, from its head, on which the tokenizer is trained."""
+    """Documents of each source, from its head, on which it is trained."""
     num_processes: int = 2
+
+    @model_validator(mode="after")
+    def _check(self) -> PrepareConfig:
+        linked = [source.name for source in self.sources if isinstance(source, ShardsConfig)]
+        if linked and self.tokenizer is None:
+            raise ValueError(f"source '{linked[0]}' was prepared with a tokenizer: give its path as prepare.tokenizer")
+        return self
+
+
+def identity(config: PrepareConfig) -> dict[str, Any]:
+    """All that the prepared folder depends on, as JSON values: files by their content, wherever they lie.
+
+    Raises:
+        UserError: a tokenizer or a folder of shards is not there.
+    """
+    # How many processes write the shards changes nothing in them.
+    values = to_json(config.replace(num_processes=1))
+    if config.tokenizer is not None:
+        values["tokenizer"] = Tokenizer(config.tokenizer).digest
+    for source, entry in zip(config.sources, values["sources"], strict=True):
+        if isinstance(source, ShardsConfig):
+            entry["path"] = _file_digest(_linked(source).folder / INDEX)  # which holds the checksum of every shard
+    return values
 
 
 def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> None:
@@ -54,10 +97,13 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
     names = [source.name for source in config.sources]
     if len(set(names)) != len(names):
         raise UserError(f"two sources are named '{Counter(names).most_common(1)[0][0]}': give each its own name")
-    tokenizer = folder / TOKENIZER
-    if not tokenizer.exists():
-        train_on_heads(config, tokenizer)
-    todo = [source for source in config.sources if not (folder / "shards" / source.name / DROPPED).exists()]
+    tokenizer = _place_tokenizer(config, folder)
+    todo: list[WrittenConfig] = []
+    for source in config.sources:
+        if isinstance(source, ShardsConfig):
+            _link(source, folder, tokenizer)
+        elif not (folder / "shards" / source.name / DROPPED).exists():
+            todo.append(source)
     if config.num_processes > 1 and len(todo) > 1:
         # Spawned, not forked: the parent may have threads of its own by now.
         context = multiprocessing.get_context("spawn")
@@ -68,6 +114,45 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
         for source in todo:
             say(_write_source(source, folder))
     write_atomically(folder / "summary.json", (json.dumps(_summary(config, folder), indent=2) + "\n").encode())
+
+
+def _place_tokenizer(config: PrepareConfig, folder: Path) -> Tokenizer:
+    path = folder / TOKENIZER
+    if config.tokenizer is not None:
+        given = Tokenizer(config.tokenizer)
+        write_atomically(path, given.path.read_bytes())
+    elif not path.exists():
+        train_on_heads(config, path)
+    return Tokenizer(path)
+
+
+def _linked(config: ShardsConfig) -> ShardSource:
+    if not config.path.is_dir():
+        raise UserError(
+            f"source '{config.name}' is expected as a folder of shards at {config.path}, which is not there: "
+            "prepare it there (mm1.data.shards.write_shards), or give its place as the source's path"
+        )
+    return ShardSource(config.path, config.name)
+
+
+def _link(config: ShardsConfig, folder: Path, tokenizer: Tokenizer) -> None:
+    """Points `folder`/shards/NAME at shards that stand elsewhere, if they have the ids of `tokenizer`."""
+    source = _linked(config)
+    if source.tokenizer_digest != tokenizer.digest:
+        raise UserError(
+            f"source '{config.name}' in {config.path} was prepared with another tokenizer "
+            f"({source.tokenizer_digest[:12]}…) than prepare.tokenizer ({tokenizer.digest[:12]}…): give that one, or "
+            "prepare the source again"
+        )
+    link = folder / "shards" / config.name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.abspath(config.path))
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def train_on_heads(config: PrepareConfig, path: Path) -> Tokenizer:
@@ -82,15 +167,15 @@ def open_sources(folder: Path, names: Iterator[str] | list[str] | None = None) -
         if not (folder / "shards" / name).is_dir():
             there = ", ".join(sorted(path.name for path in (folder / "shards").iterdir()))
             raise UserError(f"the mixture draws from '{name}', but only these are prepared: {there}")
-    return {name: ShardSource(folder / "shards" / name) for name in wanted}
+    return {name: ShardSource(folder / "shards" / name, name) for name in wanted}
 
 
-def build_source(config: SyntheticConfig | EmbeddedConfig) -> Documents:
+def build_source(config: WrittenConfig) -> Documents:
     """The documents that a source's config describes."""
     return SyntheticSource(config) if isinstance(config, SyntheticConfig) else EmbeddedSource(config)
 
 
-def _write_source(config: SyntheticConfig | EmbeddedConfig, folder: Path) -> str:
+def _write_source(config: WrittenConfig, folder: Path) -> str:
     """Writes one source with its counts; returns a line that tells of it."""
     # Lengths count an image apart, so the number of tokens an image will take does not matter here.
     encoder = DocumentEncoder(Tokenizer(folder / TOKENIZER), num_image_tokens=1, image_size=16)
@@ -122,20 +207,32 @@ def _is_good(document: Document, dropped: Counter[str]) -> bool:
 
 def _texts(config: PrepareConfig) -> Iterator[str]:
     for source_config in config.sources:
+        assert not isinstance(source_config, ShardsConfig), "shards have a tokenizer already"
         source = build_source(source_config)
         for index in range(min(len(source), config.tokenizer_documents)):
             yield from (part.text for part in source.document(index).segments if isinstance(part, Text))
 
 
 def _summary(config: PrepareConfig, folder: Path) -> dict[str, Any]:
-    """Counts by source and in all; documents + dropped = documents read."""
+    """Counts by source and in all; documents + dropped = documents read. What linked sources lost is not ours."""
     sources, dropped, lengths = {}, Counter[str](), Counter[str]()
     for source_config in config.sources:
-        source = ShardSource(folder / "shards" / source_config.name)
-        text, images = source.totals(np.arange(len(source)))
-        dropped.update(json.loads((source.folder / DROPPED).read_text()))
-        for length in text:
-            lengths[next((f"<={limit}" for limit in _LENGTH_BINS if length <= limit), f">{_LENGTH_BINS[-1]}")] += 1
-        sources[source.name] = {"documents": len(source), "images": int(images.sum()), "tokens": int(text.sum())}
+        source = ShardSource(folder / "shards" / source_config.name, source_config.name)
+        if not isinstance(source_config, ShardsConfig):
+            dropped.update(json.loads((source.folder / DROPPED).read_text()))
+        sources[source.name] = {"documents": len(source), **_count(source, lengths)}
     totals = {key: sum(counts[key] for counts in sources.values()) for key in ("documents", "images", "tokens")}
     return {**totals, "lengths": dict(lengths), "dropped": dict(dropped), "sources": sources}
+
+
+def _count(source: ShardSource, lengths: Counter[str]) -> dict[str, int]:
+    """Images and tokens of a source, whose documents' lengths are added to `lengths`."""
+    counts = {"images": 0, "tokens": 0}
+    names = [*(f"<={limit}" for limit in _LENGTH_BINS), f">{_LENGTH_BINS[-1]}"]
+    for start in range(0, len(source), _COUNTED_AT_ONCE):
+        text, images = source.totals(np.arange(start, min(start + _COUNTED_AT_ONCE, len(source))))
+        counts["images"] += int(images.sum())
+        counts["tokens"] += int(text.sum())
+        bins = np.bincount(np.searchsorted(_LENGTH_BINS, text), minlength=len(names))
+        lengths.update({name: int(number) for name, number in zip(names, bins, strict=True) if number})
+    return counts

@@ -10,11 +10,12 @@ Knows nothing of which recipes exist, nor of how a stage trains.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from mm1.chain.prepare import TOKENIZER, open_sources, prepare
+from mm1.chain.prepare import TOKENIZER, identity, open_sources, prepare
 from mm1.chain.recipe import STAGES, EvalConfig, RecipeConfig
 from mm1.chain.report import write_report
 from mm1.chain.summary import write_summary
@@ -29,10 +30,13 @@ from mm1.eval.tasks import Task
 from mm1.eval.world import chat_tasks, pretrained_tasks
 from mm1.steps import Outcome, Step, execute
 from mm1.train.run import run_stage
+from mm1.train.stage import StageConfig
 from mm1.types import Image
 
 Say = Callable[[str], None]
 
+EVALUATED = ("pretrain", "sft")
+"""The stages whose models are asked."""
 _WEIGHTS = "model.safetensors"
 
 
@@ -71,42 +75,61 @@ def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress 
     """The recipe's stages by name, each knowing its inputs; results are looked for in `store`.
 
     Raises:
-        UserError: a stage begins with the weights of one that is not before it.
+        UserError: a stage begins with weights that are not there: of no stage before it, and of no checkpoint.
     """
     steps: dict[str, Step] = {
-        # How many processes write the shards changes nothing in them.
         "prepare": Step(
             name="prepare",
-            config=to_json(recipe.prepare.replace(num_processes=1)),
+            config=identity(recipe.prepare),
             run=lambda folder: prepare(recipe.prepare, folder, say),
         )
     }
-    for name in STAGES:
-        sources = [steps["prepare"], *(steps[stage] for stage in _begins_with(recipe, name))]
+    for name in recipe.stages:
+        init = _init(recipe, name)
+        earlier = [steps[source] for source in init.values() if isinstance(source, str)]
         steps[name] = Step(
             name=name,
-            config=to_json(recipe.stage(name)),
-            inputs=tuple(sources),
+            config=_stage_identity(recipe.stage(name), init),
+            inputs=(steps["prepare"], *earlier),
             run=lambda folder, name=name: _train(recipe, name, folder, steps, store, say),  # type: ignore[misc]
         )
-
-    steps["eval"] = Step(
-        name="eval",
-        config=to_json(recipe.eval),
-        inputs=(steps["prepare"], steps["pretrain"], steps["sft"]),
-        run=lambda folder: _evaluate(recipe, folder, steps, store, progress),
-    )
+    if recipe.eval is not None:
+        asked = recipe.eval
+        steps["eval"] = Step(
+            name="eval",
+            config=to_json(asked),
+            inputs=(steps["prepare"], *(steps[name] for name in recipe.stages if name in EVALUATED)),
+            run=lambda folder: _evaluate(recipe, asked, folder, steps, store, progress),
+        )
     return steps
 
 
-def _begins_with(recipe: RecipeConfig, name: str) -> Iterator[str]:
-    """The stages whose weights the stage `name` starts from; each has to come before it."""
-    earlier = STAGES[: STAGES.index(name)]
-    for part, stage in recipe.stage(name).init.items():
-        if stage not in earlier:
-            choice = f"name one of {', '.join(earlier)}" if earlier else f"'{name}' is the first and takes none"
-            raise UserError(f"{name}.init.{part} is '{stage}', which is no training stage before '{name}': {choice}")
-        yield stage
+def _init(recipe: RecipeConfig, name: str) -> dict[str, str | Path]:
+    """What the stage `name` begins with, by prefix: a stage of the recipe before it, or a checkpoint's weights."""
+    earlier = recipe.stages[: recipe.stages.index(name)]
+    found: dict[str, str | Path] = {}
+    for part, source in recipe.stage(name).init.items():
+        weights = Path(source) / _WEIGHTS
+        if source in earlier:
+            found[part] = source
+        elif source not in STAGES and weights.is_file():
+            found[part] = weights
+        else:
+            choice = f"name one of {', '.join(earlier)}, or a checkpoint" if earlier else "name a checkpoint"
+            raise UserError(
+                f"{name}.init.{part} is '{source}', which is neither a training stage before '{name}' nor a folder "
+                f"with a {_WEIGHTS}: {choice}"
+            )
+    return found
+
+
+def _stage_identity(config: StageConfig, init: Mapping[str, str | Path]) -> dict[str, Any]:
+    """All that a stage's weights depend on besides its inputs; weights made elsewhere count by their content."""
+    values = to_json(config)
+    outside = {part: path for part, path in init.items() if isinstance(path, Path)}
+    digests = {path: _sha256(path) for path in set(outside.values())}
+    values["init"] |= {part: digests[path] for part, path in outside.items()}
+    return values
 
 
 def _train(recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step], store: Path, say: Say) -> None:
@@ -116,7 +139,10 @@ def _train(recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step]
         folder,
         sources=open_sources(prepared, list(config.data.mixture.shares())),
         tokenizer=Tokenizer(prepared / TOKENIZER),
-        init_weights={prefix: steps[stage].folder(store) / _WEIGHTS for prefix, stage in config.init.items()},
+        init_weights={
+            part: source if isinstance(source, Path) else steps[source].folder(store) / _WEIGHTS
+            for part, source in _init(recipe, name).items()
+        },
         name=name,
         say=say,
     )
@@ -169,10 +195,15 @@ def _lead(step: Step, folder: Path) -> Outcome:
 
 
 def _evaluate(
-    recipe: RecipeConfig, folder: Path, steps: dict[str, Step], store: Path, progress: Progress | None
+    recipe: RecipeConfig,
+    config: EvalConfig,
+    folder: Path,
+    steps: dict[str, Step],
+    store: Path,
+    progress: Progress | None,
 ) -> None:
-    tokenizer = steps["prepare"].folder(store) / TOKENIZER
-    ask(recipe.eval, lambda stage: steps[stage].folder(store), tokenizer, folder, progress)
+    folders = {name: steps[name].folder(store) for name in recipe.stages if name in EVALUATED}
+    ask(config, folders, steps["prepare"].folder(store) / TOKENIZER, folder, progress)
 
 
 def finished_stage(folder: Path, stage: str) -> Path:
@@ -188,7 +219,7 @@ def finished_stage(folder: Path, stage: str) -> Path:
 
 def ask(
     config: EvalConfig,
-    folder_of: Callable[[str], Path],
+    folders: Mapping[str, Path],
     tokenizer: Path,
     folder: Path,
     progress: Progress | None = None,
@@ -198,7 +229,7 @@ def ask(
 
     Args:
         config: what is asked.
-        folder_of: where a stage's weights stand.
+        folders: where the weights of the stages stand that are asked, of those in `EVALUATED`.
         tokenizer: the models' tokenizer.json.
         folder: where results go; those that are there for the same questions to the same weights are kept.
         progress: called as evaluation advances.
@@ -207,10 +238,11 @@ def ask(
     Raises:
         UserError: a name in `only` is no task's.
     """
-    asked: tuple[tuple[str, list[Task], tuple[int, ...]], ...] = (
-        ("pretrain", [*pretrained_tasks(config.world), *naming_tasks(config.naming)], config.shots),
-        ("sft", chat_tasks(config.world), (0,)),
-    )
+    asked: list[tuple[str, list[Task], tuple[int, ...]]] = []
+    if "pretrain" in folders:
+        asked.append(("pretrain", [*pretrained_tasks(config.world), *naming_tasks(config.naming)], config.shots))
+    if "sft" in folders:
+        asked.append(("sft", chat_tasks(config.world), (0,)))
     names = [task.name for _, tasks, _ in asked for task in tasks]
     for name in only or ():
         if name not in names:
@@ -221,7 +253,7 @@ def ask(
         seeing = [task for task in chosen if any(isinstance(part, Image) for part in task.episodes[0].query)]
         if not chosen:
             continue
-        model, model_name = MM1Model.load(folder_of(stage), tokenizer), _model_name(stage, folder_of(stage))
+        model, model_name = MM1Model.load(folders[stage], tokenizer), _model_name(stage, folders[stage])
         results += evaluate(model, chosen, shots, folder, config.seed, model_name=model_name, progress=progress)
         if seeing and config.blind:
             results += evaluate(
@@ -232,5 +264,9 @@ def ask(
 
 def _model_name(stage: str, folder: Path) -> str:
     """The stage with a hash of its weights, so that another model's answers are never taken for this one's."""
-    with (folder / _WEIGHTS).open("rb") as file:
-        return f"{stage} {hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+    return f"{stage} {_sha256(folder / _WEIGHTS)[:12]}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import mm1
-from mm1.chain.recipe import STAGES, RecipeConfig
+from mm1.chain.recipe import RecipeConfig
 from mm1.eval.runner import by_task, read_results
 from mm1.files import write_atomically
 
@@ -27,16 +27,17 @@ from mm1.files import write_atomically
 def write_summary(recipe: RecipeConfig, folder: Path, seconds: dict[str, float]) -> dict[str, Any]:
     """Gathers the stages' records in `folder` and writes `summary.json`; `seconds` are each stage's wall time."""
     stages: dict[str, Any] = {"prepare": {"seconds": seconds["prepare"], **_read(folder / "prepare" / "summary.json")}}
-    for name in STAGES:
+    for name in recipe.stages:
         stages[name] = {**_read(folder / name / "stage.json"), "seconds": seconds[name]}
-    stages["eval"] = {"seconds": seconds["eval"]}
+    if recipe.eval is not None:
+        stages["eval"] = {"seconds": seconds["eval"]}
     summary = {
         "recipe": recipe.name,
         "seed": recipe.seed,
         "seconds": sum(seconds.values()),
         "stages": stages,
         "parameters": stages["pretrain"]["parameters"],
-        "eval": by_task(read_results(folder / "eval")),
+        "eval": by_task(read_results(folder / "eval")) if recipe.eval is not None else {},
         "environment": environment(),
     }
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())

@@ -13,9 +13,9 @@ from mm1.ablations.study import run_study
 from mm1.bench import figures
 from mm1.bench.train import TrainBenchConfig, bench_train
 from mm1.chain.prepare import TOKENIZER
-from mm1.chain.recipe import STAGES, RecipeConfig
+from mm1.chain.recipe import EvalConfig, RecipeConfig
 from mm1.chain.report import write_report
-from mm1.chain.run import ask, finished_stage, run_recipe, train_stage
+from mm1.chain.run import EVALUATED, ask, finished_stage, run_recipe, train_stage
 from mm1.cli import tables
 from mm1.cli.progress import EvalProgress
 from mm1.cli.talk import talk
@@ -57,7 +57,8 @@ def run(arguments: Namespace) -> None:
     with EvalProgress(console) as progress:
         report = run_recipe(recipe, folder, say=console.print, progress=progress)
     summary = json.loads((folder / "summary.json").read_text())
-    console.print(tables.scores(summary["eval"]))
+    if summary["eval"]:
+        console.print(tables.scores(summary["eval"]))
     console.print(f"{summary['seconds']:.0f} s in all. Report: {report}")
 
 
@@ -65,8 +66,7 @@ def train(arguments: Namespace) -> None:
     """One training stage, on the ranks that the launcher started; the first one speaks."""
     with joined() as world, world.telling_once():
         recipe = _resolve(arguments)
-        if arguments.stage not in STAGES:
-            raise UserError(f"no stage is named '{arguments.stage}': there are {', '.join(STAGES)}")
+        recipe.stage(arguments.stage)  # is one of the recipe's, or said not to be
         outcome = train_stage(recipe, arguments.stage, _out(arguments, recipe), world, say=console.print)
         if world.is_first:
             state = "finished before, skipped" if outcome.skipped else "finished"
@@ -76,7 +76,8 @@ def train(arguments: Namespace) -> None:
 def eval(arguments: Namespace) -> None:
     """Other questions for a finished run."""
     folder: Path = arguments.run
-    config = _finished(folder).eval
+    recipe = _finished(folder)
+    config = recipe.eval or EvalConfig()
     if arguments.shots:
         config = config.replace(shots=_numbers(arguments.shots))
         most = max(config.world.max_shots, *config.shots)
@@ -92,7 +93,8 @@ def eval(arguments: Namespace) -> None:
     out = arguments.out or folder / "evaluations"
     with EvalProgress(console) as progress:
         tokenizer = folder / "prepare" / TOKENIZER
-        results = ask(config, lambda stage: finished_stage(folder, stage), tokenizer, out, progress, only)
+        stages = {name: finished_stage(folder, name) for name in recipe.stages if name in EVALUATED}
+        results = ask(config, stages, tokenizer, out, progress, only)
     console.print(tables.scores(by_task(results)))
     console.print(f"Results and samples: {out}")
 
@@ -124,8 +126,8 @@ def diff(arguments: Namespace) -> None:
 
 def chat(arguments: Namespace) -> None:
     """A conversation."""
-    _finished(arguments.run)
-    stage = finished_stage(arguments.run, arguments.stage)
+    recipe = _finished(arguments.run)
+    stage = finished_stage(arguments.run, arguments.stage or recipe.stages[-1])
     talk(MM1Model.load(stage, arguments.run / "prepare" / TOKENIZER), arguments.image, console)
 
 

@@ -88,10 +88,10 @@ def parser() -> argparse.ArgumentParser:
     diff.add_argument("a", help="a recipe")
     diff.add_argument("b", help="another")
 
-    chat = commands.add_parser("chat", help="talk to a run's fine-tuned model")
+    chat = commands.add_parser("chat", help="talk to a run's model")
     chat.add_argument("run", type=Path, help="a finished run folder")
     chat.add_argument("--image", type=Path, help="a picture to talk about")
-    chat.add_argument("--stage", default="sft", help="whose model answers (sft)")
+    chat.add_argument("--stage", help="whose model answers (the last stage's)")
 
     report = commands.add_parser("report", help="write a run's HTML report again")
     report.add_argument("run", type=Path, help="a run folder")

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from mm1.chain.recipe import STAGES, RecipeConfig
+from mm1.chain.recipe import RecipeConfig
 from mm1.config import JSON, flatten
 from mm1.data.plan import DataConfig
 from mm1.models.counts import parameters_by_part
@@ -46,7 +46,7 @@ def describe(recipe: RecipeConfig) -> dict[str, Any]:
         "name": recipe.name,
         "config": flatten(recipe),
         "parameters": _parameters(recipe.pretrain),
-        "stages": {name: _stage(recipe.stage(name)) for name in STAGES},
+        "stages": {name: _stage(recipe.stage(name)) for name in recipe.stages},
     }
 
 
@@ -83,7 +83,7 @@ def _typed(value: JSON) -> str:
 def tree(recipe: RecipeConfig) -> Tree:
     """Each stage of a recipe with its parameters and its mixture."""
     root = Tree(Text(recipe.name, "bold"))
-    for name in STAGES:
+    for name in recipe.stages:
         stage = recipe.stage(name)
         tokens = stage.data.rows * stage.data.seq_len
         about = f"  {stage.objective}, {stage.steps:,} steps of {tokens:,} tokens"

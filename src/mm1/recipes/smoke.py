@@ -1,11 +1,14 @@
-"""Any recipe shrunk to seconds, for tests and for a first look at whether everything is in place.
+"""A tiny recipe shrunk to seconds, for tests and for a first look at whether everything is in place.
 
-The result learns nothing: every stage runs a few steps on a few documents, and evaluation asks a handful of questions.
+Models keep their size, and sources that were prepared elsewhere theirs. The result learns nothing: every stage runs a
+few steps on a few documents, and evaluation asks a handful of questions.
 """
 
 from __future__ import annotations
 
-from mm1.chain.recipe import STAGES, RecipeConfig
+from mm1.chain.prepare import ShardsConfig
+from mm1.chain.recipe import RecipeConfig
+from mm1.config import Config
 
 _DOCUMENTS = 60
 _STEPS = 6
@@ -14,21 +17,24 @@ _STEPS = 6
 def smoke(recipe: RecipeConfig) -> RecipeConfig:
     """`recipe` with few documents, steps and questions; every source, stage and task is still there."""
     sources = tuple(
-        source.replace(num_documents=min(source.num_documents or _DOCUMENTS, _DOCUMENTS))
+        source
+        if isinstance(source, ShardsConfig)
+        else source.replace(num_documents=min(source.num_documents or _DOCUMENTS, _DOCUMENTS))
         for source in recipe.prepare.sources
     )
     prepare = recipe.prepare.replace(sources=sources, num_processes=1, tokenizer_documents=_DOCUMENTS)
-    stages = {}
-    for name in STAGES:
+    changed: dict[str, Config] = {}
+    for name in recipe.stages:
         stage = getattr(recipe, name)
-        stages[name] = stage.replace(
+        changed[name] = stage.replace(
             steps=_STEPS,
             data=stage.data.replace(rows=2),
             schedule=stage.schedule.replace(warmup_steps=2),
             log_every=2,
             checkpoint_every=2,
         )
-    evaluation = recipe.eval.replace(
-        world=recipe.eval.world.replace(num_episodes=16), naming=recipe.eval.naming.replace(num_episodes=8)
-    )
-    return recipe.replace(name=f"{recipe.name}-smoke", prepare=prepare, eval=evaluation, **stages)
+    if recipe.eval is not None:
+        changed["eval"] = recipe.eval.replace(
+            world=recipe.eval.world.replace(num_episodes=16), naming=recipe.eval.naming.replace(num_episodes=8)
+        )
+    return recipe.replace(name=f"{recipe.name}-smoke", prepare=prepare, **changed)
