@@ -160,7 +160,7 @@ class CAbstractor(Connector):
         truncated_normal_(self.positions)
 
     def forward(self, features: Float[Tensor, "I h w D_in"]) -> Float[Tensor, "I N D_out"]:
-        table = self.positions.unflatten(0, (self.position_grid, self.position_grid))
+        table = self.positions.view(self.position_grid, self.position_grid, -1)
         before = self.before(features + resize_table(table, *features.shape[1:3]))
         tokens: Tensor = self.read_out(self.after(pool(before, self.pooled)).flatten(1, 2))
         return tokens

@@ -143,8 +143,8 @@ class ImageEncoder(nn.Module):
             pixels: normalised images, square or not; both sides are multiples of `patch_size`.
             mask: which token sees which, (I, 1, T, T); every one sees all where None.
         """
-        height, width = self._grid(pixels)
-        return self._run(pixels, mask)[:, int(self.config.class_token) :].unflatten(1, (height, width))
+        patches = self._run(pixels, mask)[:, int(self.config.class_token) :]
+        return patches.reshape(len(pixels), *self._grid(pixels), self.config.dim)
 
     def pool(self, pixels: Float[Tensor, "I 3 height width"]) -> Float[Tensor, "I D"]:
         """One vector an image for contrastive training: the class token or the mean patch."""
@@ -171,7 +171,7 @@ class ImageEncoder(nn.Module):
             return F.pad(table.flatten(0, 1), (0, 0, first, 0))
         if (height, width) == (side, side):
             return self.positions
-        table = resize_table(self.positions[first:].unflatten(0, (side, side)), height, width)
+        table = resize_table(self.positions[first:].view(side, side, -1), height, width)
         return torch.cat([self.positions[:first], table.flatten(0, 1)])
 
     def _grid(self, pixels: Tensor) -> tuple[int, int]:
@@ -204,7 +204,7 @@ class EncoderBlock(nn.Module):
         q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)
         attended = self.output(attend(q, k, v, mask).transpose(1, 2).flatten(2))
         tokens = tokens + (attended if self.attention_scale is None else attended * self.attention_scale)
-        mixed = self.down(self.activation(self.up(self.mlp_norm(tokens))))
+        mixed: Tensor = self.down(self.activation(self.up(self.mlp_norm(tokens))))
         return tokens + (mixed if self.mlp_scale is None else mixed * self.mlp_scale)
 
 
