@@ -139,17 +139,21 @@ def test_cache_keeps_keys_in_their_slots_whichever_side_is_padded(slots):
     assert not cache.keys[:, :, 3:6].any()
 
 
+def in_slots(slots: torch.Tensor) -> AttentionMask:
+    return AttentionMask.for_cache(slots, length=6)
+
+
 @pytest.mark.parametrize("slots", [[[0, 1, 2, -1]], [[-1, 0, 1, 2]]])
 def test_previous_keys_go_on_across_calls(slots):
     cache = LayerCache.allocate(1, 2, capacity=6, head_dim=4)
     slots = torch.tensor(slots)
     keys = torch.randn(1, 4, 2, 4)
     real = keys[:, slots[0] >= 0]
-    assert torch.equal(cache.previous_keys(keys, slots)[:, slots[0] >= 0][:, 1:], real[:, :-1])
-    idle = cache.previous_keys(torch.randn(1, 1, 2, 4), torch.tensor([[-1]]))
+    assert torch.equal(cache.previous_keys(keys, in_slots(slots))[:, slots[0] >= 0][:, 1:], real[:, :-1])
+    idle = cache.previous_keys(torch.randn(1, 1, 2, 4), in_slots(torch.tensor([[-1]])))
     assert torch.equal(idle, real[:, -1:])
     more = torch.randn(1, 3, 2, 4)
-    following = cache.previous_keys(more, torch.tensor([[-1, 3, 4]]))
+    following = cache.previous_keys(more, in_slots(torch.tensor([[-1, 3, 4]])))
     assert torch.equal(following[:, 1:], torch.cat([real[:, -1:], more[:, 1:2]], dim=1))
     assert torch.equal(cache.last_key, more[:, 2])
 
@@ -173,7 +177,7 @@ def test_a_view_of_some_rows_writes_through_to_the_cache():
     cache = LayerCache.allocate(3, 1, capacity=3, head_dim=2)
     view = LayerCache(cache.keys[1:], cache.values[1:], cache.last_key[1:])
     keys = torch.ones(2, 1, 1, 2)
-    view.previous_keys(keys, torch.tensor([[0], [-1]]))
+    view.previous_keys(keys, in_slots(torch.tensor([[0], [-1]])))
     view.write(keys, keys, torch.tensor([[0], [-1]]))
     assert cache.last_key[:, 0, 0].tolist() == [0, 1, 0]
     assert cache.keys[:, 0, 0, 0].tolist() == [0, 1, 0]

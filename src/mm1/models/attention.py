@@ -13,6 +13,7 @@ Knows nothing of layers, of learned weights, or of images.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -89,8 +90,29 @@ class AttentionMask:
         return self.sees(rows[:, None, None], queries[:, None], keys)[:, None]
 
 
+class Memory(ABC):
+    """What one decoder layer keeps of earlier positions, and how new ones attend to them: whoever wants another cache or
+    other kernels than ours gives the decoder one of these a layer."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def previous_keys(self, keys: Float[Tensor, "B S G K"], mask: AttentionMask) -> Float[Tensor, "B S G K"]:
+        """The key before each of the new ones, neither smeared nor rotated; asked for before `attend`."""
+
+    @abstractmethod
+    def attend(
+        self,
+        q: Float[Tensor, "B H S K"],
+        k: Float[Tensor, "B G S K"],
+        v: Float[Tensor, "B G S K"],
+        mask: AttentionMask,
+    ) -> Float[Tensor, "B H S K"]:
+        """Keeps the new keys and values, and attends to all that are kept."""
+
+
 @dataclass(slots=True)
-class LayerCache:
+class LayerCache(Memory):
     """Keys and values that one decoder layer has seen. The caller allocates it; the layer writes it in place.
 
     The last of its C slots takes what padding writes and is never read: a cache for n positions has C = n + 1.
@@ -140,8 +162,20 @@ class LayerCache:
         self.keys.scatter_(2, index, keys.to(self.keys.dtype))
         self.values.scatter_(2, index, values.to(self.values.dtype))
 
-    def previous_keys(self, keys: Float[Tensor, "B S G K"], slots: Int[Tensor, "B S"]) -> Float[Tensor, "B S G K"]:
+    def attend(
+        self,
+        q: Float[Tensor, "B H S K"],
+        k: Float[Tensor, "B G S K"],
+        v: Float[Tensor, "B G S K"],
+        mask: AttentionMask,
+    ) -> Float[Tensor, "B H S K"]:
+        self.write(k, v, _slots(mask))
+        keys, values = (kept[:, :, : mask.num_keys].to(q.dtype) for kept in (self.keys, self.values))
+        return attend(q, keys, values, mask)
+
+    def previous_keys(self, keys: Float[Tensor, "B S G K"], mask: AttentionMask) -> Float[Tensor, "B S G K"]:
         """The key before each of the new ones, across calls; remembers the newest for the next call."""
+        slots = _slots(mask)
         first = self.last_key[:, None].to(keys.dtype)
         after_padding = F.pad(slots[:, :-1] < 0, (1, 0))[..., None, None]
         previous = torch.where(after_padding, first, torch.cat([first, keys[:, :-1]], dim=1))
@@ -192,6 +226,11 @@ def attend(
     if backend == "explicit":
         return _attend_explicitly(q, k, v, allowed)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=q.shape[1] != k.shape[1])
+
+
+def _slots(mask: AttentionMask) -> Tensor:
+    assert mask.slots is not None, "a cache needs AttentionMask.for_cache"
+    return mask.slots
 
 
 def _attend_explicitly(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:

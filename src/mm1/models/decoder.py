@@ -11,6 +11,7 @@ shapes that MM1 used are not published; RMSNorm, SwiGLU and rotary positions are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from mm1.config import Config
-from mm1.models.attention import AttentionMask, LayerCache, Rotary, attend
+from mm1.models.attention import AttentionMask, LayerCache, Memory, Rotary, attend
 from mm1.models.initialization import initialise
 
 
@@ -105,7 +106,7 @@ class Decoder(nn.Module):
         embeddings: Float[Tensor, "B S D"],
         positions: Int[Tensor, "B S"],
         mask: AttentionMask,
-        cache: list[LayerCache] | None = None,
+        cache: Sequence[Memory] | None = None,
     ) -> DecoderOutput:
         """Hidden states after the final norm, and how sparse layers routed.
 
@@ -162,7 +163,7 @@ class Block(nn.Module):
         rotary: Rotary,
         starts: Bool[Tensor, "B S"],
         mask: AttentionMask,
-        cache: LayerCache | None,
+        cache: Memory | None,
     ) -> Float[Tensor, "B S D"]:
         if self.norm_placement == "pre":
             hidden = hidden + self.attention(self.attention_norm(hidden), rotary, starts, mask, cache)
@@ -194,18 +195,15 @@ class Attention(nn.Module):
         rotary: Rotary,
         starts: Bool[Tensor, "B S"],
         mask: AttentionMask,
-        cache: LayerCache | None,
+        cache: Memory | None,
     ) -> Float[Tensor, "B S D"]:
         q, k, v = self._project(hidden)
         if self.smear is not None:
-            previous = F.pad(k[:, :-1], (0, 0, 0, 0, 1, 0)) if cache is None else cache.previous_keys(k, _slots(mask))
+            previous = F.pad(k[:, :-1], (0, 0, 0, 0, 1, 0)) if cache is None else cache.previous_keys(k, mask)
             k = _smear(k, previous, self.smear, starts)
         q, k, v = rotary.rotate(q).transpose(1, 2), rotary.rotate(k).transpose(1, 2), v.transpose(1, 2)
-        if cache is not None:
-            cache.write(k, v, _slots(mask))
-            length = mask.allowed.shape[-1]
-            k, v = cache.keys[:, :, :length].to(q.dtype), cache.values[:, :, :length].to(q.dtype)
-        mixed: Tensor = self.output(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        attended = attend(q, k, v, mask) if cache is None else cache.attend(q, k, v, mask)
+        mixed: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return mixed
 
     def _project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -243,11 +241,6 @@ class GELU(nn.Module):
     def forward(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
         mixed: Tensor = self.down(F.gelu(self.up(hidden)))
         return mixed
-
-
-def _slots(mask: AttentionMask) -> Tensor:
-    assert mask.slots is not None, "a cache needs AttentionMask.for_cache"
-    return mask.slots
 
 
 def _smear(k: Tensor, previous: Tensor, smear: Tensor, starts: Tensor) -> Tensor:
