@@ -1,4 +1,4 @@
-"""Attention over packed documents: masks, rotary positions, the cache of generated text, and two back ends.
+"""Attention over packed documents: masks, the cache of generated text, and three back ends behind one function.
 
     segment_ids   0 0 1 1 1 -1          allowed[0, 0]   1 . . . . .
                                                         1 1 . . . .
@@ -14,7 +14,6 @@ Knows nothing of layers, of learned weights, or of images.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, TypeAlias
@@ -23,30 +22,31 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 
-Backend: TypeAlias = Literal["auto", "sdpa", "explicit"]
+from mm1.models.flex import Rule, attend_in_tiles, block_mask, usable
 
-
-Sees: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(rows, queries, keys), index tensors that broadcast together → whether each query may attend to the key, of its row."""
+Backend: TypeAlias = Literal["auto", "sdpa", "explicit", "flex"]
 
 
 @dataclass(frozen=True)
 class AttentionMask:
     """Who may attend to whom; built once a forward and shared by all layers.
 
-    A rule, not a matrix: back ends that need the matrix make it once, others work from the rule.
+    A rule, not a matrix: a back end that needs the matrix, or its tiles, has it made once, and no other is made.
+
+        prefix_causal = AttentionMask(lambda row, query, key: (key <= query) | (key < prefix[row]), num_keys=C, real=…)
     """
 
-    sees: Sees
+    sees: Rule
+    """(rows, queries, keys), index tensors that broadcast together → whether each query of a row sees the key."""
     num_keys: int
     """C."""
     real: Bool[Tensor, "B S"]
     """New positions that are not padding: what stands at the others means nothing, and experts must not be given it."""
-    places: Int[Tensor, "B S"]
-    """Which key is each new position's own: its distance from other keys counts from there."""
     slots: Int[Tensor, "B S"] | None = None
-    """With a cache: the slot in which each new position's key and value are kept; negative for padding."""
+    """With a cache: the slot in which each new position's key and value are kept; negative for padding. Without one,
+    query i stands where key i stands."""
 
     @staticmethod
     def from_segments(segment_ids: Int[Tensor, "B S"]) -> AttentionMask:
@@ -56,9 +56,7 @@ class AttentionMask:
             own = segment_ids[row, query]
             return (own == segment_ids[row, key]) & (query >= key) & ((own >= 0) | (query == key))
 
-        length = segment_ids.shape[1]
-        places = torch.arange(length, device=segment_ids.device).expand_as(segment_ids)
-        return AttentionMask(sees, length, real=segment_ids >= 0, places=places)
+        return AttentionMask(sees, segment_ids.shape[1], real=segment_ids >= 0)
 
     @staticmethod
     def for_cache(slots: Int[Tensor, "B S"], length: int) -> AttentionMask:
@@ -72,22 +70,31 @@ class AttentionMask:
             length: slots to look at: more than the largest slot, less than the cache's capacity. Known on the host,
                 so that a young cache is not read to its end.
         """
-        places = slots.clamp(min=0)
-        return AttentionMask(
-            lambda row, query, key: key <= places[row, query], length, real=slots >= 0, places=places, slots=slots
-        )
+        last = slots.clamp(min=0)
+        return AttentionMask(lambda row, query, key: key <= last[row, query], length, real=slots >= 0, slots=slots)
 
     def within(self, window: int) -> AttentionMask:
         """The same mask for sliding-window attention: only the last `window` positions, one's own included."""
-        sees, places = self.sees, self.places
-        return replace(self, sees=lambda row, query, key: sees(row, query, key) & (key > places[row, query] - window))
+        sees, slots = self.sees, self.slots
+
+        def near(row: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            place = query if slots is None else slots[row, query]
+            return sees(row, query, key) & (key > place - window)
+
+        return replace(self, sees=near)
 
     @cached_property
     def allowed(self) -> Bool[Tensor, "B 1 S C"]:
-        """The whole matrix."""
+        """The whole matrix, for back ends that compute every pair and throw away what is not allowed."""
         batch, length = self.real.shape
         rows, queries, keys = (torch.arange(size, device=self.real.device) for size in (batch, length, self.num_keys))
         return self.sees(rows[:, None, None], queries[:, None], keys)[:, None]
+
+    @cached_property
+    def blocks(self) -> BlockMask:
+        """Its tiles, for FlexAttention, which never looks at those in which nothing is allowed."""
+        batch, length = self.real.shape
+        return block_mask(self.sees, batch, length, self.num_keys, self.real.device)
 
 
 class Memory(ABC):
@@ -185,28 +192,6 @@ class LayerCache(Memory):
         return previous
 
 
-@dataclass(frozen=True, slots=True)
-class Rotary:
-    """Rotary position embedding in the rotate-half convention of Hugging Face's Llama; float32, made once a forward.
-
-    Su et al. 2021 (arXiv 2104.09864). MM1 does not publish its positions; AXLearn's published decoders use rotary ones.
-    """
-
-    cos: Float[Tensor, "B S 1 K"]
-    sin: Float[Tensor, "B S 1 K"]
-
-    @staticmethod
-    def from_positions(positions: Int[Tensor, "B S"], head_dim: int, theta: float) -> Rotary:
-        exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-        angles = positions[..., None, None].float() * theta**-exponent
-        return Rotary(cos=angles.cos().repeat(1, 1, 1, 2), sin=angles.sin().repeat(1, 1, 1, 2))
-
-    def rotate(self, x: Float[Tensor, "B S heads K"]) -> Float[Tensor, "B S heads K"]:
-        """`x` turned by its positions' angles, in the dtype of `x`."""
-        first, second = x.chunk(2, dim=-1)
-        return (x * self.cos + torch.cat([-second, first], dim=-1) * self.sin).to(x.dtype)
-
-
 def attend(
     q: Float[Tensor, "B H S K"],
     k: Float[Tensor, "B G C K"],
@@ -216,16 +201,29 @@ def attend(
 ) -> Float[Tensor, "B H S K"]:
     """softmax(q kᵀ / √K) v; every query sees everything where `mask` is None. H is a multiple of G (grouped queries).
 
-    "auto" takes the fastest: on the CPU in bfloat16 that is "explicit", because the backward of PyTorch's fused
-    attention is several times slower there than plain matrix products; "sdpa" everywhere else. Masked positions get
-    a weight of exactly 0 in both, so what stands there cannot change a bit of the result.
+    All attention of every model goes through here, so whoever wants other kernels replaces this one function.
+
+    "auto" takes the fastest. On CUDA that is "flex" for packed documents, if it works there. On the CPU in bfloat16 it
+    is "explicit", because the backward of PyTorch's fused attention is several times slower there than plain matrix
+    products; "sdpa" everywhere else, a cache included, whose shapes change with every token. Masked positions get a
+    weight of exactly 0 in all of them, so what stands there cannot change a bit of the result.
     """
     if backend == "auto":
-        backend = "explicit" if q.device.type == "cpu" and q.dtype == torch.bfloat16 else "sdpa"
+        backend = _fastest(q, mask)
+    if backend == "flex":
+        assert mask is not None, "FlexAttention is for masks"
+        return attend_in_tiles(q, k, v, mask.blocks)
     allowed = None if mask is None else mask.allowed
     if backend == "explicit":
         return _attend_explicitly(q, k, v, allowed)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=q.shape[1] != k.shape[1])
+
+
+def _fastest(q: Tensor, mask: AttentionMask | None) -> Backend:
+    if q.device.type == "cpu":
+        return "explicit" if q.dtype == torch.bfloat16 else "sdpa"
+    packed = mask is not None and mask.slots is None
+    return "flex" if packed and usable(q.device, q.dtype, q.shape[-1]) else "sdpa"
 
 
 def _slots(mask: AttentionMask) -> Tensor:

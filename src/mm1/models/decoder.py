@@ -21,8 +21,10 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from mm1.config import Config
-from mm1.models.attention import AttentionMask, LayerCache, Memory, Rotary, attend
+from mm1.models.attention import AttentionMask, LayerCache, Memory, attend
 from mm1.models.initialization import initialise
+from mm1.models.moe import MoE, MoEConfig, Routing
+from mm1.models.rotary import RopeScalingConfig, Rotary
 
 
 class DecoderConfig(Config):
@@ -39,6 +41,8 @@ class DecoderConfig(Config):
     mlp_dim: PositiveInt = 512
     mlp: Literal["swiglu", "gelu"] = "gelu"
     rope_theta: float = 10_000.0
+    rope_scaling: RopeScalingConfig | None = None
+    """How rotary positions were stretched to longer documents (Llama 3.1, and YaRN); not at all where None."""
     norm_eps: float = 1e-5
     tied_embeddings: bool = True
     """Whether the input embedding is also the output matrix."""
@@ -50,6 +54,8 @@ class DecoderConfig(Config):
     """Whether a block normalises what goes into attention and MLP, or what comes out of them (OLMo 2)."""
     sliding_window: PositiveInt | None = None
     """How many positions a token attends to, its own included (Mistral); its whole document where None."""
+    moe: MoEConfig | None = None
+    """Which layers have experts in place of an MLP (Mixtral, Qwen3-MoE); none where None."""
     smeared_keys: bool = False
     """Mixes into each key the one before it, by one learned scalar a head. Not in MM1: it lets decoders of a few
     layers learn in-context copying within minutes, which they otherwise do not."""
@@ -80,8 +86,8 @@ class DecoderOutput(NamedTuple):
 
     hidden: Float[Tensor, "B S D"]
     """After the final norm."""
-    routing: tuple[()] = ()
-    """One a sparse layer."""
+    routing: tuple[Routing, ...] = ()
+    """One a sparse layer, in order."""
 
 
 class Decoder(nn.Module):
@@ -91,7 +97,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.norm = nn.RMSNorm(config.dim, config.norm_eps)
         self.head = None if config.tied_embeddings else nn.Linear(config.dim, config.vocab_size, bias=False)
         initialise(self, config.num_layers, residual_outputs=("output", "down"))
@@ -117,14 +123,17 @@ class Decoder(nn.Module):
                 narrows it to its sliding window.
             cache: one entry a layer, read and written in place.
         """
-        rotary = Rotary.from_positions(positions, self.config.dim_per_head, self.config.rope_theta)
+        config = self.config
+        rotary = Rotary.from_positions(positions, config.dim_per_head, config.rope_theta, config.rope_scaling)
         starts = positions == 0
-        if self.config.sliding_window is not None:
-            mask = mask.within(self.config.sliding_window)
-        hidden = embeddings
+        if config.sliding_window is not None:
+            mask = mask.within(config.sliding_window)
+        hidden, routing = embeddings, []
         for layer, block in enumerate(self.blocks):
-            hidden = block(hidden, rotary, starts, mask, None if cache is None else cache[layer])
-        return DecoderOutput(self.norm(hidden))
+            hidden, routed = block(hidden, rotary, starts, mask, None if cache is None else cache[layer])
+            if routed is not None:
+                routing.append(routed)
+        return DecoderOutput(self.norm(hidden), tuple(routing))
 
     @property
     def output_weight(self) -> Float[Tensor, "V D"]:
@@ -149,13 +158,13 @@ class Decoder(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each added to what went in; normalised before, or after (OLMo 2, arXiv 2501.00656, 3.3)."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, layer: int) -> None:
         super().__init__()
         self.norm_placement = config.norm_placement
         self.attention_norm = nn.RMSNorm(config.dim, config.norm_eps)
         self.attention = Attention(config)
         self.mlp_norm = nn.RMSNorm(config.dim, config.norm_eps)
-        self.mlp = SwiGLU(config) if config.mlp == "swiglu" else GELU(config)
+        self.mlp = _build_mlp(config, layer)
 
     def forward(
         self,
@@ -164,12 +173,20 @@ class Block(nn.Module):
         starts: Bool[Tensor, "B S"],
         mask: AttentionMask,
         cache: Memory | None,
-    ) -> Float[Tensor, "B S D"]:
+    ) -> tuple[Float[Tensor, "B S D"], Routing | None]:
         if self.norm_placement == "pre":
             hidden = hidden + self.attention(self.attention_norm(hidden), rotary, starts, mask, cache)
-            return hidden + self.mlp(self.mlp_norm(hidden))
+            mixed, routing = self._mix(self.mlp_norm(hidden), mask)
+            return hidden + mixed, routing
         hidden = hidden + self.attention_norm(self.attention(hidden, rotary, starts, mask, cache))
-        return hidden + self.mlp_norm(self.mlp(hidden))
+        mixed, routing = self._mix(hidden, mask)
+        return hidden + self.mlp_norm(mixed), routing
+
+    def _mix(self, hidden: Tensor, mask: AttentionMask) -> tuple[Tensor, Routing | None]:
+        if isinstance(self.mlp, MoE):
+            mixed, routing = self.mlp(hidden, mask.real)
+            return mixed, routing
+        return self.mlp(hidden), None
 
 
 class Attention(nn.Module):
@@ -241,6 +258,12 @@ class GELU(nn.Module):
     def forward(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
         mixed: Tensor = self.down(F.gelu(self.up(hidden)))
         return mixed
+
+
+def _build_mlp(config: DecoderConfig, layer: int) -> MoE | SwiGLU | GELU:
+    if config.moe is not None and config.moe.is_sparse(layer):
+        return MoE(config.moe, config.dim, config.mlp_dim, config.mlp)
+    return SwiGLU(config) if config.mlp == "swiglu" else GELU(config)
 
 
 def _smear(k: Tensor, previous: Tensor, smear: Tensor, starts: Tensor) -> Tensor:
