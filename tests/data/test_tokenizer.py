@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as HFTokenizer
 
 from mm1.config import UserError
-from mm1.data.tokenizer import EOS, IMAGE, PAD, Tokenizer, train_tokenizer
+from mm1.data.tokenizer import EOS, IMAGE, PAD, TOKENIZER_CONFIG, Tokenizer, train_tokenizer
 
 texts = st.lists(st.one_of(st.text(), st.sampled_from([PAD, EOS, IMAGE, "<|", "|>", " "]))).map("".join)
 
@@ -59,4 +62,62 @@ def test_mistakes_are_told_in_a_sentence(tmp_path: Path) -> None:
     path = train_tokenizer(iter(["a"]), 259, tmp_path / "t.json").path
     path.write_text(path.read_text().replace(IMAGE, "<|picture|>"))
     with pytest.raises(UserError, match=r"no token '<\|image\|>'"):
+        Tokenizer(path)
+
+
+def named_otherwise(folder: Path, **names: object) -> Path:
+    """A tokenizer with more special tokens, one of them not marked as such, and a file that names some of them."""
+    path = train_tokenizer(iter(["the cat sat on the mat"] * 9), 300, folder / "tokenizer.json").path
+    file = HFTokenizer.from_file(str(path))
+    file.add_special_tokens(["<s>", "</s>", "<pad>"])
+    file.add_tokens([AddedToken("<image>", special=False)])
+    file.enable_truncation(4)
+    file.enable_padding(length=9)
+    file.save(str(path))
+    named = {"pad_token": "<pad>", "eos_token": "</s>", "image_token": "<image>", "bos_token": "<s>"}
+    path.with_name(TOKENIZER_CONFIG).write_text(json.dumps({"model_max_length": 7, **named, **names}))
+    return path
+
+
+def test_special_tokens_may_have_other_names(tmp_path: Path) -> None:
+    path = named_otherwise(tmp_path, eos_token={"content": "</s>", "lstrip": False})
+    tokenizer, file = Tokenizer(path), HFTokenizer.from_file(str(path))
+    ids = [tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.image_id]
+    assert ids == [file.token_to_id(name) for name in ("<s>", "</s>", "<pad>", "<image>")]
+    assert tokenizer.vocab_size == max(ids) + 1
+    text = "the cat<image></s><s> sat on the <pad>mat <|image|>"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert not set(ids) & set(tokenizer.encode(text))
+    assert tokenizer.decode([*ids, *tokenizer.encode("cat"), tokenizer.image_id]) == "cat"
+    assert pickle.loads(pickle.dumps(tokenizer)).bos_id == tokenizer.bos_id
+
+
+def test_documents_may_begin_without_a_token_of_their_own(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    assert tokenizer.bos_id is None
+    with_bos = Tokenizer(named_otherwise(tmp_path))
+    assert Tokenizer(named_otherwise(tmp_path, bos_token=None)).bos_id is None
+    same = Tokenizer(named_otherwise(tmp_path, bos_token="</s>"))
+    assert same.bos_id == same.eos_id
+    assert with_bos.digest != same.digest
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"image_token": None}, "names no image_token"),
+        ({"image_token": "<img>"}, "has no token '<img>'"),
+        ({"pad_token": "</s>"}, "has '</s>' as pad_token and as eos_token"),
+        ({"bos_token": "<pad>"}, "has '<pad>' as bos_token and for padding"),
+        ({"image_token": "at"}, "has 'at' among the words that texts are made of"),
+    ],
+)
+def test_names_that_can_not_be_used(tmp_path: Path, names: dict[str, str | None], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Tokenizer(named_otherwise(tmp_path, **names))
+
+
+def test_a_torn_file_of_names_is_named(tmp_path: Path) -> None:
+    path = named_otherwise(tmp_path)
+    path.with_name(TOKENIZER_CONFIG).write_text("{")
+    with pytest.raises(UserError, match=r"tokenizer_config.json is not valid JSON"):
         Tokenizer(path)

@@ -4,36 +4,48 @@
     tokenizer = Tokenizer(folder / "tokenizer.json")
     tokenizer.encode("a red circle")        # never pad_id, eos_id or image_id, whatever the text says
 
-The three special ids stand for padding, the end of a document and one position of an image. Text can not produce
-them: a text that spells "<|image|>" is encoded as the nine characters it is. Knows nothing of documents.
+The special ids stand for padding, the end of a document, one position of an image and, in vocabularies that have
+one, the beginning of a document. Text can not produce them: a text that spells "<|image|>" is encoded as the nine
+characters it is. A file that spells them otherwise has a tokenizer_config.json beside it, of which these keys are read:
+
+    {"pad_token": "<pad>", "eos_token": "</s>", "image_token": "<image>", "bos_token": "<s>"}    bos_token may be null
+
+Knows nothing of documents.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
 from mm1.config import UserError
 from mm1.files import write_atomically
 
 PAD, EOS, IMAGE = "<|pad|>", "<|endoftext|>", "<|image|>"
-"""How the special tokens are spelled in the tokenizer's file; the spelling has no power in a text."""
+"""How the special tokens are spelled in a tokenizer's file that has no TOKENIZER_CONFIG beside it; the spelling has no
+power in a text."""
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
+"""In the form of Hugging Face's file of that name."""
 
 
 class Tokenizer:
     """A trained vocabulary.
 
     Attributes:
-        vocab_size: number of ids, special ones included.
-        digest: hash of the file: two tokenizers with one digest give the same ids.
+        vocab_size: one more than the largest id, special ones included.
+        digest: hash of the file and its TOKENIZER_CONFIG: two tokenizers with one digest give the same ids.
         pad_id, eos_id, image_id: the ids that only `DocumentEncoder` and the loader may produce.
+        bos_id: likewise; None where documents begin without one.
 
     Raises:
-        UserError: the file is missing, is not a tokenizer, or lacks a special token.
+        UserError: the file is missing, is not a tokenizer, lacks a special token, or has one for two purposes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,9 +58,20 @@ class Tokenizer:
             raise UserError(f"{path} is not a tokenizer file ({error}): train it again") from None
         # Not stored in the file, so it must be set at every load: without it a text could spell an image.
         self._tokenizer.encode_special_tokens = True
-        self.digest: str = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        self.vocab_size: int = self._tokenizer.get_vocab_size()
-        self.pad_id, self.eos_id, self.image_id = (self._special(name) for name in (PAD, EOS, IMAGE))
+        # Stored in some files; a text would silently lose its end, or get one.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        config_path = self.path.with_name(TOKENIZER_CONFIG)
+        names = _read_names(config_path)
+        content = self.path.read_bytes() + (config_path.read_bytes() if config_path.is_file() else b"")
+        self.digest: str = hashlib.sha256(content).hexdigest()
+        self.pad_id, self.eos_id, self.image_id = (
+            self._special(names[key]) for key in ("pad_token", "eos_token", "image_token")
+        )
+        self.bos_id: int | None = self._special(names["bos_token"]) if "bos_token" in names else None
+        self._check_distinct(names)
+        ids = self._tokenizer.get_added_tokens_decoder()
+        self.vocab_size: int = max(self._tokenizer.get_vocab_size(), *(index + 1 for index in ids))
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[Path]]:
         return Tokenizer, (self.path,)
@@ -64,15 +87,55 @@ class Tokenizer:
         return text
 
     def _special(self, name: str) -> int:
+        """The id of the token `name`, which no text can produce from here on."""
         index: int | None = self._tokenizer.token_to_id(name)
         if index is None:
             raise UserError(f"{self.path} has no token '{name}': add it as a special token, or train the file anew")
+        self._tokenizer.add_special_tokens([AddedToken(name, special=True)])  # some files have it as an ordinary one
+        if index in self.encode(name):
+            raise UserError(
+                f"{self.path} has '{name}' among the words that texts are made of: choose a token that none can spell"
+            )
         return index
+
+    def _check_distinct(self, names: dict[str, str]) -> None:
+        """That one id does not stand for two things; beginning and end may be one, as in GPT-2's vocabulary."""
+        for one, other in (("pad_token", "eos_token"), ("pad_token", "image_token"), ("eos_token", "image_token")):
+            if names[one] == names[other]:
+                raise UserError(
+                    f"{self.path} has '{names[one]}' as {one} and as {other}: name two different tokens in "
+                    f"{TOKENIZER_CONFIG}"
+                )
+        if self.bos_id in (self.pad_id, self.image_id):
+            raise UserError(
+                f"{self.path} has '{names['bos_token']}' as bos_token and for padding or images as well: name "
+                f"different tokens in {TOKENIZER_CONFIG}, or make bos_token null"
+            )
+
+
+def _read_names(path: Path) -> dict[str, str]:
+    """How the special tokens are spelled, by key; "bos_token" only where there is one."""
+    if not path.is_file():
+        return {"pad_token": PAD, "eos_token": EOS, "image_token": IMAGE}
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): make or copy it again") from None
+    names = {}
+    for key in ("pad_token", "eos_token", "image_token", "bos_token"):
+        value = values.get(key)
+        name = value.get("content") if isinstance(value, dict) else value  # a name, or a whole AddedToken
+        if isinstance(name, str):
+            names[key] = name
+        elif key != "bos_token":
+            raise UserError(f"{path} names no {key}: add one, spelled as in the tokenizer.json beside it")
+    return names
 
 
 def train_tokenizer(texts: Iterator[str], vocab_size: int, path: Path) -> Tokenizer:
     """Trains byte-level BPE (GPT-2's splitting, no prefix space) and writes `path` atomically.
 
+    A TOKENIZER_CONFIG beside it, which named an earlier file's special tokens, is removed.
     The vocabulary may come out smaller than `vocab_size` where the texts hold too few distinct pairs.
 
     Raises:
@@ -91,5 +154,6 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int, path: Path) -> Tokeni
     )
     # The trainer looks for the special tokens' spelling in the texts only if they were added to the tokenizer before.
     tokenizer.train_from_iterator(texts, trainer)
+    path.with_name(TOKENIZER_CONFIG).unlink(missing_ok=True)
     write_atomically(path, tokenizer.to_str(pretty=False).encode())
     return Tokenizer(path)

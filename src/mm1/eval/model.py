@@ -20,6 +20,7 @@ import torch
 from mm1.config import UserError, from_json
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import BadImage
+from mm1.data.sub_images import WHOLE, SubImagesConfig
 from mm1.data.tokenizer import Tokenizer
 from mm1.generate.engine import Engine
 from mm1.generate.request import GREEDY, Prompt, StopFunction
@@ -50,8 +51,14 @@ class MM1Model:
     sampling: SamplingConfig = GREEDY
 
     @staticmethod
-    def of(model: MM1, tokenizer: Tokenizer, sampling: SamplingConfig = GREEDY, max_len: int = 8192) -> MM1Model:
-        """A model in memory, on the device where its weights are.
+    def of(
+        model: MM1,
+        tokenizer: Tokenizer,
+        sampling: SamplingConfig = GREEDY,
+        max_len: int = 8192,
+        sub_images: SubImagesConfig = WHOLE,
+    ) -> MM1Model:
+        """A model in memory, on the device where its weights are; pictures become images as `sub_images` says.
 
         Raises:
             UserError: the tokenizer has ids that the model has no embeddings for.
@@ -68,7 +75,7 @@ class MM1Model:
         size = image_encoder.image_size if image_encoder is not None else 1
         return MM1Model(
             engine=Engine(model, eos_id=tokenizer.eos_id, banned_ids=banned, max_len=max_len),
-            encoder=DocumentEncoder(tokenizer, model.config.num_image_tokens, size),
+            encoder=DocumentEncoder(tokenizer, model.config.num_image_tokens, size, sub_images),
             sampling=sampling,
         )
 
