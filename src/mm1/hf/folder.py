@@ -107,8 +107,8 @@ class HFFolder:
         if not foreign:
             return f"{self.path} holds no weights: it needs {WEIGHTS}, or {INDEX} and the shards that it names"
         return (
-            f"{self.path} holds its weights only as {foreign[0]}, and mm1 reads nothing but safetensors because a pickle "
-            "can run any program: load it once with transformers in a sandbox, call "
+            f"{self.path} holds its weights only as {foreign[0]}, and mm1 reads only safetensors because a pickle can "
+            "run any program: load it once with transformers in a sandbox, call "
             "save_pretrained(DIR, safe_serialization=True), and give DIR"
         )
 

@@ -1,0 +1,125 @@
+"""Rotary positions in config.json ↔ ours: the base and how the frequencies were stretched.
+
+    read_rope({"rope_theta": 5e5, "rope_scaling": {"rope_type": "linear", "factor": 2.0}}, default_theta=1e4)
+    # (500000.0, LinearScaling(factor=2.0))
+
+transformers 5 writes one object, `rope_parameters`; 4 wrote `rope_theta` and `rope_scaling`. Both are read, in
+transformers' own order of precedence; the latter are written, because both versions read them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mm1.config import UserError
+from mm1.models.rotary import LinearScaling, Llama3Scaling, RopeScalingConfig, YarnScaling
+
+ORIGINAL = "original_max_position_embeddings"
+COMMON = ("rope_type", "type", "rope_theta", "partial_rotary_factor", ORIGINAL)
+KEYS: dict[str, tuple[str, ...]] = {
+    "default": COMMON,
+    "linear": (*COMMON, "factor"),
+    "llama3": (*COMMON, "factor", "low_freq_factor", "high_freq_factor"),
+    "yarn": (
+        *COMMON,
+        "factor",
+        "beta_fast",
+        "beta_slow",
+        "attention_factor",
+        "mscale",
+        "mscale_all_dim",
+        "truncate",
+        "finetuned",
+    ),
+}
+"""By kind, what may be said of it. `finetuned` is a remark of YaRN's authors that computes nothing."""
+
+
+def read_rope(config: dict[str, Any], default_theta: float) -> tuple[float, RopeScalingConfig | None]:
+    """The base of the frequencies and their scaling, from a whole config.json.
+
+    Raises:
+        UserError: positions of a kind that our decoder does not compute; the sentence lists those that it does.
+    """
+    given: dict[str, Any] = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    kind = given.get("rope_type", given.get("type", "default"))
+    theta = given.get("rope_theta", config.get("rope_theta", default_theta))
+    _check(given, kind)
+    if kind == "default":
+        return theta, None
+    if "factor" not in given and kind != "yarn":
+        raise UserError(f"config.json has rope_type={kind} without a factor: copy it again")
+    if kind == "linear":
+        return theta, LinearScaling(factor=given["factor"])
+    original = config.get(ORIGINAL) or given.get(ORIGINAL) or config.get("max_position_embeddings")
+    if original is None:
+        raise UserError(f"config.json has rope_type={kind} without {ORIGINAL}: copy it again")
+    if kind == "llama3":
+        bounds = {name: given[name] for name in ("low_freq_factor", "high_freq_factor") if name in given}
+        return theta, Llama3Scaling(factor=given["factor"], original_len=original, **bounds)
+    return theta, _yarn(given, original, config)
+
+
+def write_rope(theta: float, scaling: RopeScalingConfig | None) -> dict[str, Any]:
+    """What config.json says of them."""
+    return {"rope_theta": theta, "rope_scaling": None if scaling is None else _write_scaling(scaling)}
+
+
+def _check(given: dict[str, Any], kind: str) -> None:
+    if kind not in KEYS:
+        raise UserError(f"config.json has rope_type={kind!r}: mm1's decoder computes {', '.join(KEYS)}")
+    unknown = [key for key, value in given.items() if key not in KEYS[kind] and value is not None]
+    if unknown:
+        raise UserError(
+            f"config.json says {unknown[0]}={given[unknown[0]]!r} of its rotary positions of rope_type={kind}, which "
+            "mm1's decoder does not compute: give another checkpoint"
+        )
+    if given.get("partial_rotary_factor") not in (None, 1.0):
+        raise UserError(
+            f"config.json has partial_rotary_factor={given['partial_rotary_factor']}, but mm1's decoder turns all "
+            "channels of a head: give another checkpoint"
+        )
+
+
+def _yarn(given: dict[str, Any], original: int, config: dict[str, Any]) -> YarnScaling:
+    factor = given.get("factor") or config["max_position_embeddings"] / original
+    attention_factor = given.get("attention_factor")
+    if attention_factor is None and given.get("mscale") and given.get("mscale_all_dim"):
+        attention_factor = _sharpening(factor, given["mscale"]) / _sharpening(factor, given["mscale_all_dim"])
+    return YarnScaling(
+        factor=factor,
+        original_len=original,
+        beta_fast=given.get("beta_fast") or 32.0,
+        beta_slow=given.get("beta_slow") or 1.0,
+        attention_factor=attention_factor,
+        truncate=given.get("truncate", True),
+    )
+
+
+def _sharpening(factor: float, scale: float) -> float:
+    return 1.0 if factor <= 1 else 0.1 * scale * math.log(factor) + 1.0
+
+
+def _write_scaling(scaling: RopeScalingConfig) -> dict[str, Any]:
+    match scaling:
+        case LinearScaling():
+            return {"rope_type": "linear", "factor": scaling.factor}
+        case Llama3Scaling():
+            return {
+                "rope_type": "llama3",
+                "factor": scaling.factor,
+                "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+                ORIGINAL: scaling.original_len,
+            }
+        case YarnScaling():
+            return {
+                "rope_type": "yarn",
+                "factor": scaling.factor,
+                "beta_fast": scaling.beta_fast,
+                "beta_slow": scaling.beta_slow,
+                "attention_factor": scaling.amplitude,
+                "truncate": scaling.truncate,
+                ORIGINAL: scaling.original_len,
+            }
