@@ -126,8 +126,8 @@ class Losses:
     """
 
     total: Float[Tensor, ""]
-    """What is minimised: the sum of the loss over this microbatch's targets (tokens, or image-text pairs), and of
-    auxiliary terms."""
+    """What is minimised: the sum of the loss over this microbatch's targets (tokens, image-text pairs, or patches),
+    and of auxiliary terms."""
     count: Float[Tensor, ""]
     """Number of targets, as a float tensor so that it travels with `total` in one reduction."""
     source_totals: Float[Tensor, " sources"]

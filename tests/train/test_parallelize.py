@@ -22,6 +22,7 @@ CASES: dict[str, dict[str, Any]] = {
     "adamw": {"optimizer": {"kind": "adamw"}, "rows": 2},
     "muon": {"rows": 2},
     "contrastive": {"model": "clip", "optimizer": {"kind": "adamw"}, "text_share": 0.0, "max_grad_norm": 1e6},
+    "autoregressive_pixels": {"model": "aim", "optimizer": {"kind": "adamw"}, "rows": 2},
 }
 CPU = torch.device("cpu")
 

@@ -21,6 +21,7 @@ from mm1.data.plan import DataConfig, GroupConfig, MixtureConfig, SourceConfig
 from mm1.data.sources import ListSource, MeasuredSource, Source
 from mm1.data.tokenizer import Tokenizer, train_tokenizer
 from mm1.distributed.mesh import joined
+from mm1.models.aim import AIMConfig
 from mm1.models.clip import CLIPConfig
 from mm1.models.connector import AvgPoolConfig
 from mm1.models.decoder import DecoderConfig
@@ -38,7 +39,9 @@ DECODER = DecoderConfig(vocab_size=320, dim=32, num_layers=2, num_heads=2, num_k
 MODELS = {
     "mm1": MM1Config(decoder=DECODER, image_encoder=ENCODER, connector=AvgPoolConfig(num_image_tokens=4)),
     "clip": CLIPConfig(image_encoder=ENCODER, text_tower=DECODER, embed_dim=16),
+    "aim": AIMConfig(image_encoder=ENCODER, head_dim=16, head_depth=2),
 }
+OBJECTIVES = {"mm1": "next_token", "clip": "contrastive", "aim": "autoregressive_pixels"}
 
 
 def stage(model: str = "mm1", rows: int = 4, text_share: float = 0.5, **changes: Any) -> StageConfig:
@@ -49,7 +52,7 @@ def stage(model: str = "mm1", rows: int = 4, text_share: float = 0.5, **changes:
     data = DataConfig(mixture=MixtureConfig(groups=tuple(groups)), seq_len=64, rows=rows, image_size=16, seed=1)
     values: dict[str, Any] = {
         "model": MODELS[model],
-        "objective": "next_token" if model == "mm1" else "contrastive",
+        "objective": OBJECTIVES[model],
         "data": data,
         "optimizer": OptimizerConfig(kind="muon", learning_rate=3e-3, learning_rate_scales={"image_encoder": 0.5}),
         "schedule": ScheduleConfig(warmup_steps=2),

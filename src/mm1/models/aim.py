@@ -145,5 +145,6 @@ def normalised_patches(pixels: Float[Tensor, "I 3 height width"], size: int) -> 
     and 1e-6 more.
     """
     patches = F.unfold(pixels.float(), size, stride=size).transpose(1, 2)
-    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
-    return (patches - mean) / (variance + 1e-6).sqrt()
+    centred = patches - patches.mean(-1, keepdim=True)
+    variance = centred.square().sum(-1, keepdim=True) / (patches.shape[-1] - 1)
+    return centred / (variance + 1e-6).sqrt()

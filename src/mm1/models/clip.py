@@ -11,8 +11,7 @@ to `train/`. Radford et al. 2021 (arXiv 2103.00020). Shape letters: I images, E 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -53,8 +52,7 @@ class CLIPConfig(Config):
         return 1
 
 
-@dataclass(frozen=True, slots=True)
-class CLIPOutput:
+class CLIPOutput(NamedTuple):
     """Embeddings of pairs: row i of both belongs to image i of the batch."""
 
     image_embeddings: Float[Tensor, "I E"]

@@ -2,6 +2,7 @@
 
     losses = next_token(model, batch)       # cross-entropy of the target tokens, and the routers' losses
     losses = contrastive(model, batch)      # CLIP: every image against every text of the global batch
+    losses = autoregressive_pixels(model, batch)        # AIM: the pixels of the patches behind each image's prefix
 
 Sums, never means: the loop divides by the number of targets over all ranks and accumulation steps. A term that is a
 mean by nature (a router's) is multiplied by the microbatch's number of targets: what comes out is its mean over
@@ -100,7 +101,18 @@ def contrastive(model: nn.Module, batch: Batch) -> Losses:
         )
     hits = (to_texts.detach().argmax(1) == partner).float() if len(own) else losses.detach()
     extra = {"accuracy": hits.sum() / max(1, len(own)), "temperature": 1 / output.logit_scale.detach()}
-    return _losses(losses, _pair_sources(batch), batch, extra)
+    return _losses(losses, _image_sources(batch), batch, extra)
+
+
+def autoregressive_pixels(model: nn.Module, batch: Batch) -> Losses:
+    """AIM's squared error of normalised pixels, the mean over a patch (El-Nouby et al. 2024, arXiv 2401.08541).
+
+    A target is a patch behind its image's prefix, so an image weighs by the patches that it leaves to predict.
+    """
+    predictions, targets, predicted = model(batch)
+    with torch.autocast(targets.device.type, enabled=False):
+        errors = (predictions.float() - targets).square().mean(-1) * predicted
+    return _losses(errors.sum(1), _image_sources(batch), batch, counts=predicted.sum(1, dtype=errors.dtype))
 
 
 def build_objective(name: str, config: LossConfig) -> Objective:
@@ -108,27 +120,32 @@ def build_objective(name: str, config: LossConfig) -> Objective:
     objectives: dict[str, Objective] = {
         "next_token": functools.partial(next_token, config=config),
         "contrastive": contrastive,
+        "autoregressive_pixels": autoregressive_pixels,
     }
     return objectives[name]
 
 
 def _losses(
-    losses: Float[Tensor, " K"], sources: Int[Tensor, " K"], batch: Batch, extra: dict[str, Tensor] | None = None
+    losses: Float[Tensor, " K"],
+    sources: Int[Tensor, " K"],
+    batch: Batch,
+    extra: dict[str, Tensor] | None = None,
+    counts: Float[Tensor, " K"] | None = None,
 ) -> Losses:
-    """Sums by source from one loss a target."""
+    """Sums by source from one loss a target, or from the sums of `counts` targets each."""
+    counts = torch.ones_like(losses) if counts is None else counts
     by_source = losses.new_zeros(2, len(batch.source_names))
-    detached = torch.stack([losses.detach(), torch.ones_like(losses)])
-    by_source = by_source.index_add(1, sources, detached)
+    by_source = by_source.index_add(1, sources, torch.stack([losses.detach(), counts]))
     return Losses(
         total=losses.sum(),
-        count=torch.full((), float(losses.numel()), device=losses.device),
+        count=counts.sum(),
         source_totals=by_source[0],
         source_counts=by_source[1],
         extra=extra or {},
     )
 
 
-def _pair_sources(batch: Batch) -> Int[Tensor, " I"]:
+def _image_sources(batch: Batch) -> Int[Tensor, " I"]:
     """The source of each image's segment."""
     rows = batch.source_ids[batch.image_rows]
     own = batch.segment_ids[batch.image_rows] == batch.image_segments[:, None]

@@ -15,6 +15,7 @@ from torch import nn
 
 from mm1.config import Config, UserError
 from mm1.data.plan import DataConfig
+from mm1.models.aim import AIM, AIMConfig
 from mm1.models.clip import CLIP, CLIPConfig
 from mm1.models.mm1 import MM1, MM1Config
 from mm1.train.objectives import LossConfig
@@ -22,12 +23,15 @@ from mm1.train.optimizer import OptimizerConfig
 from mm1.train.parallelize import Precision
 from mm1.train.schedule import ScheduleConfig
 
+TRAINS = {"next_token": "mm1", "contrastive": "clip", "autoregressive_pixels": "aim"}
+"""The kind of model that each objective is for."""
+
 
 class StageConfig(Config):
     """Everything that one training stage depends on, besides its data and initial weights."""
 
-    model: Annotated[MM1Config | CLIPConfig, Field(discriminator="kind")]
-    objective: Literal["next_token", "contrastive"] = "next_token"
+    model: Annotated[MM1Config | CLIPConfig | AIMConfig, Field(discriminator="kind")]
+    objective: Literal["next_token", "contrastive", "autoregressive_pixels"] = "next_token"
     loss: LossConfig = LossConfig()
     data: DataConfig
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -54,7 +58,13 @@ class StageConfig(Config):
         """The model with its initial weights, drawn on the CPU from `seed`: the same for any device or rank."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return MM1(self.model) if isinstance(self.model, MM1Config) else CLIP(self.model)
+            match self.model:
+                case MM1Config():
+                    return MM1(self.model)
+                case CLIPConfig():
+                    return CLIP(self.model)
+                case AIMConfig():
+                    return AIM(self.model)
 
     def rows_at_once(self, ranks: int) -> int:
         """Rows of a microbatch.
@@ -86,21 +96,28 @@ class StageConfig(Config):
         Raises:
             UserError: they do not; both values are named.
         """
-        is_clip, contrastive = isinstance(self.model, CLIPConfig), self.objective == "contrastive"
-        if is_clip != contrastive:
-            right = "clip" if contrastive else "mm1"
+        if self.model.kind != (right := TRAINS[self.objective]):
             raise UserError(f"objective={self.objective} trains model.kind={right}, not {self.model.kind}: change one")
         if self.objective != "next_token" and self.loss != LossConfig():
             raise UserError(f"objective={self.objective} has no auxiliary losses to weigh: leave loss as it is")
-        text = self.model.decoder if isinstance(self.model, MM1Config) else self.model.text_tower
-        if text.vocab_size < vocab_size:
-            raise UserError(
-                f"the tokenizer has {vocab_size} ids, but the model's vocab_size is {text.vocab_size}: "
-                f"set vocab_size to {vocab_size} or more"
-            )
+        self._check_vocabulary(vocab_size)
         encoder = self.model.image_encoder
         if encoder is not None and encoder.image_size != self.data.image_size:
             raise UserError(
                 f"data.image_size is {self.data.image_size}, but the image encoder's is {encoder.image_size}: "
                 "make them equal"
+            )
+
+    def _check_vocabulary(self, vocab_size: int) -> None:
+        match self.model:
+            case MM1Config():
+                own = self.model.decoder.vocab_size
+            case CLIPConfig():
+                own = self.model.text_tower.vocab_size
+            case AIMConfig():  # reads no text
+                return
+        if own < vocab_size:
+            raise UserError(
+                f"the tokenizer has {vocab_size} ids, but the model's vocab_size is {own}: "
+                f"set vocab_size to {vocab_size} or more"
             )
