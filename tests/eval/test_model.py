@@ -1,7 +1,6 @@
 """Strings and Documents above the engine: encoding, stop strings that tokens do not respect, loading."""
 
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mm1.config import UserError, save_json, to_json
+from mm1.checkpoint import CheckpointConfig, DataPart, save_checkpoint
+from mm1.config import UserError
 from mm1.data.encode import DocumentEncoder
+from mm1.data.sub_images import FixedGridConfig, SubImagesConfig
 from mm1.data.tokenizer import Tokenizer, train_tokenizer
 from mm1.eval.model import EvalModel, MM1Model, cut
 from mm1.generate.request import Completion, Prompt
@@ -23,7 +24,6 @@ from mm1.models.connector import AvgPoolConfig
 from mm1.models.decoder import DecoderConfig
 from mm1.models.image_encoder import ImageEncoderConfig
 from mm1.models.mm1 import MM1, MM1Config
-from mm1.models.weights import save_weights
 from mm1.types import Document, Image, Text
 
 WORDS = ["a red circle\n", "question: what is it? answer: a blue square\n", "the end. the end.\n\n", "naïve 猫 🐈"]
@@ -168,32 +168,18 @@ def test_ids_past_the_tokenizers_are_never_generated(model: MM1Model) -> None:
     assert said <= set(range(tokenizer.vocab_size)) - {tokenizer.pad_id, tokenizer.image_id, tokenizer.eos_id}
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_a_saved_model_answers_as_the_one_in_memory(
-    model: MM1Model, tokenizer: Tokenizer, tmp_path: Path, nested: bool
-) -> None:
+def test_a_saved_model_answers_as_the_one_in_memory(model: MM1Model, tokenizer: Tokenizer, tmp_path: Path) -> None:
     original = model.engine.model
-    save_weights(original, tmp_path / "model.safetensors")
-    save_json(original.config, tmp_path / "config.json")
-    if nested:  # as a training stage leaves it
-        (tmp_path / "config.json").write_text(json.dumps({"model": to_json(original.config), "steps": 3}))
-    loaded: EvalModel = MM1Model.load(tmp_path, tokenizer.path)
+    pieces = SubImagesConfig(grid=FixedGridConfig(rows=1, columns=2), overview="last")
+    config = CheckpointConfig(model=original.config, data=DataPart(sub_images=pieces))
+    save_checkpoint(tmp_path / "saved", config, original, tokenizer.path)
+    loaded: EvalModel = MM1Model.load(tmp_path / "saved")
+    in_memory = MM1Model.of(original, tokenizer, sub_images=pieces)
     documents = [_document(30, " it is"), _document("question:")]
-    assert loaded.generate(documents, 6, ()) == model.generate(documents, 6, ())
+    assert loaded.generate(documents, 6, ()) == in_memory.generate(documents, 6, ())
 
 
-def test_what_can_not_be_loaded_is_named(model: MM1Model, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"config\.json does not exist"):
-        MM1Model.load(tmp_path, tokenizer.path)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match="not valid JSON"):
-        MM1Model.load(tmp_path, tokenizer.path)
-    (tmp_path / "config.json").write_text('{"model": {"kind": "clip"}}')
-    with pytest.raises(UserError, match="'kind' is 'clip'"):
-        MM1Model.load(tmp_path, tokenizer.path)
-    save_json(model.engine.model.config, tmp_path / "config.json")
-    with pytest.raises(UserError, match=r"model\.safetensors does not exist"):
-        MM1Model.load(tmp_path, tokenizer.path)
+def test_a_tokenizer_of_more_ids_is_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(UserError, match=f"has {tokenizer.vocab_size} ids, the model 64"):
         MM1Model.of(_model(64), tokenizer)
 

@@ -19,7 +19,8 @@ from mm1.chain.prepare import TOKENIZER, identity, open_sources, prepare
 from mm1.chain.recipe import STAGES, EvalConfig, RecipeConfig
 from mm1.chain.report import write_report
 from mm1.chain.summary import write_summary
-from mm1.config import UserError, save_json, to_json
+from mm1.checkpoint import WEIGHTS
+from mm1.config import UserError, load_json, save_json, to_json
 from mm1.data.tokenizer import Tokenizer
 from mm1.distributed.collectives import from_first_rank
 from mm1.distributed.mesh import TOLD_ELSEWHERE, World
@@ -35,9 +36,9 @@ from mm1.types import Image
 
 Say = Callable[[str], None]
 
+RECIPE = "recipe.json"
 EVALUATED = ("pretrain", "sft")
 """The stages whose models are asked."""
-_WEIGHTS = "model.safetensors"
 
 
 def run_recipe(
@@ -60,7 +61,7 @@ def run_recipe(
         wait: wait for another process that runs a stage of the same store.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_json(recipe, folder / "recipe.json")
+    save_json(recipe, folder / RECIPE)
     outcomes: dict[str, Outcome] = {}
     for name, step in build_steps(recipe, store or folder, say, progress).items():
         say(f"── {name}")
@@ -109,7 +110,7 @@ def _init(recipe: RecipeConfig, name: str) -> dict[str, str | Path]:
     earlier = recipe.stages[: recipe.stages.index(name)]
     found: dict[str, str | Path] = {}
     for part, source in recipe.stage(name).init.items():
-        weights = Path(source) / _WEIGHTS
+        weights = Path(source) / WEIGHTS
         if source in earlier:
             found[part] = source
         elif source not in STAGES and weights.is_file():
@@ -118,7 +119,7 @@ def _init(recipe: RecipeConfig, name: str) -> dict[str, str | Path]:
             choice = f"name one of {', '.join(earlier)}, or a checkpoint" if earlier else "name a checkpoint"
             raise UserError(
                 f"{name}.init.{part} is '{source}', which is neither a training stage before '{name}' nor a folder "
-                f"with a {_WEIGHTS}: {choice}"
+                f"with a {WEIGHTS}: {choice}"
             )
     return found
 
@@ -140,7 +141,7 @@ def _train(recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step]
         sources=open_sources(prepared, list(config.data.mixture.shares())),
         tokenizer=Tokenizer(prepared / TOKENIZER),
         init_weights={
-            part: source if isinstance(source, Path) else steps[source].folder(store) / _WEIGHTS
+            part: source if isinstance(source, Path) else steps[source].folder(store) / WEIGHTS
             for part, source in _init(recipe, name).items()
         },
         name=name,
@@ -203,7 +204,7 @@ def _evaluate(
     progress: Progress | None,
 ) -> None:
     folders = {name: steps[name].folder(store) for name in recipe.stages if name in EVALUATED}
-    ask(config, folders, steps["prepare"].folder(store) / TOKENIZER, folder, progress)
+    ask(config, folders, folder, progress)
 
 
 def finished_stage(folder: Path, stage: str) -> Path:
@@ -212,15 +213,27 @@ def finished_stage(folder: Path, stage: str) -> Path:
     Raises:
         UserError: the run, or that stage of it, is not finished.
     """
-    if not (folder / stage / _WEIGHTS).exists():
+    if not (folder / stage / WEIGHTS).exists():
         raise UserError(f"{folder} has no finished stage '{stage}': finish it with `mm1 run … --out {folder}`")
     return folder / stage
+
+
+def checkpoint_folder(path: Path, stage: str | None = None) -> Path:
+    """Where the checkpoint is that `path` means: what a run's `stage` trained (its last where None), or `path` itself.
+
+    Raises:
+        UserError: the run's stage is not finished, or a stage is named where there is no run.
+    """
+    if (path / RECIPE).exists():
+        return finished_stage(path, stage or load_json(RecipeConfig, path / RECIPE).stages[-1])
+    if stage is not None:
+        raise UserError(f"{path} is no run folder (it has no {RECIPE}), so it has no stage '{stage}': leave it out")
+    return path
 
 
 def ask(
     config: EvalConfig,
     folders: Mapping[str, Path],
-    tokenizer: Path,
     folder: Path,
     progress: Progress | None = None,
     only: Sequence[str] | None = None,
@@ -230,7 +243,6 @@ def ask(
     Args:
         config: what is asked.
         folders: where the weights of the stages stand that are asked, of those in `EVALUATED`.
-        tokenizer: the models' tokenizer.json.
         folder: where results go; those that are there for the same questions to the same weights are kept.
         progress: called as evaluation advances.
         only: names of tasks; all where None.
@@ -253,7 +265,7 @@ def ask(
         seeing = [task for task in chosen if any(isinstance(part, Image) for part in task.episodes[0].query)]
         if not chosen:
             continue
-        model, model_name = MM1Model.load(folders[stage], tokenizer), _model_name(stage, folders[stage])
+        model, model_name = MM1Model.load(folders[stage]), _model_name(stage, folders[stage])
         results += evaluate(model, chosen, shots, folder, config.seed, model_name=model_name, progress=progress)
         if seeing and config.blind:
             results += evaluate(
@@ -264,7 +276,7 @@ def ask(
 
 def _model_name(stage: str, folder: Path) -> str:
     """The stage with a hash of its weights, so that another model's answers are never taken for this one's."""
-    return f"{stage} {_sha256(folder / _WEIGHTS)[:12]}"
+    return f"{stage} {_sha256(folder / WEIGHTS)[:12]}"
 
 
 def _sha256(path: Path) -> str:

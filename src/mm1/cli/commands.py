@@ -12,10 +12,9 @@ from rich.console import Console
 from mm1.ablations.study import run_study
 from mm1.bench import figures
 from mm1.bench.train import TrainBenchConfig, bench_train
-from mm1.chain.prepare import TOKENIZER
 from mm1.chain.recipe import EvalConfig, RecipeConfig
 from mm1.chain.report import write_report
-from mm1.chain.run import EVALUATED, ask, finished_stage, run_recipe, train_stage
+from mm1.chain.run import EVALUATED, ask, checkpoint_folder, finished_stage, run_recipe, train_stage
 from mm1.cli import tables
 from mm1.cli.progress import EvalProgress
 from mm1.cli.talk import talk
@@ -92,9 +91,8 @@ def eval(arguments: Namespace) -> None:
     only = arguments.tasks.split(",") if arguments.tasks else None
     out = arguments.out or folder / "evaluations"
     with EvalProgress(console) as progress:
-        tokenizer = folder / "prepare" / TOKENIZER
         stages = {name: finished_stage(folder, name) for name in recipe.stages if name in EVALUATED}
-        results = ask(config, stages, tokenizer, out, progress, only)
+        results = ask(config, stages, out, progress, only)
     console.print(tables.scores(by_task(results)))
     console.print(f"Results and samples: {out}")
 
@@ -126,9 +124,7 @@ def diff(arguments: Namespace) -> None:
 
 def chat(arguments: Namespace) -> None:
     """A conversation."""
-    recipe = _finished(arguments.run)
-    stage = finished_stage(arguments.run, arguments.stage or recipe.stages[-1])
-    talk(MM1Model.load(stage, arguments.run / "prepare" / TOKENIZER), arguments.image, console)
+    talk(MM1Model.load(checkpoint_folder(arguments.run, arguments.stage)), arguments.image, console)
 
 
 def report(arguments: Namespace) -> None:

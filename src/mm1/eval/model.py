@@ -1,6 +1,6 @@
 r"""A model as evaluation and serving see it: two calls on Documents, and the MM1 that answers them.
 
-    model = MM1Model.load(run / "sft", run / "tokenizer.json")
+    model = MM1Model.load(run / "sft")
     model.generate([document], max_new_tokens=12, stop=("\n",))     # [" a red circle"]
     model.loglikelihood([(document, " red"), (document, " blue")])  # [-0.2, -3.1]
 
@@ -9,7 +9,6 @@ Strings are this file's affair: the engine below it knows ids only. Knows nothin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Protocol
 
 import torch
 
-from mm1.config import UserError, from_json
+from mm1.checkpoint import open_checkpoint
+from mm1.config import UserError
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import BadImage
 from mm1.data.sub_images import WHOLE, SubImagesConfig
@@ -25,8 +25,7 @@ from mm1.data.tokenizer import Tokenizer
 from mm1.generate.engine import Engine
 from mm1.generate.request import GREEDY, Prompt, StopFunction
 from mm1.generate.sampling import SamplingConfig
-from mm1.models.mm1 import MM1, MM1Config
-from mm1.models.weights import load_weights
+from mm1.models.mm1 import MM1
 from mm1.types import Document
 
 
@@ -82,22 +81,18 @@ class MM1Model:
     @staticmethod
     def load(
         folder: Path,
-        tokenizer_path: Path,
         device: torch.device | str = "cpu",
         sampling: SamplingConfig = GREEDY,
         max_len: int = 8192,
     ) -> MM1Model:
-        """The model in `folder`: its `config.json` and `model.safetensors`, in float32.
+        """The checkpoint in `folder`, in float32.
 
         Raises:
             UserError: a file is missing or damaged, or weights, config and tokenizer do not fit together.
         """
-        config = _read_config(Path(folder) / "config.json")
-        with torch.device("meta"):
-            model = MM1(config)
-        model.to_empty(device=device)
-        load_weights(model, Path(folder) / "model.safetensors")
-        return MM1Model.of(model, Tokenizer(Path(tokenizer_path)), sampling, max_len)
+        checkpoint = open_checkpoint(folder)
+        model, tokenizer = checkpoint.load_model(device), checkpoint.tokenizer
+        return MM1Model.of(model, tokenizer, sampling, max_len, checkpoint.config.data.sub_images)
 
     def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
         """See EvalModel.
@@ -130,17 +125,6 @@ class MM1Model:
         except BadImage as error:
             raise UserError(f"document '{document.id}' has an image that is {error.reason}: replace it") from None
         return Prompt.of(sample, max_new_tokens, stop, self.sampling)
-
-
-def _read_config(path: Path) -> MM1Config:
-    """The model's config: the whole file, or its `model` in the folder of a training stage."""
-    try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: give the folder of a finished stage") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): make or copy it again") from None
-    return from_json(MM1Config, values.get("model", values), str(path))
 
 
 def cut(text: str, stop: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
-"""What a finished stage leaves behind: its weights and an account of how they came about.
+"""What a finished stage leaves behind: its weights, its tokenizer, and an account of how they came about.
 
     folder/model.safetensors    the whole model, from all ranks
+    folder/tokenizer.json       with config.json and the weights, a checkpoint
     folder/stage.json           seconds, tokens, speeds, shares declared and realised, parameters, dropped documents
 
 stage.json is written last: where it stands, the stage is finished. Knows nothing of the loop.
@@ -12,6 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mm1.checkpoint import WEIGHTS, copy_tokenizer
 from mm1.data.loader import Loader
 from mm1.distributed.collectives import wait_for_all
 from mm1.distributed.mesh import World
@@ -22,19 +24,18 @@ from mm1.train.parallelize import resolve_precision, whole_state
 from mm1.train.stage import StageConfig
 from mm1.train.state import TrainState
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
 STAGE = "stage.json"
 
 
-def finish(config: StageConfig, state: TrainState, loader: Loader, folder: Path, world: World) -> dict[str, Any]:
-    """Writes weights, plan and account, and returns the account; a collective when there are many ranks."""
+def finish(
+    config: StageConfig, state: TrainState, loader: Loader, tokenizer: Path, folder: Path, world: World
+) -> dict[str, Any]:
+    """Writes weights, tokenizer, plan and account, and returns the account; a collective when there are many ranks."""
     account = _account(config, state, loader, world)
     tensors = whole_state(state.model)
     if world.is_first:
-        model = config.build()
-        model.load_state_dict(tensors)
-        save_weights(model, folder / WEIGHTS)
+        save_weights(tensors, folder / WEIGHTS)
+        copy_tokenizer(tokenizer, folder)
         loader.plan.save(folder)
         write_atomically(folder / STAGE, (json.dumps(account, indent=2) + "\n").encode())
     wait_for_all()

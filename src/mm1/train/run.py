@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mm1.checkpoint import CONFIG
 from mm1.config import TornFile, UserError, diff, load_json, save_json
 from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
@@ -34,7 +35,7 @@ from mm1.train.hooks import Checkpoints, MetricsLog, StopSignal, resume, truncat
 from mm1.train.loop import Hook, LoopConfig, train
 from mm1.train.objectives import build_objective
 from mm1.train.optimizer import Optimizers, freeze
-from mm1.train.outcome import CONFIG, finish
+from mm1.train.outcome import finish
 from mm1.train.parallelize import autocast, resolve_precision, shard
 from mm1.train.progress import Display, Say, display
 from mm1.train.stage import StageConfig
@@ -93,7 +94,7 @@ def run_stage(
             own_hooks = _hooks(config, folder, state, world, shown, stop, hooks)
             objective = build_objective(config.objective, config.loss)
             train(state, objective, batches, loop_config(config, rows, world), own_hooks)
-        return finish(config, state, loader, folder, world)
+        return finish(config, state, loader, tokenizer.path, folder, world)
 
 
 def _claim(config: StageConfig, folder: Path, world: World, say: Say) -> None:

@@ -1,0 +1,111 @@
+"""A checkpoint is whole or not there, says what is missing, and gives back what was put in."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mm1.checkpoint import CheckpointConfig, DataPart, open_checkpoint, save_checkpoint
+from mm1.config import UserError, to_json
+from mm1.data.sub_images import SubImagesConfig
+from mm1.data.tokenizer import TOKENIZER_CONFIG, Tokenizer, train_tokenizer
+from mm1.models import weights as weights_module
+from mm1.models.decoder import DecoderConfig
+from mm1.models.mm1 import MM1, MM1Config
+
+CONFIG = CheckpointConfig(
+    model=MM1Config(decoder=DecoderConfig(vocab_size=320, dim=16, num_layers=1, num_heads=2, mlp_dim=16)),
+    data=DataPart(sub_images=SubImagesConfig.for_resolution(1344, image_size=672)),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    return train_tokenizer(iter(["a red circle"] * 5), 270, path).path
+
+
+@pytest.fixture
+def saved(tokenizer: Path, tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    return save_checkpoint(tmp_path / "new" / "saved", CONFIG, MM1(CONFIG.model), tokenizer).folder
+
+
+def test_what_was_saved_is_read(saved: Path, tokenizer: Path) -> None:
+    checkpoint = open_checkpoint(saved)
+    assert checkpoint.config == CONFIG
+    torch.manual_seed(0)
+    expected = MM1(CONFIG.model).state_dict()
+    read = checkpoint.load_model().state_dict()
+    assert read.keys() == expected.keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in expected.items())
+    assert checkpoint.load_model(dtype=torch.bfloat16).decoder.norm.weight.dtype == torch.bfloat16
+    assert checkpoint.tokenizer.digest == digest_of(tokenizer)
+    assert not list(saved.parent.glob(".*"))
+
+
+def digest_of(path: Path) -> str:
+    return Tokenizer(path).digest
+
+
+def test_the_names_of_special_tokens_travel_with_the_tokenizer(tmp_path: Path, tokenizer: Path) -> None:
+    given = tmp_path / "given" / "tokenizer.json"
+    given.parent.mkdir()
+    given.write_text(tokenizer.read_text().replace("<|endoftext|>", "</s>"))
+    given.with_name(TOKENIZER_CONFIG).write_text(
+        json.dumps({"eos_token": "</s>", "pad_token": "<|pad|>", "image_token": "<|image|>", "bos_token": None})
+    )
+    saved = save_checkpoint(tmp_path / "saved", CONFIG, MM1(CONFIG.model), given)
+    assert saved.tokenizer.digest == digest_of(given)
+    assert saved.tokenizer.digest != digest_of(tokenizer)
+
+
+def test_a_finished_stage_is_a_checkpoint(saved: Path) -> None:
+    """Its config.json says much more, of which only the model and what happens to pictures count here."""
+    values = to_json(CONFIG)
+    values["data"] |= {"seq_len": 4096, "mixture": {}}
+    (saved / "config.json").write_text(json.dumps({**values, "steps": 3, "seed": 1}))
+    assert open_checkpoint(saved).config == CONFIG
+
+
+def test_nothing_is_left_of_a_checkpoint_that_could_not_be_written(
+    tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(weights_module, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path / "saved", CONFIG, MM1(CONFIG.model), tokenizer)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_there_is_not_written_over(saved: Path, tokenizer: Path) -> None:
+    before = (saved / "config.json").read_bytes()
+    with pytest.raises(UserError, match="is there already"):
+        save_checkpoint(saved, CONFIG.replace(data=DataPart()), MM1(CONFIG.model), tokenizer)
+    assert (saved / "config.json").read_bytes() == before
+
+
+def test_what_is_missing_or_damaged_is_named(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"config\.json does not exist"):
+        open_checkpoint(tmp_path)
+    (saved / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match="there is no tokenizer at"):
+        _ = open_checkpoint(saved).tokenizer
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"model\.safetensors does not exist"):
+        open_checkpoint(saved).load_model()
+    for text, message in (
+        ("{", "not valid JSON"),
+        ("[1]", "no model of mm1's"),
+        ('{"model": 3}', "no model of mm1's"),
+        ('{"model_type": "llama"}', "no model of mm1's"),
+        ('{"model": {"kind": "clip"}}', "a model of kind 'clip'"),
+        ('{"model": {"kind": "mm1", "decoder": {}}}', "vocab_size"),
+        ('{"model": {"kind": "mm1", "decoder": {"vocab_size": 9}}, "data": {"sub_images": 3}}', "sub_images"),
+    ):
+        (saved / "config.json").write_text(text)
+        with pytest.raises(UserError, match=message):
+            open_checkpoint(saved)
