@@ -5,7 +5,8 @@
     flops_forward(config, tokens=4096, images=16, attended_pairs=4096 * 4097 // 2)["total"]
 
 An operation is a multiplication or an addition inside a matrix product or a convolution; norms and activations are not
-counted. Padding is not work: give real lengths. Knows nothing of hardware, of time, or of what is trained.
+counted. Of a sparse layer a token pays for its router and the experts that it chooses. Padding is not work: give real
+lengths. Knows nothing of hardware, of time, or of what is trained.
 """
 
 from __future__ import annotations
@@ -18,26 +19,33 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mm1.models.connector import build_connector
 from mm1.models.decoder import Decoder
+from mm1.models.experts import GroupedLinear
 from mm1.models.image_encoder import ImageEncoder
 from mm1.models.mm1 import MM1, MM1Config
+from mm1.models.moe import MoE
 
 TRAINING_FACTOR = 3
 """A training step costs so many forwards: the backward of a product is two products of its size."""
 
 
 def parameters_by_part(model: nn.Module) -> dict[str, int]:
-    """Number of parameters of each child of `model`, and "total". A decoder counts as two parts, `…_embedding` (input
-    and output matrices) and `…_non_embedding` (the N of the paper's learning-rate law).
+    """Number of parameters of each child of `model`, and "total".
+
+    A decoder counts as two parts, `…_embedding` (input and output matrices) and `…_non_embedding` (the N of the paper's
+    learning-rate law). `…_active_non_embedding` is no part of the total: what one token passes through, which is all of
+    `…_non_embedding` where no layer is sparse.
     """
     parts = {"image_encoder": 0, "connector": 0} if isinstance(model, MM1) else {}
+    active = {}
     for name, child in model.named_children():
         if isinstance(child, Decoder):
             embedding = sum(_size(part) for part in (child.embedding, child.head) if part is not None)
             parts |= {f"{name}_embedding": embedding, f"{name}_non_embedding": _size(child) - embedding}
+            active[f"{name}_active_non_embedding"] = _size(child) - embedding - _idle(child)
         else:
             parts[name] = _size(child)
     parts |= {name: parameter.numel() for name, parameter in model.named_parameters(recurse=False)}
-    return {**parts, "total": sum(parts.values())}
+    return {**parts, **active, "total": sum(parts.values())}
 
 
 def flops_forward(
@@ -93,9 +101,21 @@ def _decoder_flops(config: MM1Config) -> tuple[int, int, int]:
     shape = config.decoder
     with torch.device("meta"):
         blocks = Decoder(shape).blocks
-    weights = sum(module.weight.numel() for module in blocks.modules() if isinstance(module, nn.Linear))
+    layers = [module for module in blocks.modules() if isinstance(module, nn.Linear | GroupedLinear)]
+    weights = sum(layer.weight.numel() for layer in layers) - _idle(blocks)
     return 2 * weights, 4 * shape.num_layers * shape.num_heads * shape.dim_per_head, 2 * shape.dim * shape.vocab_size
 
 
 def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _idle(module: nn.Module) -> int:
+    """Parameters under `module` of the experts that a token does not choose."""
+    idle = 0
+    for sparse in module.modules():
+        if isinstance(sparse, MoE):
+            experts, chosen = sparse.config.num_experts, sparse.config.top_k
+            grouped = sum(_size(layer) for layer in sparse.modules() if isinstance(layer, GroupedLinear))
+            idle += grouped // experts * (experts - chosen)
+    return idle

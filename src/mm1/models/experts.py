@@ -90,12 +90,14 @@ class Dispatch:
 
     def combine(self, rows: Float[Tensor, "R D"], gates: Float[Tensor, "T k"]) -> Float[Tensor, "T D"]:
         """The sum of each token's kept choices times their gates, in float32; in the dtype of `rows`."""
-        by_choice = F.embedding(self.place, torch.where(self._filled, rows, 0.0)).view(*gates.shape, -1)
+        by_choice = F.embedding(self.place, torch.where(self._filled, rows, 0.0)).view(*gates.shape, rows.shape[1])
         return (by_choice.float() * gates[..., None]).sum(1).to(rows.dtype)
 
 
 def _grouped(rows: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
     product: Tensor = _kernel()(rows.contiguous(), weight.contiguous(), offs=counts.cumsum(0, dtype=torch.int32))
+    if product.requires_grad:  # the kernel's backward refuses other layouts, such as that of a sum's gradient
+        product.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
     return product
 
 

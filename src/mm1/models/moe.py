@@ -111,7 +111,7 @@ class MoE(nn.Module):
             kept = kept & (_queue(experts, real, config.num_experts) < _capacity(config, hidden.shape[1]))
         dispatch = Dispatch.from_choices(experts.flatten(0, 1), kept.flatten(0, 1), config.num_experts)
         rows = self._experts(dispatch.send(hidden.flatten(0, 1)), dispatch.counts)
-        mixed = dispatch.combine(rows, gates.flatten(0, 1)).view(hidden.shape)
+        mixed = dispatch.combine(rows, gates.where(kept, 0.0).flatten(0, 1)).view(hidden.shape)
         return mixed, _routing(logits, probabilities, experts, kept, real)
 
     def _experts(self, rows: Tensor, counts: Tensor) -> Tensor:
