@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -118,19 +119,30 @@ def save_checkpoint(
     Raises:
         UserError: `folder` is there already.
     """
+    with new_folder(folder) as partial:
+        write_atomically(partial / CONFIG, (json.dumps(to_json(config), indent=2) + "\n").encode())
+        save_weights(weights, partial / WEIGHTS)
+        copy_tokenizer(tokenizer, partial)
+    return Checkpoint(folder, config)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder to write into, which becomes `folder` at the end of the block, or is removed on an error.
+
+    Raises:
+        UserError: `folder` is there already: nothing was done.
+    """
     if folder.exists():
         raise UserError(f"{folder} is there already: name a folder that is not, or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        write_atomically(partial / CONFIG, (json.dumps(to_json(config), indent=2) + "\n").encode())
-        save_weights(weights, partial / WEIGHTS)
-        copy_tokenizer(tokenizer, partial)
+        yield partial
         partial.chmod(0o755)  # mkdtemp's is for its owner alone
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Checkpoint(folder, config)
 
 
 def copy_tokenizer(path: Path, folder: Path) -> None:

@@ -11,9 +11,9 @@ transposed; theirs keeps each apart. Nothing is computed on the way, so a round 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,9 +23,8 @@ from mm1.hf.decoders import Family
 from mm1.hf.folder import HFFolder
 from mm1.models.decoder import DecoderConfig
 from mm1.models.moe import MoEConfig
-from mm1.models.weights import NAMED_IN_ERRORS
+from mm1.models.weights import Shape, differences
 
-Shape: TypeAlias = tuple[int, ...]
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
@@ -98,35 +97,16 @@ def read_decoder(folder: HFFolder, config: DecoderConfig, family: Family) -> dic
     twice = config.tied_embeddings and HEAD in folder.shapes
     left_out = {HEAD} if twice else set()
     left_out |= {name for name in folder.shapes if name.endswith("rotary_emb.inv_freq")}
-    check_shapes(wanted, {name: shape for name, shape in folder.shapes.items() if name not in left_out}, folder)
+    found = {name: shape for name, shape in folder.shapes.items() if name not in left_out}
+    if wrong := differences(wanted, found):
+        raise UserError(
+            f"the tensors of {folder.path} are not those of its config.json: {wrong}: copy the folder again"
+        )
     if twice and not torch.equal(folder.tensor(HEAD), folder.tensor(EMBEDDING)):
         raise UserError(
             f"{folder.path} has tie_word_embeddings=true, but {HEAD} is not {EMBEDDING}: set it to false in config.json"
         )
     return {name: part.join(folder.tensor) for name, part in layout.items()}
-
-
-def check_shapes(wanted: Mapping[str, Shape], found: Mapping[str, Shape], folder: HFFolder) -> None:
-    """Whether a folder holds exactly the `wanted` tensors.
-
-    Raises:
-        UserError: it does not; the sentence names at most ten of them, with both shapes.
-    """
-    complaints = [
-        *(f"{name} {shape} is missing" for name, shape in wanted.items() if name not in found),
-        *(f"{name} {shape} is one too many" for name, shape in found.items() if name not in wanted),
-        *(
-            f"{name} is {found[name]} but should be {shape}"
-            for name, shape in wanted.items()
-            if found.get(name, shape) != shape
-        ),
-    ]
-    if complaints:
-        more = len(complaints) - NAMED_IN_ERRORS
-        named = "; ".join(complaints[:NAMED_IN_ERRORS]) + (f"; and {more} more" if more > 0 else "")
-        raise UserError(
-            f"the tensors of {folder.path} are not those of its config.json: {named}: copy the folder again"
-        )
 
 
 def _one(name: str, *shape: int) -> Layout:

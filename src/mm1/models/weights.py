@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from mm1.config import UserError
 
 NAMED_IN_ERRORS = 10
+Shape: TypeAlias = tuple[int, ...]
 
 
 def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path) -> None:
@@ -57,7 +59,9 @@ def load_weights(
             names = [name.removeprefix(start) for name in file.keys() if name.startswith(start)]  # noqa: SIM118
             names = [name for name in names if not leave_out(name)]
             shapes = {name: tuple(file.get_slice(start + name).get_shape()) for name in names}
-            _check(own, shapes, f"{path}{f' under {start}' if start else ''}", type(module).__name__)
+            if wrong := differences({name: tuple(tensor.shape) for name, tensor in own.items()}, shapes):
+                where = f"{path}{f' under {start}' if start else ''} does not fit this {type(module).__name__}"
+                raise UserError(f"{where}: {wrong}: use the config that the file was saved with")
             with torch.no_grad():
                 for name, tensor in own.items():
                     tensor.copy_(file.get_tensor(start + name))
@@ -67,17 +71,16 @@ def load_weights(
         raise UserError(f"{path} is not a whole safetensors file ({error}): make or copy it again") from None
 
 
-def _check(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], where: str, what: str) -> None:
+def differences(wanted: Mapping[str, Shape], found: Mapping[str, Shape]) -> str:
+    """What is missing, too much or misshapen among the `found` tensors, ten names at most; "" where nothing is."""
     complaints = [
-        *(f"{name} is missing" for name in own if name not in shapes),
-        *(f"{name} is not in the model" for name in shapes if name not in own),
+        *(f"{name} is missing" for name in wanted if name not in found),
+        *(f"{name} is not in the model" for name in found if name not in wanted),
         *(
-            f"{name} is {shapes[name]} there but {tuple(tensor.shape)} in the model"
-            for name, tensor in own.items()
-            if name in shapes and shapes[name] != tuple(tensor.shape)
+            f"{name} is {found[name]} there but {shape} in the model"
+            for name, shape in wanted.items()
+            if found.get(name, shape) != shape
         ),
     ]
-    if complaints:
-        named = "; ".join(complaints[:NAMED_IN_ERRORS])
-        more = f"; and {len(complaints) - NAMED_IN_ERRORS} more" if len(complaints) > NAMED_IN_ERRORS else ""
-        raise UserError(f"{where} does not fit this {what}: {named}{more}: use the config that the file was saved with")
+    more = len(complaints) - NAMED_IN_ERRORS
+    return "; ".join(complaints[:NAMED_IN_ERRORS]) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,78 @@
+"""What a checkpoint remembers of the Hugging Face folder that its decoder came from, so that it can go back unchanged.
+
+    tokenizer_config.json of a checkpoint:
+        {"eos_token": "</s>", …, "source": {"added_tokens": {"<|image|>": 32000}, "files": {"config.json": "{…"}}}
+
+It stands where the special tokens' names stand, because that file follows the tokenizer through every stage of
+training. Knows nothing of tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mm1.config import Config, UserError, from_json
+from mm1.data.tokenizer import TOKENIZER_CONFIG
+
+SOURCE = "source"
+KEPT = (
+    "config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.jinja",
+)
+"""Files of the folder that are small and can not be told from the model. Their text is kept, whole."""
+
+
+class Source(Config):
+    """The folder that `mm1 import` read."""
+
+    added_tokens: dict[str, int]
+    """Tokens that mm1 needed and the tokenizer did not have, with their new ids."""
+    files: dict[str, str]
+    """Of KEPT, those that were there: name → text."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its config.json."""
+        values: dict[str, Any] = json.loads(self.files["config.json"])
+        return values
+
+
+def remember(folder: Path, added_tokens: dict[str, int]) -> Source:
+    """The record of a Hugging Face folder.
+
+    Raises:
+        UserError: one of its small files is no text.
+    """
+    present = [name for name in KEPT if (folder / name).is_file()]
+    try:
+        # Bytes, because reading text would turn \r\n into \n.
+        return Source(
+            added_tokens=added_tokens, files={name: (folder / name).read_bytes().decode() for name in present}
+        )
+    except UnicodeDecodeError as error:
+        raise UserError(f"{folder} has a JSON file that is not UTF-8 ({error}): copy it again") from None
+
+
+def recall(checkpoint: Path) -> Source | None:
+    """The record in a checkpoint's folder; None where its decoder was not imported.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    path = checkpoint / TOKENIZER_CONFIG
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_text()).get(SOURCE)
+    if values is None:
+        return None
+    source = from_json(Source, values, f"{path}, {SOURCE}")
+    unknown = sorted(set(source.files) - set(KEPT))
+    if unknown or "config.json" not in source.files:
+        what = f"a file {unknown[0]!r} that mm1 does not keep" if unknown else "no config.json"
+        raise UserError(f"{path} has {what} in its {SOURCE}: import the model again")
+    return source
