@@ -25,7 +25,8 @@ def resize_table(table: Float[Tensor, "h w D"], height: int, width: int) -> Floa
     """
     if table.shape[:2] == (height, width):
         return table
-    with torch.autocast(table.device.type, enabled=False):
+    device_type = "cpu" if table.is_meta else table.device.type  # there is no autocast where nothing is computed
+    with torch.autocast(device_type, enabled=False):
         rows = torch.tensordot(_bicubic(table.shape[0], height, table.device), table.float(), dims=1)
         resized = torch.matmul(_bicubic(table.shape[1], width, table.device), rows)
     return resized.to(table.dtype)
