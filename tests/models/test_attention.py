@@ -1,14 +1,21 @@
-"""Masks, rotary positions, the cache, and that the back ends agree and leak nothing."""
+"""Masks, the cache, and that the back ends agree and leak nothing."""
+
+from functools import cached_property
 
 import jaxtyping
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.masking_utils import sliding_window_causal_mask_function
 
+from mm1.models import attention as attention_module
+from mm1.models import flex
 from mm1.models.attention import AttentionMask, LayerCache, attend
 
 BACKENDS = ("sdpa", "explicit", "auto")
+FORWARD = (*BACKENDS, "flex")
+"""On the CPU FlexAttention has no backward; tests/gpu has the rest."""
 DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -49,13 +56,55 @@ def test_mask_for_cache_shows_the_slots_up_to_ones_own():
     assert mask.allowed[0, 0].int().tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 0, 0, 0, 0]]
 
 
+def test_a_window_has_the_last_positions_and_ones_own_of_the_same_document():
+    mask = AttentionMask.from_segments(torch.tensor([[0, 0, 0, 0, 1, 1, 1, -1, -1]])).within(2)
+    expected = [
+        [1, 0, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0, 0],
+        [0, 1, 1, 0, 0, 0, 0, 0, 0],
+        [0, 0, 1, 1, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 1, 0, 0, 0],
+        [0, 0, 0, 0, 0, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0, 1],
+    ]
+    assert mask.allowed[0, 0].int().tolist() == expected
+
+
+@given(length=st.integers(1, 30), window=st.integers(1, 40))
+def test_a_window_is_that_of_transformers_with_a_cache_and_without(length, window):
+    theirs = sliding_window_causal_mask_function(window)
+    places = torch.arange(length)
+    expected = theirs(0, 0, places[:, None], places)
+    whole = AttentionMask.from_segments(torch.zeros(1, length, dtype=torch.long)).within(window)
+    cached = AttentionMask.for_cache(places[None], length).within(window)
+    assert torch.equal(whole.allowed[0, 0], expected)
+    assert torch.equal(cached.allowed[0, 0], expected)
+
+
+def test_a_window_never_leaves_padding_nothing_to_see():
+    for mask in (
+        AttentionMask.from_segments(torch.tensor([[0, 0, 0, -1, -1]])),
+        AttentionMask.for_cache(torch.tensor([[7, -1, 8]]), length=9),
+    ):
+        assert mask.within(1).allowed.any(-1).all()
+
+
+def test_padding_is_known_with_a_cache_and_without():
+    assert AttentionMask.from_segments(torch.tensor([[0, 3, -1]])).real.tolist() == [[True, True, False]]
+    assert AttentionMask.for_cache(torch.tensor([[-1, 4, 5]]), 6).within(2).real.tolist() == [[False, True, True]]
+
+
+@pytest.mark.parametrize("window", [None, 2])
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", FORWARD)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_backends_equal_a_loop_over_queries(backend, dtype, kv_heads):
+def test_backends_equal_a_loop_over_queries(backend, dtype, kv_heads, window):
     torch.manual_seed(0)
     q, k, v = random_qkv(9, kv_heads=kv_heads, dtype=dtype, batch=2)
     mask = AttentionMask.from_segments(torch.tensor([[0, 0, 0, 1, 1, 1, 2, -1, -1], [0] * 9]))
+    mask = mask if window is None else mask.within(window)
     result = attend(q, k, v, mask, backend)
     assert result.dtype == dtype
     tolerance = 1e-6 if dtype == torch.float32 else 2e-2
@@ -66,7 +115,7 @@ def test_backends_equal_a_loop_over_queries(backend, dtype, kv_heads):
 @pytest.mark.parametrize("dtype", DTYPES)
 @settings(max_examples=15, deadline=None)
 @given(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=5), which=st.integers(0, 4), seed=st.integers(0, 99))
-def test_a_document_cannot_change_a_bit_of_another(backend, dtype, lengths, which, seed):
+def test_a_document_cannot_change_a_bit_of_another_there_and_back(backend, dtype, lengths, which, seed):
     """Forward and backward: other documents' outputs and gradients stay as they were to the last bit."""
     torch.manual_seed(seed)
     which %= len(lengths)
@@ -83,6 +132,60 @@ def test_a_document_cannot_change_a_bit_of_another(backend, dtype, lengths, whic
     perturbed = [torch.where(changed[:, None], 100 * torch.randn_like(tensor), tensor) for tensor in tensors]
     for before, after in zip(run(tensors), run(perturbed), strict=True):
         assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("window", [None, 30])
+@pytest.mark.parametrize("which", [0, 1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_flex_equals_the_oracle_over_many_tiles_and_leaks_nothing(dtype, which, window):
+    torch.manual_seed(0)
+    segments = torch.repeat_interleave(torch.tensor([0, 1, 2, 3, -1]), torch.tensor([70, 3, 130, 60, 25]))[None]
+    mask, others = AttentionMask.from_segments(segments), segments[0] != which
+    mask = mask if window is None else mask.within(window)
+    before = random_qkv(segments.shape[1], kv_heads=2, dtype=dtype)
+    after = [torch.where(others[:, None], tensor, 100 * torch.randn_like(tensor)) for tensor in before]
+    results = [attend(q, k, v, mask, "flex") for q, k, v in (before, after)]
+    assert not torch.equal(*results)
+    assert torch.equal(*(result[:, :, others] for result in results))
+    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+    torch.testing.assert_close(results[0], attend(*before, mask, "sdpa"), atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize(("backend", "wanted"), [("flex", "blocks"), ("sdpa", "allowed"), ("explicit", "allowed")])
+def test_a_back_end_makes_what_it_needs_once_and_nothing_else(monkeypatch, backend, wanted):
+    made = []
+    for name, make in (("allowed", AttentionMask.allowed.func), ("blocks", AttentionMask.blocks.func)):
+        counted = cached_property(lambda mask, name=name, make=make: made.append(name) or make(mask))
+        counted.__set_name__(AttentionMask, name)
+        monkeypatch.setattr(AttentionMask, name, counted)
+    mask = AttentionMask.from_segments(torch.zeros(1, 5, dtype=torch.long))
+    for _ in range(3):
+        attend(*random_qkv(5), mask, backend)
+    assert made == [wanted]
+
+
+def test_a_machine_without_flex_says_so_in_one_line_and_goes_on(monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("no compiler here\nand a long trace")
+
+    monkeypatch.setattr(flex, "block_mask", fail)
+    probe = flex.usable.__wrapped__
+    assert not probe(torch.device("cuda"), torch.float32, 16)
+    told = capsys.readouterr().err
+    assert told.startswith("FlexAttention can not be used on cuda, ")
+    assert told.count("\n") == 1
+    assert not probe(torch.device("cpu"), torch.float32, 16)
+    assert not capsys.readouterr().err
+
+
+def test_flex_is_never_chosen_for_a_cache_or_without_a_mask(monkeypatch):
+    """Shapes stand on "meta", which like CUDA is not the CPU."""
+    monkeypatch.setattr(attention_module, "usable", lambda *_: True)
+    q = torch.empty(1, 4, 5, 16, device="meta")
+    packed = AttentionMask.from_segments(torch.zeros(1, 5, dtype=torch.long, device="meta"))
+    cached = AttentionMask.for_cache(torch.zeros(1, 5, dtype=torch.long, device="meta"), 5)
+    chosen = [attention_module._fastest(q, mask) for mask in (packed, packed.within(3), cached, None)]
+    assert chosen == ["flex", "flex", "sdpa", "sdpa"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

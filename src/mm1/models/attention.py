@@ -39,7 +39,8 @@ class AttentionMask:
     """
 
     sees: Rule
-    """(rows, queries, keys), index tensors that broadcast together → whether each query of a row sees the key."""
+    """(rows, queries, keys), index tensors that broadcast together → whether each query of a row sees the key. Best a
+    lambda: FlexAttention compiles it, and what decorates functions (type checkers in tests) is in a compiler's way."""
     num_keys: int
     """C."""
     real: Bool[Tensor, "B S"]
@@ -51,12 +52,15 @@ class AttentionMask:
     @staticmethod
     def from_segments(segment_ids: Int[Tensor, "B S"]) -> AttentionMask:
         """Block-diagonal causal mask of packed rows; padding (-1) attends to itself alone, so no softmax is empty."""
-
-        def sees(row: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            own = segment_ids[row, query]
-            return (own == segment_ids[row, key]) & (query >= key) & ((own >= 0) | (query == key))
-
-        return AttentionMask(sees, segment_ids.shape[1], real=segment_ids >= 0)
+        return AttentionMask(
+            lambda row, query, key: (
+                (segment_ids[row, query] == segment_ids[row, key])
+                & (query >= key)
+                & ((segment_ids[row, query] >= 0) | (query == key))
+            ),
+            num_keys=segment_ids.shape[1],
+            real=segment_ids >= 0,
+        )
 
     @staticmethod
     def for_cache(slots: Int[Tensor, "B S"], length: int) -> AttentionMask:
@@ -76,12 +80,9 @@ class AttentionMask:
     def within(self, window: int) -> AttentionMask:
         """The same mask for sliding-window attention: only the last `window` positions, one's own included."""
         sees, slots = self.sees, self.slots
-
-        def near(row: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            place = query if slots is None else slots[row, query]
-            return sees(row, query, key) & (key > place - window)
-
-        return replace(self, sees=near)
+        if slots is None:
+            return replace(self, sees=lambda row, query, key: sees(row, query, key) & (key > query - window))
+        return replace(self, sees=lambda row, query, key: sees(row, query, key) & (key > slots[row, query] - window))
 
     @cached_property
     def allowed(self) -> Bool[Tensor, "B 1 S C"]:
@@ -98,8 +99,10 @@ class AttentionMask:
 
 
 class Memory(ABC):
-    """What one decoder layer keeps of earlier positions, and how new ones attend to them: whoever wants another cache or
-    other kernels than ours gives the decoder one of these a layer."""
+    """What one decoder layer keeps of earlier positions, and how new ones attend to them.
+
+    Whoever wants another cache or other kernels than ours gives the decoder one of these a layer.
+    """
 
     __slots__ = ()
 
@@ -201,7 +204,7 @@ def attend(
 ) -> Float[Tensor, "B H S K"]:
     """softmax(q kᵀ / √K) v; every query sees everything where `mask` is None. H is a multiple of G (grouped queries).
 
-    All attention of every model goes through here, so whoever wants other kernels replaces this one function.
+    All attention goes through here, but for that of a `Memory` with kernels of its own.
 
     "auto" takes the fastest. On CUDA that is "flex" for packed documents, if it works there. On the CPU in bfloat16 it
     is "explicit", because the backward of PyTorch's fused attention is several times slower there than plain matrix
