@@ -4,12 +4,13 @@ import subprocess
 import sys
 from importlib import resources
 
+import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
 from mm1.config import UserError
 from mm1.data.embedded import caption_records, distractors, pages, texts
-from mm1.data.image import decode_image
+from mm1.data.image import read_image
 from mm1.types import Image, Text
 
 SOURCES = {"openclipart", "twemoji", "game_icons"}
@@ -63,7 +64,7 @@ def test_captions_are_short_plain_names():
 
 def test_pictures_decode_and_are_not_blank():
     for record in everything()[::25]:
-        assert decode_image(record.image, 48).std() > 5, record.id
+        assert np.asarray(read_image(record.image, 48)).std() > 5, record.id
 
 
 def test_pages_hold_text_and_pictures_in_their_order():
@@ -79,7 +80,7 @@ def test_pages_hold_text_and_pictures_in_their_order():
     )
     assert "¶" not in written
     assert len(written) > 100_000
-    assert all(decode_image(image.data, 48).shape == (48, 48, 3) for image in documents[0].images)
+    assert all(max(read_image(image.data, 48).size) <= 96 for image in documents[0].images)
     assert all(isinstance(image, Image) for image in documents[0].images)
 
 

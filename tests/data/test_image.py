@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from mm1.data.image import FORMATS, BadImage, decode_image
+from mm1.data.image import FORMATS, BadImage, decode_sub_images
+from mm1.data.sub_images import WHOLE
+
+
+def decode(data: bytes, size: int, **limits: int) -> np.ndarray:
+    """The one image that a picture makes if it is not cut."""
+    (pixels,) = decode_sub_images(data, WHOLE, size, **limits)
+    return pixels
 
 
 def scene(height: int = 12, width: int = 12) -> np.ndarray:
@@ -26,14 +33,14 @@ def scene(height: int = 12, width: int = 12) -> np.ndarray:
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "GIF"])
 def test_a_lossless_picture_of_the_right_size_comes_back_as_it_is(make, file_format: str) -> None:
-    pixels = decode_image(make.file(scene(), file_format), 12)
+    pixels = decode(make.file(scene(), file_format), 12)
     assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels, scene())
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_every_format_is_squashed_to_a_square(make, file_format: str) -> None:
-    pixels = decode_image(make.file(scene(40, 90), file_format), 12)
+    pixels = decode(make.file(scene(40, 90), file_format), 12)
     assert pixels.shape == (12, 12, 3)
     assert pixels[2, :, 0].min() > 200 > 50 > pixels[2, :, 2].max()  # red at the top
     assert pixels[9, :, 2].min() > 200 > 50 > pixels[9, :, 0].max()  # blue at the bottom
@@ -42,20 +49,20 @@ def test_every_format_is_squashed_to_a_square(make, file_format: str) -> None:
 def test_squash_is_bicubic_without_cropping(make) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
     expected = PillowImage.fromarray(pixels).resize((16, 16), PillowImage.Resampling.BICUBIC)
-    np.testing.assert_array_equal(decode_image(make.file(pixels), 16), np.asarray(expected))
+    np.testing.assert_array_equal(decode(make.file(pixels), 16), np.asarray(expected))
 
 
 def test_a_large_jpeg_is_close_to_its_full_decoding(make) -> None:
     data = make.file(scene(600, 400), "JPEG", quality=95)
     full = PillowImage.open(io.BytesIO(data)).resize((16, 16), PillowImage.Resampling.BICUBIC)
-    assert np.abs(decode_image(data, 16).astype(int) - np.asarray(full).astype(int)).max() < 20
+    assert np.abs(decode(data, 16).astype(int) - np.asarray(full).astype(int)).max() < 20
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
 def test_exif_orientation_is_applied(make, file_format: str) -> None:
     exif = PillowImage.Exif()
     exif[0x0112] = 3  # upside down
-    pixels = decode_image(make.file(scene(), file_format, exif=exif), 12)
+    pixels = decode(make.file(scene(), file_format, exif=exif), 12)
     assert pixels[1, 6, 2] > 200
     assert pixels[10, 6, 0] > 200
 
@@ -64,31 +71,31 @@ def test_transparency_is_laid_on_white(make) -> None:
     clear = np.zeros((12, 12, 4), np.uint8)
     clear[:6] = (255, 0, 0, 255)
     for data in (make.file(clear), make.file(clear, "WEBP", lossless=True), make.file(clear[..., [0, 3]])):
-        pixels = decode_image(data, 12)
+        pixels = decode(data, 12)
         assert pixels[1, 1, 0] == 255
         assert (pixels[9] == 255).all()
     buffer = io.BytesIO()
     palette = PillowImage.fromarray(scene()).convert("P", palette=PillowImage.Palette.ADAPTIVE, colors=2)
     palette.save(buffer, "PNG", transparency=palette.getpixel((0, 0)))
-    pixels = decode_image(buffer.getvalue(), 12)
+    pixels = decode(buffer.getvalue(), 12)
     assert (pixels[1] == 255).all()
     assert (pixels[9] == (0, 0, 255)).all()
 
 
 def test_other_modes_become_rgb(make) -> None:
     grey = np.full((12, 12), 100, np.uint8)
-    assert (decode_image(make.file(grey), 12) == 100).all()
-    assert (decode_image(make.file(grey.astype(np.uint16) * 257), 12) == 100).all()  # 16 bits
+    assert (decode(make.file(grey), 12) == 100).all()
+    assert (decode(make.file(grey.astype(np.uint16) * 257), 12) == 100).all()  # 16 bits
     buffer = io.BytesIO()
     PillowImage.new("CMYK", (12, 12), (0, 255, 255, 0)).save(buffer, "JPEG")
-    red, green, blue = decode_image(buffer.getvalue(), 12)[5, 5].astype(int)
+    red, green, blue = decode(buffer.getvalue(), 12)[5, 5].astype(int)
     assert red > 150 > green
     assert red > 150 > blue
 
 
 def reason(data: bytes, **limits: int) -> str:
     with pytest.raises(BadImage) as caught:
-        decode_image(data, 12, **limits)
+        decode(data, 12, **limits)
     return caught.value.reason
 
 
@@ -132,7 +139,7 @@ def test_huge_pictures_are_refused_by_their_header(make) -> None:
     assert reason(png_of_size(60_000, 60_000)) == "too_many_pixels"
     assert reason(png_of_size(10_000, 10_000)) == "too_many_pixels"
     assert reason(make.file(scene(20, 20)), max_pixels=399) == "too_many_pixels"
-    assert decode_image(make.file(scene(20, 20)), 12, max_pixels=400).shape == (12, 12, 3)
+    assert decode(make.file(scene(20, 20)), 12, max_pixels=400).shape == (12, 12, 3)
 
 
 @given(cut=st.integers(0, 200), position=st.integers(0, 200), value=st.integers(0, 255))
@@ -141,4 +148,4 @@ def test_whatever_the_bytes_only_bad_image_comes_out(make, cut: int, position: i
         data = bytearray(make.file(scene(), file_format))
         data[position % len(data)] = value
         with contextlib.suppress(BadImage):
-            assert decode_image(bytes(data[: len(data) - cut]), 12).shape == (12, 12, 3)
+            assert decode(bytes(data[: len(data) - cut]), 12).shape == (12, 12, 3)

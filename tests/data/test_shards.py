@@ -106,7 +106,7 @@ def test_an_interrupted_writing_leaves_no_index(tmp_path: Path, encoder: Documen
 
 def test_an_index_of_another_format_is_refused(folder: Path) -> None:
     (folder / "index.json").write_text('{"format": 99}')
-    with pytest.raises(UserError, match="format 99 where this version reads 1"):
+    with pytest.raises(UserError, match="format 99 where this version reads 2"):
         ShardSource(folder)
     (folder / "index.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):

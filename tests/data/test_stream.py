@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from mm1.data import stream as stream_module
 from mm1.data.encode import IMAGE_LENGTH
 from mm1.data.sources import sum_lengths
 from mm1.data.stream import Budget, SourceStream
+from mm1.data.sub_images import WHOLE
 
 
 class Lengths:
@@ -42,7 +44,7 @@ class Lengths:
         return sum_lengths(np.array([length for row in rows for length in row], np.int64), bounds)
 
 
-BUDGET = Budget(capacity=32, max_images=4, num_image_tokens=3, pairs=False)
+BUDGET = Budget(capacity=32, max_images=4, num_image_tokens=3, image_size=8, sub_images=WHOLE, pairs=False, bos=False)
 rows = st.lists(st.lists(st.one_of(st.just(IMAGE_LENGTH), st.integers(0, 40)), max_size=6), min_size=1, max_size=40)
 
 
@@ -65,7 +67,7 @@ def test_every_token_of_every_document_once_an_epoch(rows: list[list[int]], seed
         small_blocks(patch, block)
         if pairs:
             rows = [[IMAGE_LENGTH, *row] for row in rows]
-        budget = Budget(32, 4, 3, pairs)
+        budget = replace(BUDGET, pairs=pairs)
         stream = SourceStream(Lengths(rows), "s", seed, budget)
         count = packs_of_epoch(stream)
         for epoch in range(3):
@@ -155,6 +157,6 @@ def test_counts_are_taken_over_unless_the_data_changed(monkeypatch: pytest.Monke
 def test_what_can_not_be_streamed() -> None:
     with pytest.raises(UserError, match="'empty' has no documents"):
         SourceStream(Lengths([]), "empty", 0, BUDGET)
-    pairs = SourceStream(Lengths([[5]]), "prose", 0, Budget(32, 4, 0, pairs=True))
+    pairs = SourceStream(Lengths([[5]]), "prose", 0, replace(BUDGET, num_image_tokens=0, pairs=True))
     with pytest.raises(UserError, match="document 0 of source 'prose' does not begin with an image"):
         pairs.pack(0)

@@ -28,7 +28,7 @@ from pydantic import Field, model_validator
 from mm1.config import Config, UserError, to_json
 from mm1.data.embedded_source import EmbeddedConfig, EmbeddedSource
 from mm1.data.encode import DocumentEncoder
-from mm1.data.image import BadImage, decode_image
+from mm1.data.image import BadImage, read_image
 from mm1.data.shards import INDEX, ShardSource, write_shards
 from mm1.data.sources import Documents
 from mm1.data.synthetic.source import SyntheticConfig, SyntheticSource
@@ -195,7 +195,7 @@ def _is_good(document: Document, dropped: Counter[str]) -> bool:
     """Whether there is something to learn and every image can be decoded; otherwise counts why not."""
     try:
         for image in document.images:
-            decode_image(image.data, 16)
+            read_image(image.data, 16)
     except BadImage as error:
         dropped[error.reason] += 1
         return False

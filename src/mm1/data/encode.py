@@ -3,27 +3,28 @@
     [Image, Text("a cat")]   →   tokens      <img> <img> <img> <img>  a   cat  EOS     (num_image_tokens = 4)
                                  loss_mask     -     -     -     -    yes yes  yes
 
-With `pairs=True` (contrastive training) every image begins a segment of its own, closed by EOS:
-[Image, Text, Image, Text] → <img…> text EOS | <img…> text EOS. Knows nothing of sources, packing or models: how many
-positions an image takes is given to it.
+A picture that is cut into sub-images is, from here on, so many images one after another. A tokenizer that has a BOS
+begins the document with it; as nothing precedes it, it is no target. With `pairs=True` (contrastive training) every
+image begins a segment of its own, with BOS and EOS of its own: [Image, Text, Image, Text] → <img…> text EOS | <img…>
+text EOS. Knows nothing of sources, packing or models: how many positions an image takes is given to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 
 from mm1.config import UserError
-from mm1.data.image import decode_image
-from mm1.data.sub_images import WHOLE, SubImagesConfig
+from mm1.data.image import decode_sub_images, upright_size
+from mm1.data.sub_images import WHOLE, SubImagesConfig, num_sub_images
 from mm1.data.tokenizer import Tokenizer
 from mm1.types import Document, Image, Sample, Segment
 
 IMAGE_LENGTH = -1
-"""Stands for an image among the lengths of a document's segments; texts are counted in tokens, 0 or more."""
+"""Stands for an image among the lengths of a document's segments; texts are counted in tokens, 0 or more. Once it is
+known how many sub-images a picture makes, minus that number stands for it, so that this one means a single image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class _Piece:
 
 
 class DocumentEncoder:
-    """Encodes Documents with one tokenizer, one image size, one number of positions an image."""
+    """Encodes Documents with one tokenizer, one image size, one number of positions an image, one way of cutting."""
 
     def __init__(
         self, tokenizer: Tokenizer, num_image_tokens: int, image_size: int, sub_images: SubImagesConfig = WHOLE
@@ -49,7 +50,7 @@ class DocumentEncoder:
         self.sub_images = sub_images
 
     def segment_lengths(self, document: Document) -> list[int]:
-        """Tokens of each text, IMAGE_LENGTH for each image: all that packing has to know of a document."""
+        """Tokens of each text, IMAGE_LENGTH for each image, whatever it will be cut into."""
         return [
             IMAGE_LENGTH if isinstance(segment, Image) else len(self.tokenizer.encode(segment.text))
             for segment in document.segments
@@ -74,37 +75,52 @@ class DocumentEncoder:
             pairs: make a segment of each image and the text after it.
             start: first token; not inside an image.
             stop: end of the range; the end of the document when None.
-            lengths: the document's `segment_lengths`, if known: texts outside the range are then not tokenised.
+            lengths: of the document's segments, if known: tokens, or minus the number of sub-images. Texts outside
+                the range are then not tokenised, and no picture's size is looked at.
             max_pair_len: with `pairs`, a longer pair loses the end of its text, not its EOS.
 
         Raises:
             BadImage: an image in the range can not be decoded.
             UserError: images for a model that takes none; with `pairs`, text before the first image.
         """
+        bos = () if self.tokenizer.bos_id is None else (self.tokenizer.bos_id,)
         if pairs:
+            assert self.sub_images.max_sub_images == 1, "a pair has one image"
             groups = [self._pieces(group) for group in _pairs(document)]
             if max_pair_len is not None:
-                groups = [_shorten(group, max_pair_len - end) for group in groups]
+                groups = [_shorten(group, max_pair_len - end - len(bos)) for group in groups]
         else:
             if self.num_image_tokens == 0 and document.images:
                 raise UserError(f"document '{document.id}' has images, but the model takes none: leave the source out")
-            outside = {} if lengths is None else _outside(lengths, self.num_image_tokens, start, stop)
-            groups = [self._pieces(document.segments, outside)]
-        if end:
-            groups = [[*group, _Piece((self.tokenizer.eos_id,), target=True)] for group in groups]
+            outside: Collection[int] = ()
+            if lengths is not None:
+                outside = _outside(lengths, self.num_image_tokens, len(bos), start, stop)
+            groups = [self._pieces(document.segments, lengths, outside)]
+        eos = (self.tokenizer.eos_id,) if end else ()
+        groups = [[_Piece(bos, target=False), *group, _Piece(eos, target=True)] for group in groups]
         return self._lay_out(groups, start, stop, document.source)
 
-    def _pieces(self, segments: Sequence[Segment], outside: Mapping[int, int] = MappingProxyType({})) -> list[_Piece]:
+    def _pieces(
+        self, segments: Sequence[Segment], lengths: Sequence[int] | None = None, outside: Collection[int] = ()
+    ) -> list[_Piece]:
         """One piece a segment. Texts in `outside` are not tokenised: a range of their length stands for their ids."""
         pieces: list[_Piece] = []
         for index, segment in enumerate(segments):
             if isinstance(segment, Image):
-                ids: Sequence[int] = (self.tokenizer.image_id,) * self.num_image_tokens
+                count = self._num_sub_images(segment) if lengths is None else -lengths[index]
+                ids: Sequence[int] = (self.tokenizer.image_id,) * (count * self.num_image_tokens)
                 pieces.append(_Piece(ids, target=False, image=segment))
+            elif lengths is not None and index in outside:
+                pieces.append(_Piece(range(lengths[index]), segment.target))
             else:
-                ids = range(outside[index]) if index in outside else self.tokenizer.encode(segment.text)
-                pieces.append(_Piece(ids, segment.target))
+                pieces.append(_Piece(self.tokenizer.encode(segment.text), segment.target))
         return pieces
+
+    def _num_sub_images(self, image: Image) -> int:
+        if not self.sub_images.depends_on_size:
+            return self.sub_images.max_sub_images
+        width, height = upright_size(image.data)
+        return int(num_sub_images(self.sub_images, self.image_size, np.array([width]), np.array([height]))[0])
 
     def _lay_out(self, groups: list[list[_Piece]], start: int, stop: int | None, source: str) -> Sample:
         """The tokens [start, stop) of the groups, one segment a group, segment ids counted from 0 in the range."""
@@ -126,8 +142,10 @@ class DocumentEncoder:
                     segment_ids[low:high] = segment
                 if piece.image is not None and 0 <= position < size:
                     assert end <= size, f"the range [{start}, {stop}) ends inside an image"
-                    marks.append((position, segment))
-                    images.append(decode_image(piece.image.data, self.image_size))
+                    cut = decode_sub_images(piece.image.data, self.sub_images, self.image_size)
+                    assert len(cut) * self.num_image_tokens == len(piece.ids), f"{len(cut)} sub-images were not planned"
+                    marks += [(position + number * self.num_image_tokens, segment) for number in range(len(cut))]
+                    images += cut
                 position = end
             segment += position > 0  # a group before the range does not count
         starts, segments = np.array(marks, np.int32).reshape(-1, 2).T
@@ -159,13 +177,13 @@ def _shorten(pieces: list[_Piece], max_len: int) -> list[_Piece]:
     return kept
 
 
-def _outside(lengths: Sequence[int], num_image_tokens: int, start: int, stop: int | None) -> dict[int, int]:
-    """The texts that lie wholly outside [start, stop): their lengths by segment number."""
-    outside: dict[int, int] = {}
-    position = 0
+def _outside(lengths: Sequence[int], num_image_tokens: int, first: int, start: int, stop: int | None) -> set[int]:
+    """The numbers of the segments that lie wholly outside [start, stop); the first begins at the token `first`."""
+    outside: set[int] = set()
+    position = first
     for index, length in enumerate(lengths):
-        end = position + (num_image_tokens if length == IMAGE_LENGTH else length)
-        if length != IMAGE_LENGTH and (end <= start or (stop is not None and stop <= position)):
-            outside[index] = length
+        end = position + (length if length >= 0 else -length * num_image_tokens)
+        if end <= start or (stop is not None and stop <= position):
+            outside.add(index)
         position = end
     return outside

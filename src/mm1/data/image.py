@@ -1,19 +1,26 @@
 """Encoded bytes to pixels, with limits: what comes from the web may be broken, huge or hostile.
 
-    decode_image(data, size=48)      # (48, 48, 3) uint8, or BadImage("corrupt")
+    decode_sub_images(data, WHOLE, 48)      # one (48, 48, 3) uint8 array, or BadImage("corrupt")
+    upright_size(data)                      # (1500, 1000), from the header alone
 
-The picture is squashed to a square with bicubic interpolation, its shape ignored, as MM1's encoders were trained
-(DFN5B-CLIP, bicubic "squash"). Knows nothing of documents, tokens or normalisation.
+How a picture becomes encoder inputs is the policy of sub_images.py; by default it is squashed to a square with bicubic
+interpolation, its shape ignored, as MM1's encoders were trained (DFN5B-CLIP, bicubic "squash"). Each picture is decoded
+once, and everything is resized from those pixels. Knows nothing of documents, tokens or normalisation.
 """
 
 from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base
+
+from mm1.data.sub_images import SubImagesConfig, choose_grid, cut
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 64_000_000
@@ -33,16 +40,22 @@ class BadImage(Exception):
         self.reason: Reason = reason
 
 
-def decode_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """(size, size, 3) uint8 RGB: upright as EXIF says, transparency laid on white, squashed to a square.
+def decode_sub_images(
+    data: bytes, config: SubImagesConfig, image_size: int, max_pixels: int = MAX_PIXELS
+) -> list[np.ndarray]:
+    """The sub-images, each (image_size, image_size, 3) uint8 RGB: upright as EXIF says, transparency laid on white.
+
+    There are as many as `num_sub_images` says for the picture's `upright_size`.
 
     Raises:
         BadImage: with its `reason`; whatever the decoder trips over ends here.
     """
-    image = read_image(data, size, max_pixels)
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image)
+    with _every_error_a_bad_image():
+        image = _open(data, max_pixels)
+        # From the header's size: a JPEG that is reduced while it is read may round its shape.
+        rows, columns = choose_grid(config, image_size, *_upright_size(image))
+        picture = _load(image, columns * image_size, rows * image_size)
+    return cut(picture, config, image_size, (rows, columns))
 
 
 def read_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -53,11 +66,30 @@ def read_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Image.Im
     Raises:
         BadImage: with its `reason`; whatever the decoder trips over ends here.
     """
+    with _every_error_a_bad_image():
+        return _load(_open(data, max_pixels), size, size)
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels as a viewer shows the picture, its EXIF orientation applied; no pixel is decoded.
+
+    (0, 0) for what is no picture, which decoding will refuse as well. A PNG may keep its EXIF after its pixels, where
+    only decoding meets it; its size is then that of the pixels as they are stored.
+    """
+    try:
+        with _every_error_a_bad_image():
+            return _upright_size(_open(data, MAX_PIXELS))
+    except BadImage:
+        return 0, 0
+
+
+@contextmanager
+def _every_error_a_bad_image() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)  # broken EXIF or palettes: the pixels may be fine
-            return _read(data, size, max_pixels)
+            yield
     except BadImage:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -68,17 +100,39 @@ def read_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Image.Im
         raise BadImage("corrupt") from None
 
 
-def _read(data: bytes, size: int, max_pixels: int) -> Image.Image:
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """The picture's header; its pixels are still to be loaded."""
     image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     if image.width * image.height > max_pixels:
         raise BadImage("too_many_pixels")
     # JPEG is not asked: a phone's photo with a depth map (MPO) has two frames, and the first is the photo.
     if image.format in ("GIF", "PNG", "WEBP") and getattr(image, "is_animated", False):
         raise BadImage("animated")
+    return image
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if _lies_on_its_side(image) else (width, height)
+
+
+def _lies_on_its_side(image: Image.Image) -> bool:
+    """Whether EXIF turns the picture by a quarter; looks at `info` first, for some formats load all pixels if asked."""
+    return _has_exif(image) and image.getexif().get(Base.Orientation) in (5, 6, 7, 8)
+
+
+def _has_exif(image: Image.Image) -> bool:
+    return "exif" in image.info or "Raw profile type exif" in image.info
+
+
+def _load(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The upright pixels in RGB, at least twice as wide and high as asked where the picture is."""
+    if _lies_on_its_side(image):
+        width, height = height, width
     # Twice the wanted size leaves the bicubic filter something to do.
-    image.draft("RGB", (2 * size, 2 * size))
+    image.draft("RGB", (2 * width, 2 * height))
     image.load()
-    if "exif" in image.info or "Raw profile type exif" in image.info:
+    if _has_exif(image):
         image = ImageOps.exif_transpose(image)
     return _to_rgb(image)
 

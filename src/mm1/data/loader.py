@@ -54,7 +54,8 @@ class Loader:
         dropped: documents replaced so far because of an image, by `BadImage.reason`; of this process's batches.
 
     Raises:
-        UserError: the encoder and the plan disagree on an image's tokens or pixels.
+        UserError: the encoder and the plan disagree on an image's tokens or pixels, on how pictures are cut, or on
+            documents' beginnings.
     """
 
     def __init__(self, plan: Plan, encoder: DocumentEncoder, sources: Mapping[str, Source]) -> None:
@@ -67,6 +68,17 @@ class Loader:
             raise UserError(
                 f"the encoder makes images of {encoder.image_size} pixels where the data config says "
                 f"{plan.config.image_size}: build both from the image encoder's size"
+            )
+        if encoder.sub_images != plan.config.sub_images:
+            raise UserError(
+                f"the encoder cuts pictures into at most {encoder.sub_images.max_sub_images} sub-images by another "
+                f"policy than the data config's ({plan.config.sub_images.max_sub_images}): build both from "
+                "data.sub_images"
+            )
+        if (encoder.tokenizer.bos_id is not None) != plan.bos:
+            raise UserError(
+                f"the plan was made {'with' if plan.bos else 'without'} a BOS before each document, which is not what "
+                f"{encoder.tokenizer.path} says: build both from one tokenizer"
             )
         self.plan = plan
         self._encoder = encoder
@@ -171,22 +183,32 @@ class _Reader(Dataset[_Outcome]):
             samples = [[self._sample(unit, tally) for unit in row] for row in rows]
         except UserError as error:
             return error
-        return collate(samples, config.seq_len, self._encoder, self._plan.source_names, keys), tally
+        placed = [[sample for sample in row if sample is not None] for row in samples]
+        return collate(placed, config.seq_len, self._encoder, self._plan.source_names, keys), tally
 
-    def _sample(self, unit: Unit, tally: _Tally) -> Sample:
-        """The unit's Sample, or that of the document that takes its place."""
+    def _sample(self, unit: Unit, tally: _Tally) -> Sample | None:
+        """The unit's Sample, or that of the document that takes its place.
+
+        None, and the place stays empty, where pictures that are cut by their size leave no document that fits it.
+        """
         sample = self._attempt(unit, self._plan.config.seq_len, tally)
         if sample is not None:
             return sample
         # A replacement must fit the room that the unit had in its pack.
         room = replace(self._plan.budget, capacity=len(unit), max_images=unit.num_images)
         source = self._sources[unit.source]
+        tried = 0
         for offset in range(1, MAX_REPLACEMENTS + 1):
             document = (unit.document + offset) % len(source)
-            candidate = room.units(unit.source, document, source.segment_lengths(document))[0]
-            sample = self._attempt(candidate, room.capacity, tally)
+            lengths = room.segment_lengths(source, document)
+            if not room.fits(lengths):
+                continue
+            tried += 1
+            sample = self._attempt(room.units(unit.source, document, lengths)[0], room.capacity, tally)
             if sample is not None:
                 return sample
+        if tried < MAX_REPLACEMENTS:
+            return None
         raise UserError(
             f"document {unit.document} of source '{unit.source}' and the {MAX_REPLACEMENTS} after it have images that "
             "can not be decoded: clean the source or take it out of the mixture"
@@ -203,7 +225,7 @@ class _Reader(Dataset[_Outcome]):
                 pairs=self._plan.pairs,
                 start=unit.start,
                 stop=None if whole else unit.stop,
-                lengths=None if whole else source.segment_lengths(unit.document),
+                lengths=None if whole else self._plan.budget.segment_lengths(source, unit.document),
                 max_pair_len=max_pair_len,
             )
         except BadImage as error:

@@ -1,6 +1,6 @@
 """Documents into packs: what a training sequence holds, from lengths alone.
 
-    split([IMAGE_LENGTH, 300], …)       a document too long for one sequence → ranges of its tokens
+    split([-1, 300], …)                 a document, an image and a text, too long for one sequence → ranges of tokens
     pack(lengths, images, …)            ranges → packs within two budgets, tokens and images
 
 Best fit, decreasing, over one block of documents at a time: each goes into the fullest pack that still takes it.
@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from mm1.data.encode import IMAGE_LENGTH
 
 WINDOW = 1024
 """Open packs at most: when there are more, the fullest is closed. Keeps packing linear in the number of ranges."""
@@ -73,15 +71,31 @@ def pack(lengths: np.ndarray, images: np.ndarray, capacity: int, max_images: int
 
 
 def split(
-    segment_lengths: Sequence[int], num_image_tokens: int, capacity: int, max_images: int, *, pairs: bool = False
+    segment_lengths: Sequence[int],
+    num_image_tokens: int,
+    capacity: int,
+    max_images: int,
+    *,
+    pairs: bool = False,
+    bos: bool = False,
 ) -> list[Range]:
     """Cuts a document, with the EOS that closes it (or closes every pair), into ranges within both budgets.
 
     Cuts fall before an image that follows text, so that an image keeps the text after it; where such a stretch alone is
-    over a budget, also between images and at any token of a text. Never inside an image. With `pairs`, cuts fall
-    between pairs only, and a pair longer than `capacity` counts as `capacity`: the encoder shortens its text.
+    over a budget, also between images and at any token of a text. Never inside an image, nor between the sub-images of
+    one picture. With `bos`, a token precedes the document (or every pair); it stays with what follows it, and the
+    ranges after the first begin without one. With `pairs`, cuts fall between pairs only, and a pair longer than
+    `capacity` counts as `capacity`: the encoder shortens its text.
+
+    Args:
+        segment_lengths: tokens of each text, minus the number of sub-images for each picture.
+        num_image_tokens: tokens of an image; of each sub-image.
+        capacity: tokens of a range; the largest picture and what precedes it fit.
+        max_images: images of a range; the largest picture's sub-images fit.
+        pairs: every picture begins a pair.
+        bos: documents begin with a token of their own.
     """
-    assert num_image_tokens <= capacity
+    assert fits(segment_lengths, num_image_tokens, capacity, max_images, bos=bos)
     ranges: list[Range] = []
     start = position = images = 0
 
@@ -91,9 +105,9 @@ def split(
             ranges.append(Range(start, position, images))
         start, images = position, 0
 
-    for stretch in _stretches(segment_lengths, pairs):
-        count = stretch.count(IMAGE_LENGTH)
-        size = sum(num_image_tokens if length == IMAGE_LENGTH else length for length in stretch)
+    for stretch in _stretches(segment_lengths, pairs, bos):
+        count = sum(-length for length in stretch if length < 0)
+        size = sum(length if length >= 0 else -length * num_image_tokens for length in stretch)
         size = min(size, capacity) if pairs else size
         if position - start + size > capacity or images + count > max_images:
             cut()
@@ -101,10 +115,10 @@ def split(
             position, images = position + size, images + count
             continue
         for length in stretch:
-            if length == IMAGE_LENGTH:
-                if position - start + num_image_tokens > capacity or images == max_images:
+            if length < 0:
+                if position - start - length * num_image_tokens > capacity or images - length > max_images:
                     cut()
-                position, images = position + num_image_tokens, images + 1
+                position, images = position - length * num_image_tokens, images - length
                 continue
             while length:
                 if position - start == capacity:
@@ -115,14 +129,25 @@ def split(
     return ranges
 
 
-def _stretches(segment_lengths: Sequence[int], pairs: bool) -> list[list[int]]:
-    """Segment lengths, EOS among them, in runs that should stay together: images and the texts after them."""
+def fits(segment_lengths: Sequence[int], num_image_tokens: int, capacity: int, max_images: int, *, bos: bool) -> bool:
+    """Whether `split` can cut the document: its largest picture has room, with a token before it if there is a BOS."""
+    largest = max((-length for length in segment_lengths if length < 0), default=0)
+    return largest <= max_images and bos + largest * num_image_tokens <= capacity
+
+
+def _stretches(segment_lengths: Sequence[int], pairs: bool, bos: bool) -> list[list[int]]:
+    """Segment lengths, BOS and EOS among them, in runs that should stay together: images and the texts after them."""
     stretches: list[list[int]] = []
     for length in segment_lengths:
-        begins = length == IMAGE_LENGTH and (pairs or not stretches or stretches[-1][-1] != IMAGE_LENGTH)
+        begins = length < 0 and (pairs or not stretches or stretches[-1][-1] >= 0)
         if begins or not stretches:
             stretches.append([])
         stretches[-1].append(length)
+    first = [1] if bos else []
     if pairs:
-        return [[*stretch, 1] for stretch in stretches]
-    return [*stretches[:-1], [*(stretches[-1] if stretches else []), 1]]
+        return [[*first, *stretch, 1] for stretch in stretches]
+    if not stretches:
+        return [[*first, 1]]
+    stretches[0] = [*first, *stretches[0]]
+    stretches[-1].append(1)
+    return stretches

@@ -48,11 +48,11 @@ class DataConfig(Config):
 
     mixture: MixtureConfig
     seq_len: int = Field(gt=0)
-    """Positions of a row: text tokens, image tokens, EOS."""
+    """Positions of a row: text tokens, image tokens, BOS and EOS."""
     rows: int = Field(gt=0)
     """Sequences of the global batch, over all ranks and accumulation steps."""
     max_images: int = Field(16, gt=0)
-    """Images in a row at most; MM1's pre-training has 16."""
+    """Images in a row at most, as the image encoder counts them: each sub-image is one. MM1's pre-training has 16."""
     image_size: int = Field(gt=0)
     """Pixels of a decoded image's side."""
     sub_images: SubImagesConfig = SubImagesConfig()
@@ -66,14 +66,23 @@ class Plan:
     """Rows by step. Made by `build_plan` or `load_plan`; picklable, so that loader workers have their own."""
 
     def __init__(
-        self, config: DataConfig, sources: Mapping[str, Source], num_image_tokens: int, pairs: bool = False
+        self, config: DataConfig, sources: Mapping[str, Source], num_image_tokens: int, pairs: bool, bos: bool
     ) -> None:
-        _check_room(config, num_image_tokens, pairs)
+        _check_room(config, num_image_tokens, pairs, bos)
         self.config = config
         self.pairs = pairs
+        self.bos = bos
         self.num_image_tokens = num_image_tokens
         self.declared: dict[str, float] = config.mixture.shares()
-        self.budget = Budget(config.seq_len, config.max_images, num_image_tokens, pairs)
+        self.budget = Budget(
+            capacity=config.seq_len,
+            max_images=config.max_images,
+            num_image_tokens=num_image_tokens,
+            image_size=config.image_size,
+            sub_images=config.sub_images,
+            pairs=pairs,
+            bos=bos,
+        )
         self._deal = Deal(config.mixture, config.seed)
         self._streams: dict[str, SourceStream] = {}
         for name in self.declared:
@@ -117,6 +126,7 @@ class Plan:
             "config": to_json(self.config),
             "num_image_tokens": self.num_image_tokens,
             "pairs": self.pairs,
+            "bos": self.bos,
             "documents": {name: stream.num_documents for name, stream in self._streams.items()},
         }
         counts = io.BytesIO()
@@ -137,7 +147,13 @@ class Plan:
                 stream.restore(counts[name])
 
 
-def build_plan(config: DataConfig, sources: Mapping[str, Source], num_image_tokens: int, pairs: bool = False) -> Plan:
+def build_plan(
+    config: DataConfig,
+    sources: Mapping[str, Source],
+    num_image_tokens: int,
+    pairs: bool = False,
+    bos: bool = False,
+) -> Plan:
     """The plan of a run.
 
     Args:
@@ -145,11 +161,13 @@ def build_plan(config: DataConfig, sources: Mapping[str, Source], num_image_toke
         sources: every source of the mixture, by name; others are not looked at.
         num_image_tokens: positions an image takes: the connector's number, 0 where images stand beside the text.
         pairs: every image and the text after it is a segment of its own (contrastive training).
+        bos: the tokenizer has a token with which documents begin.
 
     Raises:
-        UserError: a source is missing or empty, or a sequence has no room for an image and a token of text.
+        UserError: a source is missing or empty, a sequence has no room for a picture and a token of text, or pictures
+            are to be cut where each is one half of a pair.
     """
-    return Plan(config, sources, num_image_tokens, pairs)
+    return Plan(config, sources, num_image_tokens, pairs, bos)
 
 
 def load_plan(folder: Path, sources: Mapping[str, Source]) -> Plan:
@@ -159,15 +177,25 @@ def load_plan(folder: Path, sources: Mapping[str, Source]) -> Plan:
     except FileNotFoundError:
         raise UserError(f"{folder} has no plan.json: build a plan and save it there") from None
     config = from_json(DataConfig, record["config"], str(folder / "plan.json"))
-    plan = build_plan(config, sources, record["num_image_tokens"], record["pairs"])
+    plan = build_plan(config, sources, record["num_image_tokens"], record["pairs"], record["bos"])
     plan.restore(folder)
     return plan
 
 
-def _check_room(config: DataConfig, num_image_tokens: int, pairs: bool) -> None:
-    least = num_image_tokens + 1 + pairs
+def _check_room(config: DataConfig, num_image_tokens: int, pairs: bool, bos: bool) -> None:
+    most = config.sub_images.max_sub_images
+    if pairs and most > 1:
+        raise UserError(
+            f"sub_images cuts a picture into {most}, but training on pairs compares whole pictures: "
+            "leave data.sub_images at its default"
+        )
+    if most > config.max_images:
+        raise UserError(
+            f"max_images {config.max_images} has no room for a picture of {most} sub-images: make it at least {most}"
+        )
+    image = f"an image of {num_image_tokens}" if most == 1 else f"a picture of {most} x {num_image_tokens}"
+    least = most * num_image_tokens + 1 + pairs + bos
     if config.seq_len < least:
         raise UserError(
-            f"seq_len {config.seq_len} has no room for an image of {num_image_tokens} tokens and its text: "
-            f"make it at least {least}"
+            f"seq_len {config.seq_len} has no room for {image} tokens and its text: make it at least {least}"
         )

@@ -6,6 +6,7 @@
 
     folder/index.json              name, tokenizer, and of each shard: documents, record batches, bytes, sha256
     folder/shard-00000.arrow       id | source | segments [{text, target, image}] | segment_lengths [int32]
+                                   | image_sizes [int32]: width, height of each image, as it stands upright
 
 A folder without an index is unfinished. A source that is opened compares its shards' sizes with the index's, which
 finds files that were cut off or copied in part; checksums are compared by `verify()` alone, because reading all bytes
@@ -27,12 +28,13 @@ import pyarrow as pa
 
 from mm1.config import UserError
 from mm1.data.encode import DocumentEncoder
+from mm1.data.image import upright_size
 from mm1.data.sources import sum_lengths
 from mm1.files import write_atomically
 from mm1.types import Document, Image, Segment, Text
 
 INDEX = "index.json"
-FORMAT = 1
+FORMAT = 2
 OPEN_BATCHES = 256
 """Record batches a source keeps at hand; their content stays in the page cache, not in the process."""
 
@@ -42,6 +44,7 @@ SCHEMA = pa.schema(
         ("source", pa.string()),
         ("segments", pa.list_(pa.struct([("text", pa.string()), ("target", pa.bool_()), ("image", pa.binary())]))),
         ("segment_lengths", pa.list_(pa.int32())),
+        ("image_sizes", pa.list_(pa.int32())),
     ]
 )
 
@@ -82,7 +85,9 @@ class ShardWriter:
         """Appends a document; its `source` is kept as it is."""
         rows = [_segment_row(segment) for segment in document.segments]
         lengths = self._encoder.segment_lengths(document)
-        self._rows.append({"id": document.id, "source": document.source, "segments": rows, "segment_lengths": lengths})
+        sizes = [side for image in document.images for side in upright_size(image.data)]
+        row = {"id": document.id, "source": document.source, "segments": rows}
+        self._rows.append({**row, "segment_lengths": lengths, "image_sizes": sizes})
         self._pending_bytes += sum(len(row["image"] or row["text"] or b"") for row in rows)
         if len(self._rows) >= self._batch_documents or self._pending_bytes >= self._batch_bytes:
             self._finish_batch()
@@ -199,6 +204,19 @@ class ShardSource:
             text[chosen], images[chosen] = columns.text_tokens[rows], columns.num_images[rows]
         return text, images
 
+    def image_sizes(self, indices: np.ndarray) -> np.ndarray:
+        _, images = self.totals(indices)
+        ends = np.cumsum(images)
+        batches = np.searchsorted(self._bounds, indices, side="right") - 1
+        sizes = np.empty((int(images.sum()), 2), np.int64)
+        for batch in np.unique(batches):
+            chosen = batches == batch
+            columns = self._open(int(batch))
+            places = columns.first_image[indices[chosen] - self._bounds[batch]]
+            counts = images[chosen]
+            sizes[_ranges(ends[chosen] - counts, counts)] = columns.image_sizes[_ranges(places, counts)]
+        return sizes
+
     def verify(self) -> None:
         """Reads every shard and compares its checksum; raises UserError naming the first that differs."""
         for shard in self._shards:
@@ -245,6 +263,9 @@ class _Columns:
         self.bounds: np.ndarray = lengths.offsets.to_numpy()
         self.lengths: np.ndarray = lengths.values.to_numpy()
         self.text_tokens, self.num_images = sum_lengths(self.lengths, self.bounds)
+        sizes = batch.column("image_sizes")
+        self.first_image: np.ndarray = sizes.offsets.to_numpy()[:-1] // 2
+        self.image_sizes: np.ndarray = sizes.values.to_numpy().reshape(-1, 2)
         self._segment_bounds: np.ndarray = segments.offsets.to_numpy()
         self._ids, self._sources = batch.column("id"), batch.column("source")
         self._texts, self._targets, self._images = (segments.values.field(name) for name in ("text", "target", "image"))
@@ -259,6 +280,12 @@ class _Columns:
         if image is not None:
             return Image(image)
         return Text(self._texts[index].as_py(), self._targets[index].as_py())
+
+
+def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """start, start + 1, … of each start, `count` numbers each, one after another."""
+    before = np.cumsum(counts) - counts
+    return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
 
 
 def _segment_row(segment: Segment) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """What a source of documents is: a number of them, and document number i whenever asked.
 
-    Documents   name, len(), document(i)                        what makes or stores documents
-    Source      … and segment_lengths(i), totals(indices)       what a plan can pack without looking at the content
+    Documents   name, len(), document(i)                                        what makes or stores documents
+    Source      … and segment_lengths(i), totals(indices), image_sizes(indices)     what can be packed without a look at
+                                                                                the content
+
+Lengths are the same for every training stage: what an image will be cut into, each stage's plan finds from its size.
 
 `ShardSource` (shards.py) stores lengths beside the documents; `MeasuredSource` measures any `Documents` on demand.
 Sources must survive pickling: the loader's workers are processes of their own. Knows nothing of mixtures or packing.
@@ -15,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from mm1.data.encode import IMAGE_LENGTH, DocumentEncoder
+from mm1.data.image import upright_size
 from mm1.types import Document
 
 
@@ -39,7 +43,11 @@ class Source(Documents, Protocol):
         ...
 
     def totals(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) int64 text tokens and (n,) int64 images of the documents `indices` (n,)."""
+        """(n,) int64 text tokens and (n,) int64 images, before any cutting, of the documents `indices` (n,)."""
+        ...
+
+    def image_sizes(self, indices: np.ndarray) -> np.ndarray:
+        """(I, 2) int64 width and height in pixels, upright, of all images of the documents `indices` (n,), in order."""
         ...
 
 
@@ -67,6 +75,10 @@ class MeasuredSource:
         lengths = [self.segment_lengths(int(index)) for index in indices]
         bounds = np.cumsum([0, *(len(row) for row in lengths)])
         return sum_lengths(np.array([length for row in lengths for length in row], np.int64), bounds)
+
+    def image_sizes(self, indices: np.ndarray) -> np.ndarray:
+        images = [image for index in indices for image in self._documents.document(int(index)).images]
+        return np.array([upright_size(image.data) for image in images], np.int64).reshape(-1, 2)
 
 
 class ListSource:

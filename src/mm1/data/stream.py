@@ -21,8 +21,9 @@ import numpy as np
 from mm1.config import UserError
 from mm1.data.encode import IMAGE_LENGTH
 from mm1.data.order import key_of, permute, shuffled
-from mm1.data.packing import pack, split
+from mm1.data.packing import fits, pack, split
 from mm1.data.sources import Source
+from mm1.data.sub_images import SubImagesConfig, num_sub_images
 
 BLOCK = 2048
 """Documents packed together: some hundred packs, enough for best fit to fill them."""
@@ -32,7 +33,10 @@ KEPT_BLOCKS = 4
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Tokens [start, stop) of a document, which has `document_len` tokens in all, EOS included."""
+    """Tokens [start, stop) of a document, which has `document_len` tokens in all, BOS and EOS included.
+
+    A unit that goes on with a document begins without BOS, as a range of its tokens: it is no beginning.
+    """
 
     source: str
     document: int
@@ -40,6 +44,7 @@ class Unit:
     stop: int
     document_len: int
     num_images: int
+    """As the image encoder counts them: each sub-image is one."""
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -52,20 +57,54 @@ class Budget:
     capacity: int
     max_images: int
     num_image_tokens: int
+    image_size: int
+    sub_images: SubImagesConfig
     pairs: bool
+    bos: bool
+
+    def segment_lengths(self, source: Source, document: int) -> list[int]:
+        """Tokens of each text, minus the number of sub-images for each picture."""
+        lengths = list(source.segment_lengths(document))
+        places = [index for index, length in enumerate(lengths) if length == IMAGE_LENGTH]
+        counts = self._num_sub_images(source, np.array([document]), len(places))
+        for place, count in zip(places, counts.tolist(), strict=True):
+            lengths[place] = -count
+        return lengths
+
+    def totals(self, source: Source, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) tokens and (n,) images of the whole `documents` (n,), each sub-image counted."""
+        text, pictures = source.totals(documents)
+        ends = np.cumsum(pictures)
+        before = np.concatenate([[0], np.cumsum(self._num_sub_images(source, documents, int(pictures.sum())))])
+        images = before[ends] - before[ends - pictures]
+        segments = pictures if self.pairs else 1
+        return text + images * self.num_image_tokens + (1 + self.bos) * segments, images
+
+    def _num_sub_images(self, source: Source, documents: np.ndarray, num_pictures: int) -> np.ndarray:
+        """(num_pictures,) sub-images of the pictures in `documents`, in order. Sizes are read only if they matter."""
+        if not self.sub_images.depends_on_size:
+            return np.full(num_pictures, self.sub_images.max_sub_images)
+        widths, heights = source.image_sizes(documents).T
+        return num_sub_images(self.sub_images, self.image_size, widths, heights)
+
+    def fits(self, segment_lengths: Sequence[int]) -> bool:
+        """Whether every picture of a document has room; in a plan's own budget each has."""
+        return fits(segment_lengths, self.num_image_tokens, self.capacity, self.max_images, bos=self.bos)
 
     def units(self, source: str, document: int, segment_lengths: Sequence[int]) -> list[Unit]:
-        """The units of one document, in order; most documents are one unit.
+        """The units of one document that `fits`, in order; most documents are one unit.
 
         Raises:
             UserError: with `pairs`, the document begins with text or has no image.
         """
-        if self.pairs and list(segment_lengths[:1]) != [IMAGE_LENGTH]:
+        if self.pairs and not (segment_lengths and segment_lengths[0] < 0):
             raise UserError(
                 f"document {document} of source '{source}' does not begin with an image: "
                 "contrastive training reads image-text pairs only, leave the source out"
             )
-        ranges = split(segment_lengths, self.num_image_tokens, self.capacity, self.max_images, pairs=self.pairs)
+        ranges = split(
+            segment_lengths, self.num_image_tokens, self.capacity, self.max_images, pairs=self.pairs, bos=self.bos
+        )
         end = ranges[-1].stop
         return [Unit(source, document, part.start, part.stop, end, part.num_images) for part in ranges]
 
@@ -175,16 +214,15 @@ class SourceStream:
         first = number * BLOCK
         positions = np.arange(first, first + self._size(number))
         documents = permute(positions, self.num_documents, key_of(self._seed, self.name, "documents"))
-        text, images = self._source.totals(documents)
         budget = self._budget
-        lengths = text + images * budget.num_image_tokens + (images if budget.pairs else 1)
+        lengths, images = budget.totals(self._source, documents)
         whole = (lengths <= budget.capacity) & (images <= budget.max_images)
         if budget.pairs:
             whole &= images > 0  # the others are refused by `Budget.units`
         columns = (documents, np.zeros_like(lengths), lengths, lengths, images)
         rows = [np.stack([column[whole] for column in columns], axis=1)]
         for document in documents[~whole].tolist():
-            units = budget.units(self.name, document, self._source.segment_lengths(document))
+            units = budget.units(self.name, document, budget.segment_lengths(self._source, document))
             rows.append(np.array([(u.document, u.start, u.stop, u.document_len, u.num_images) for u in units]))
         table = np.concatenate(rows).astype(np.int64)
         return _Block(table, pack(table[:, 2] - table[:, 1], table[:, 4], budget.capacity, budget.max_images))

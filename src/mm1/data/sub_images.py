@@ -141,6 +141,12 @@ def choose_grids(config: SubImagesConfig, image_size: int, widths: np.ndarray, h
     return chosen
 
 
+def choose_grid(config: SubImagesConfig, image_size: int, width: int, height: int) -> tuple[int, int]:
+    """Rows and columns of the grid that one picture is laid on; arguments as above."""
+    rows, columns = choose_grids(config, image_size, np.array([width]), np.array([height]))[0].tolist()
+    return rows, columns
+
+
 def cut(
     picture: Image.Image | np.ndarray, config: SubImagesConfig, image_size: int, grid: tuple[int, int] | None = None
 ) -> list[np.ndarray]:
@@ -156,11 +162,7 @@ def cut(
     """
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
-    if grid is None:
-        width, height = picture.size
-        ((rows, columns),) = choose_grids(config, image_size, np.array([width]), np.array([height])).tolist()
-    else:
-        rows, columns = grid
+    rows, columns = grid or choose_grid(config, image_size, *picture.size)
     whole = fitted(picture, config, columns * image_size, rows * image_size)
     # (rows, image_size, columns, image_size, 3) → tiles row by row
     split = whole.reshape(rows, image_size, columns, image_size, 3).swapaxes(1, 2)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mm1.config import UserError
-from mm1.data.image import BadImage, decode_image
+from mm1.data.image import BadImage, read_image
 from mm1.data.templates import STOP, merged
 from mm1.eval.model import EvalModel
 from mm1.types import Document, Image, Segment, Text
@@ -48,7 +48,7 @@ class ChatSession:
         """
         try:
             image = Image(Path(path).read_bytes())
-            decode_image(image.data, size=1)
+            read_image(image.data, size=1)
         except OSError as error:
             raise UserError(f"{path} can not be read ({error.strerror}): give the path of a picture") from None
         except BadImage as error:

@@ -151,9 +151,10 @@ def _part(model: nn.Module, prefix: str) -> nn.Module:
 
 def build_loader(config: StageConfig, sources: Mapping[str, Source], tokenizer: Tokenizer) -> Loader:
     """The loader of a stage's batches."""
-    num_image_tokens = config.model.num_image_tokens
-    plan = build_plan(config.data, sources, num_image_tokens, pairs=config.objective == "contrastive")
-    return Loader(plan, DocumentEncoder(tokenizer, num_image_tokens, config.data.image_size), sources)
+    data, num_image_tokens = config.data, config.model.num_image_tokens
+    pairs, bos = config.objective == "contrastive", tokenizer.bos_id is not None
+    plan = build_plan(data, sources, num_image_tokens, pairs, bos)
+    return Loader(plan, DocumentEncoder(tokenizer, num_image_tokens, data.image_size, data.sub_images), sources)
 
 
 def loop_config(config: StageConfig, rows: int, world: World) -> LoopConfig:
