@@ -26,6 +26,8 @@ from mm1.models.moe import MoEConfig
 from mm1.models.weights import Shape, differences
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+VOCABULARY = ("embedding.weight", "head.weight")
+"""Of our tensors, those with a row for each id."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import tokenizers
 from tokenizers import processors
 
 from mm1.config import UserError
-from mm1.data.tokenizer import IMAGE, PAD, TOKENIZER_CONFIG
+from mm1.data.tokenizer import IMAGE, PAD, TOKENIZER_CONFIG, Tokenizer
 from mm1.files import write_atomically
 from mm1.hf.folder import HFFolder
 from mm1.hf.source import SOURCE, Source, remember
@@ -38,7 +38,7 @@ def adopt(folder: HFFolder, out: Path) -> int:
     declared = _declared(folder.path)
     ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     eos = _eos(folder, declared, tokenizer)
-    bos = _bos(path, tokenizer, eos)
+    bos = _bos(path, tokenizer)
     unknown = [declared.get("unk_token"), getattr(tokenizer.model, "unk_token", None)]
     pad = declared.get("pad_token")
     # The id of an unknown or an end of text stands in texts: as padding it would have two meanings.
@@ -69,15 +69,18 @@ def restore(checkpoint: Path, source: Source, out: Path) -> None:
             write_atomically(out / name, content.encode())
 
 
-def write_for_transformers(checkpoint: Path, names: dict[str, str | None], max_positions: int, out: Path) -> None:
-    """Writes a tokenizer that mm1 trained as AutoTokenizer reads it; `names` are its special tokens' by key."""
-    text, tokenizer = _open(checkpoint / TOKENIZER)
-    bos = names.get("bos_token")
-    if bos is not None and not tokenizer.encode("").ids:
+def write_for_transformers(tokenizer: Tokenizer, max_positions: int, out: Path) -> None:
+    """Writes a tokenizer that mm1 trained as AutoTokenizer reads it."""
+    text, inner = _open(tokenizer.path)
+    ids = {"bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id, "pad_token": tokenizer.pad_id}
+    names = {key: None if index is None else inner.id_to_token(index) for key, index in ids.items()}
+    bos = names["bos_token"]
+    if bos is not None and _before(inner) != [bos]:
         # mm1 begins documents with it by itself; transformers only if the file says so.
-        pair = [(bos, tokenizer.token_to_id(bos))]
-        tokenizer.post_processor = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=pair)
-        text = tokenizer.to_str()
+        inner.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, ids["bos_token"])]
+        )
+        text = inner.to_str()
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         **names,
@@ -135,18 +138,21 @@ def _eos(folder: HFFolder, declared: dict[str, str], tokenizer: tokenizers.Token
     return name
 
 
-def _bos(path: Path, tokenizer: tokenizers.Tokenizer, eos: str) -> str | None:
-    """What the tokenizer really puts before a text, whatever its files name as beginning of text.
-
-    An end of text before a text is no beginning: mm1 puts one after each document, so it stands between them anyway.
-    """
-    around: list[str] = tokenizer.encode("", add_special_tokens=True).tokens
-    before = [name for name in around if name != eos]
+def _bos(path: Path, tokenizer: tokenizers.Tokenizer) -> str | None:
+    """What the tokenizer really puts before a text, whatever its files name as beginning of text."""
+    before = _before(tokenizer)
     if len(before) > 1:
         raise UserError(
-            f"{path} puts {' '.join(before)} around each text, but mm1 begins documents with one token at most"
+            f"{path} puts {' '.join(before)} before each text, but mm1 begins documents with one token at most"
         )
     return before[0] if before else None
+
+
+def _before(tokenizer: tokenizers.Tokenizer) -> list[str]:
+    """The special tokens that stand before every text."""
+    plain = tokenizer.encode("a", add_special_tokens=False).tokens
+    whole: list[str] = tokenizer.encode("a", add_special_tokens=True).tokens
+    return whole[: next(at for at in range(len(whole)) if whole[at : at + len(plain)] == plain)]
 
 
 def _free(name: str, ids: dict[str, int]) -> str:
