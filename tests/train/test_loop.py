@@ -104,6 +104,18 @@ def test_a_step_with_gradients_that_are_not_finite_changes_nothing_and_is_counte
     assert not seen.infos[1].grad_norm.isfinite()
 
 
+def test_auxiliary_terms_move_the_weights_and_stay_out_of_the_logged_loss() -> None:
+    def with_auxiliary(model: nn.Module, given: Batch) -> Losses:
+        losses = squares(model, given)
+        return replace(losses, total=losses.total + losses.count * 5 * model.weight.sum())
+
+    state, config = setup()
+    seen = Seen()
+    train(state, with_auxiliary, iter([batch([[1, 2], [3, IGNORE]])]), config, [seen])
+    assert float(seen.infos[0].grad_norm) == pytest.approx(5 - 2 * (1 + 2 + 3) / 3)
+    assert state.tally.read()["loss"] == 1 + 4 + 9
+
+
 def test_no_targets_at_all_is_a_gradient_of_zero() -> None:
     state, config = setup()
     train(state, squares, iter([batch([[IGNORE]])]), config)

@@ -8,15 +8,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mm1.config import override
 from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
 from mm1.data.plan import build_plan
-from mm1.train.objectives import contrastive, next_token
+from mm1.train.objectives import LossConfig, build_objective, contrastive, next_token
 from mm1.types import IGNORE, Batch
 
 
-def batch_of(tiny: ModuleType, folder: Path, model: str, **changes: object) -> tuple[torch.nn.Module, Batch]:
+def batch_of(
+    tiny: ModuleType, folder: Path, model: str, model_changes: dict[str, object] | None = None, **changes: object
+) -> tuple[torch.nn.Module, Batch]:
+    """A model and the first batch of its stage; `model_changes` are to its sparse layers."""
     config = tiny.stage(model, **changes)
+    if model_changes:
+        config = override(config, [f"model.decoder.moe.{key}={value}" for key, value in model_changes.items()])
     tokens = config.model.num_image_tokens
     tokenizer, sources = tiny.world_of(folder, tokens)
     plan = build_plan(config.data, sources, tokens, pairs=model == "clip")
@@ -61,6 +67,85 @@ def test_a_batch_without_targets_costs_nothing_and_reaches_every_parameter(tiny:
     losses = next_token(model, empty)
     losses.total.backward()
     assert losses.total == losses.count == 0
+    assert all(p.grad is not None and not p.grad.any() for p in model.parameters() if p.requires_grad)
+
+
+def sparse(model: torch.nn.Module, router_std: float = 1.0) -> torch.nn.Module:
+    for name, parameter in model.named_parameters():
+        if name.endswith("router.weight"):
+            torch.nn.init.normal_(parameter, std=router_std)
+    return model
+
+
+def test_the_routers_losses_join_the_total_by_their_weights_summed_over_layers(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    model, batch = batch_of(tiny, tmp_path, "moe", model_changes={"every": 1})
+    routing = sparse(model)(batch).routing
+    assert len(routing) == 2
+    plain = next_token(model, batch, LossConfig(load_balance=0.0, router_z=0.0))
+    losses = next_token(model, batch, LossConfig(load_balance=0.3, router_z=0.02))
+    auxiliary = sum(0.3 * layer.load_balance + 0.02 * layer.router_z for layer in routing)
+    assert auxiliary > 0.6
+    torch.testing.assert_close(losses.total, plain.total + plain.count * auxiliary)
+    assert torch.equal(losses.source_totals, plain.source_totals)
+    assert losses.source_totals.sum() == pytest.approx(plain.total.item(), rel=1e-5)
+    wanted = torch.autograd.grad(plain.total + plain.count * auxiliary, model.decoder.blocks[0].mlp.router.weight)[0]
+    given = torch.autograd.grad(losses.total, model.decoder.blocks[0].mlp.router.weight)[0]
+    torch.testing.assert_close(given, wanted)
+
+
+def test_what_a_stage_says_nothing_of_is_weighed_as_in_the_paper(tiny: ModuleType, tmp_path: Path) -> None:
+    model, batch = batch_of(tiny, tmp_path, "moe")
+    (layer,) = sparse(model)(batch).routing
+    plain = next_token(model, batch, LossConfig(load_balance=0.0, router_z=0.0))
+    losses = build_objective("next_token", tiny.stage("moe").loss)(model, batch)
+    expected = plain.total + plain.count * (0.01 * layer.load_balance + 0.001 * layer.router_z)
+    torch.testing.assert_close(losses.total, expected, rtol=1e-6, atol=0)
+
+
+def test_what_routers_did_goes_to_the_log_as_means_over_layers(tiny: ModuleType, tmp_path: Path) -> None:
+    model, batch = batch_of(tiny, tmp_path, "moe", model_changes={"every": 1, "capacity_factor": 1.0})
+    routing = sparse(model)(batch).routing
+    extra = next_token(model, batch).extra
+    expected = {
+        "load_balance": sum(layer.load_balance for layer in routing) / 2,
+        "router_z": sum(layer.router_z for layer in routing) / 2,
+        "router_entropy": sum(layer.entropy for layer in routing) / 2,
+        "max_load": 4 * max(layer.load.max() for layer in routing),
+        "dropped": sum(layer.dropped for layer in routing) / 2,
+    }
+    assert set(extra) == set(expected)
+    for name, value in extra.items():
+        torch.testing.assert_close(value, expected[name].detach(), msg=name)
+        assert value > 0, name
+
+
+def test_the_output_z_loss_is_a_mean_over_targets(tiny: ModuleType, tmp_path: Path) -> None:
+    model, batch = batch_of(tiny, tmp_path, "mm1")
+    plain, losses = next_token(model, batch), next_token(model, batch, LossConfig(output_z=0.1))
+    logits = model.logits(model(batch).hidden).flatten(0, 1)[batch.target_index]
+    z = logits.exp().sum(-1).log() ** 2
+    torch.testing.assert_close(losses.total / losses.count, plain.total / plain.count + 0.1 * z.mean())
+    torch.testing.assert_close(losses.extra["output_z"], z.mean().detach())
+    assert torch.equal(losses.source_totals, plain.source_totals)
+    assert plain.extra == {}
+
+
+def test_a_sparse_batch_without_targets_or_tokens_costs_nothing_and_reaches_every_parameter(
+    tiny: ModuleType, tmp_path: Path
+) -> None:
+    model, batch = batch_of(tiny, tmp_path, "moe")
+    empty = replace(
+        batch,
+        targets=torch.full_like(batch.targets, IGNORE),
+        target_index=batch.target_index[:0],
+        segment_ids=torch.full_like(batch.segment_ids, -1),
+    )
+    losses = next_token(model, empty, LossConfig(output_z=0.1))
+    losses.total.backward()
+    assert losses.total == losses.count == 0
+    assert all(value.isfinite() for value in losses.extra.values())
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters() if p.requires_grad)
 
 

@@ -26,6 +26,15 @@ def test_muon_takes_the_matrices_of_hidden_layers_and_nothing_else(tiny: ModuleT
     assert {kind for kind, _, _ in rows(tiny, OptimizerConfig(kind="adamw")).values()} <= {"adamw", "frozen"}
 
 
+def test_routers_and_experts_are_adamws_and_decay(tiny: ModuleType) -> None:
+    config = OptimizerConfig(kind="muon", weight_decay=0.2)
+    table = {row.name: row for row in parameter_table(tiny.stage("moe").build(), config)}
+    assert table["decoder.blocks.0.mlp.up.weight"].optimizer == "muon"
+    for name in ("router", "up", "down"):
+        row = table[f"decoder.blocks.1.mlp.{name}.weight"]
+        assert (row.optimizer, row.weight_decay) == ("adamw", 0.2), name
+
+
 def test_vectors_and_scalars_do_not_decay(tiny: ModuleType) -> None:
     table = rows(tiny, OptimizerConfig(weight_decay=0.2))
     model = tiny.stage().build()

@@ -60,6 +60,12 @@ def test_an_objective_for_another_model_is_refused(tiny: ModuleType, changes: di
         tiny.stage(**changes).check_parts(300)
 
 
+def test_loss_weights_that_would_weigh_nothing_are_refused(tiny: ModuleType) -> None:
+    override(tiny.stage(), ["loss.output_z=1e-4"]).check_parts(300)
+    with pytest.raises(UserError, match="objective=contrastive has no auxiliary losses to weigh"):
+        override(tiny.stage("clip"), ["loss.output_z=1e-4"]).check_parts(300)
+
+
 def test_parts_that_do_not_fit_are_refused_with_both_numbers(tiny: ModuleType) -> None:
     tiny.stage().check_parts(320)
     with pytest.raises(UserError, match="tokenizer has 321 ids, but the model's vocab_size is 320"):

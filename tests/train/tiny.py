@@ -27,6 +27,7 @@ from mm1.models.connector import AvgPoolConfig
 from mm1.models.decoder import DecoderConfig
 from mm1.models.image_encoder import ImageEncoderConfig
 from mm1.models.mm1 import MM1Config
+from mm1.models.moe import MoEConfig
 from mm1.train.optimizer import OptimizerConfig
 from mm1.train.run import run_stage
 from mm1.train.schedule import ScheduleConfig
@@ -38,10 +39,15 @@ ENCODER = ImageEncoderConfig(image_size=16, patch_size=8, dim=32, num_layers=2, 
 DECODER = DecoderConfig(vocab_size=320, dim=32, num_layers=2, num_heads=2, num_kv_heads=2, mlp_dim=64)
 MODELS = {
     "mm1": MM1Config(decoder=DECODER, image_encoder=ENCODER, connector=AvgPoolConfig(num_image_tokens=4)),
+    "moe": MM1Config(
+        decoder=DECODER.replace(moe=MoEConfig(num_experts=4)),
+        image_encoder=ENCODER,
+        connector=AvgPoolConfig(num_image_tokens=4),
+    ),
     "clip": CLIPConfig(image_encoder=ENCODER, text_tower=DECODER, embed_dim=16),
     "aim": AIMConfig(image_encoder=ENCODER, head_dim=16, head_depth=2),
 }
-OBJECTIVES = {"mm1": "next_token", "clip": "contrastive", "aim": "autoregressive_pixels"}
+OBJECTIVES = {"mm1": "next_token", "moe": "next_token", "clip": "contrastive", "aim": "autoregressive_pixels"}
 
 
 def stage(model: str = "mm1", rows: int = 4, text_share: float = 0.5, **changes: Any) -> StageConfig:

@@ -1,8 +1,8 @@
 """Which optimizer moves which parameter, how fast, and with what weight decay.
 
-    matrices of hidden layers   Muon    weight decay   ┐ (everything AdamW with kind="adamw")
-    embeddings, other matrices  AdamW   weight decay   ├ × learning-rate scale of the longest matching name prefix
-    norms, biases, scalars      AdamW   none           ┘
+    matrices of hidden layers               Muon    weight decay   ┐ (everything AdamW with kind="adamw")
+    embeddings, routers, stacks of experts  AdamW   weight decay   ├ × learning-rate scale of the longest name prefix
+    norms, biases, scalars                  AdamW   none           ┘
 
 `parameter_table` prints the decision; `Optimizers` carries it out. Weight decay is decoupled, as in the paper: with
 the schedule's factor s(t) in [0, 1] and the peak rate η, a step is w ← w - s(t) · (η · update + λ · w) with λ = 0.1 η.
@@ -140,8 +140,9 @@ def _row(name: str, parameter: nn.Parameter, config: OptimizerConfig) -> Paramet
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a matrix stands between hidden layers: in a block, or in the connector."""
-    return name.endswith(".weight") and (".blocks." in name or name.startswith("connector."))
+    """Whether a matrix stands between hidden layers: in a block, or in the connector. A router ends in a choice."""
+    inside = ".blocks." in name or name.startswith("connector.")
+    return name.endswith(".weight") and inside and not name.endswith(".router.weight")
 
 
 def _groups(table: Iterable[ParameterRow], named: Mapping[str, nn.Parameter], kind: str) -> list[dict[str, object]]:
