@@ -47,7 +47,7 @@ class HFFolder:
         self.path = Path(path)
         if not self.path.is_dir():
             raise UserError(f"there is no folder {path}: give one that transformers' save_pretrained wrote")
-        self.config: dict[str, Any] = _read_json(self.path / CONFIG)
+        self.config: dict[str, Any] = read_json(self.path / CONFIG)
         self._open: dict[Path, Any] = {}
 
     @cached_property
@@ -80,7 +80,7 @@ class HFFolder:
         raise UserError(self._without_safetensors())
 
     def _indexed(self) -> dict[str, Path]:
-        names = _read_json(self.path / INDEX).get("weight_map")
+        names = read_json(self.path / INDEX).get("weight_map")
         if not isinstance(names, dict) or not all(_is_file_name(shard) for shard in names.values()):
             raise UserError(f"{self.path / INDEX} has no weight_map from tensors to files: copy it again")
         held: dict[str, set[str]] = {}
@@ -118,7 +118,12 @@ def _is_file_name(value: Any) -> bool:
     return isinstance(value, str) and value not in ("", ".", "..") and Path(value).name == value
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        UserError: there is no such file, or it holds no JSON object.
+    """
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:

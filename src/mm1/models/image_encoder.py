@@ -104,10 +104,11 @@ class ImageEncoderConfig(Config):
         return self.num_layers_used or self.num_layers
 
     def leaves_out(self, name: str) -> bool:
-        """Whether the tensor `name` of the whole encoder lies behind the block whose output is used."""
+        """Whether the tensor `name` of a whole encoder lies behind the layer whose output the features are."""
         first, _, rest = name.partition(".")
-        behind = first == "blocks" and int(rest.partition(".")[0]) >= self.depth
-        return self.depth < self.num_layers and (behind or first == "post_norm")
+        if first == "post_norm":
+            return self.depth < self.num_layers or not self.post_norm
+        return first == "blocks" and int(rest.partition(".")[0]) >= self.depth
 
 
 class ImageEncoder(nn.Module):
