@@ -30,7 +30,7 @@ from mm1.data.sub_images import SubImagesConfig
 from mm1.data.tokenizer import TOKENIZER_CONFIG, Tokenizer
 from mm1.files import write_atomically
 from mm1.models.mm1 import MM1, MM1Config
-from mm1.models.weights import load_weights, save_weights
+from mm1.models.weights import StoredTensors, differences, load_weights, save_weights
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -70,6 +70,19 @@ class Checkpoint:
             UserError: it is missing or damaged.
         """
         return Tokenizer(self.folder / TOKENIZER)
+
+    def tensors(self) -> StoredTensors:
+        """Every tensor of the model, in the dtype it is stored in, read when it is asked for.
+
+        Raises:
+            UserError: the weights are missing, damaged, or not those of the config.
+        """
+        stored = StoredTensors(self.weights)
+        with torch.device("meta"):
+            wanted = {name: tuple(tensor.shape) for name, tensor in MM1(self.config.model).state_dict().items()}
+        if wrong := differences(wanted, stored.shapes):
+            raise UserError(f"{self.weights} does not fit the {CONFIG} beside it: {wrong}: make or copy both again")
+        return stored
 
     def load_model(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MM1:
         """The model with its weights, in `dtype` on `device`.

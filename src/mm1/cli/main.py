@@ -14,6 +14,8 @@ from mm1.config import UserError
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 """What a shell gives to a program that SIGINT ended."""
+CONVERSIONS = ("import", "export", "upcycle")
+"""Commands that read or write other layouts of weights, in a file of their own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,9 +23,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parse(arguments)
     try:
         # Commands import what they need when they are called, so that `mm1 --help` answers at once.
-        from mm1.cli import commands
+        if parsed.command in CONVERSIONS:
+            from mm1.cli import hf_commands
 
-        code: int | None = getattr(commands, parsed.command)(parsed)
+            command = hf_commands.COMMANDS[parsed.command]
+        else:
+            from mm1.cli import commands
+
+            command = getattr(commands, parsed.command)
+        code: int | None = command(parsed)
     except UserError as error:
         if parsed.debug:
             raise
@@ -108,9 +116,42 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--steps", type=int, default=8, help="training steps a repetition")
     bench.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
     bench.add_argument("--out", type=Path, help="also write the figures as JSON to this file")
+    _conversions(commands)
     for command in commands.choices.values():  # `mm1 run tiny --debug` as well as `mm1 --debug run tiny`
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return root
+
+
+def _conversions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    new = commands.add_parser("import", help="make a checkpoint of Hugging Face folders: a decoder, an image encoder")
+    new.add_argument(
+        "overrides", nargs="*", metavar="key.path=value", help="changes to the model, as connector.depth=1"
+    )
+    new.add_argument(
+        "--decoder", type=Path, required=True, help="a folder with config.json, safetensors, tokenizer.json"
+    )
+    new.add_argument("--image-encoder", type=Path, help="a folder with an image encoder; a text model without")
+    new.add_argument("--connector", metavar="KIND", help="avg_pool, attention_pool or c_abstractor, with new weights")
+    new.add_argument("--num-image-tokens", type=int, metavar="N", help="image tokens an image, a square number")
+    new.add_argument("--image-size", type=int, help="side of the images in pixels (what the encoder was trained with)")
+    new.add_argument("--seed", type=int, default=0, help="of the connector's weights")
+    new.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="the folder to write")
+
+    export = commands.add_parser("export", help="make a Hugging Face folder of a checkpoint or of a stage of a run")
+    export.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
+    export.add_argument("folder", type=Path, metavar="DIR", help="the folder to write")
+    export.add_argument("--stage", help="of a run: whose model (the last stage's)")
+    export.add_argument("--decoder-only", action="store_true", help="a plain Llama, Mistral, … without images")
+    export.add_argument("--max-positions", type=int, help="with --decoder-only: the context length to declare")
+
+    upcycle = commands.add_parser("upcycle", help="make a sparse checkpoint of a dense one: its MLPs become experts")
+    upcycle.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
+    upcycle.add_argument("--stage", help="of a run: whose model (the last stage's)")
+    upcycle.add_argument("--experts", type=int, required=True, help="in each sparse layer")
+    upcycle.add_argument("--top-k", type=int, default=2, help="experts a token is sent to")
+    upcycle.add_argument("--every", type=int, default=2, help="how many layers lie from one sparse layer to the next")
+    upcycle.add_argument("--seed", type=int, default=0, help="of the routers' weights")
+    upcycle.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="the folder to write")
 
 
 def _recipe(parser: argparse.ArgumentParser) -> None:

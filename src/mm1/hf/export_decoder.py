@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mm1.checkpoint import Checkpoint, new_folder
@@ -26,16 +24,10 @@ from mm1.config import UserError
 from mm1.files import write_atomically
 from mm1.hf.decoder_tensors import VOCABULARY, decoder_layout
 from mm1.hf.decoders import Family, choose_family, config_json
-from mm1.hf.folder import INDEX, WEIGHTS
+from mm1.hf.shards import SHARD_BYTES, write_shards
 from mm1.hf.source import Source, recall
 from mm1.hf.vocabulary import restore, write_for_transformers
 from mm1.models.decoder import DecoderConfig
-from mm1.models.mm1 import MM1
-from mm1.models.weights import differences
-
-SHARD_BYTES = 5 * 10**9
-"""Most of one file: what the hub asks for, and transformers 4 wrote."""
-
 
 def export_decoder(
     checkpoint: Checkpoint, out: Path, max_positions: int | None = None, shard_bytes: int = SHARD_BYTES
@@ -61,7 +53,7 @@ def export_decoder(
         family = choose_family(config, None if source is None else source.config.get("model_type"))
         positions = max_positions or _max_positions(checkpoint, source)
         special = _special_ids(checkpoint, source)
-        dtype = _write_weights(_tensors(checkpoint, config, family), partial, shard_bytes)
+        dtype = write_shards(_tensors(checkpoint, config, family), partial, shard_bytes)
         values = {**config_json(config, family, positions), **special, "torch_dtype": str(dtype).removeprefix("torch.")}
         _write_json(partial / "config.json", values)
         if source is not None:
@@ -89,56 +81,16 @@ def _special_ids(checkpoint: Checkpoint, source: Source | None) -> dict[str, Any
     return {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
 
 
-def _write_weights(tensors: Iterator[tuple[str, Tensor]], out: Path, shard_bytes: int) -> torch.dtype:
-    """Writes files of `shard_bytes` at most and, where there are several, their index; returns the tensors' dtype."""
-    shards: list[list[str]] = []
-    shard: dict[str, Tensor] = {}
-    total, dtypes = 0, set()
-
-    def close() -> None:
-        save_file(shard, out / f"{len(shards)}.part", metadata={"format": "pt"})
-        shards.append(list(shard))
-        shard.clear()
-
-    for name, tensor in tensors:
-        if shard and sum(part.nbytes for part in shard.values()) + tensor.nbytes > shard_bytes:
-            close()
-        shard[name] = tensor
-        total += tensor.nbytes
-        dtypes.add(tensor.dtype)
-    close()
-    count = len(shards)
-    names = [f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
-    for number, file in enumerate([WEIGHTS] if count == 1 else names):
-        (out / f"{number}.part").rename(out / file)
-    if count > 1:
-        places = {name: file for file, held in zip(names, shards, strict=True) for name in held}
-        _write_json(out / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
-    return max(dtypes, key=lambda dtype: dtype.itemsize)
-
-
 def _tensors(checkpoint: Checkpoint, config: DecoderConfig, family: Family) -> Iterator[tuple[str, Tensor]]:
     """The decoder's tensors by the family's names, read as they are asked for.
 
     Raises:
         UserError: the weights are missing, damaged, or not those of the checkpoint's config.
     """
-    with torch.device("meta"):
-        wanted = {name: tuple(tensor.shape) for name, tensor in MM1(checkpoint.config.model).state_dict().items()}
-    try:
-        with safe_open(checkpoint.weights, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            if wrong := differences(wanted, found):
-                raise UserError(
-                    f"{checkpoint.weights} does not fit the config.json beside it: {wrong}: copy both again"
-                )
-            for name, part in decoder_layout(config, family).items():
-                tensor = file.get_tensor(f"decoder.{name}")
-                yield from part.split(tensor[: config.vocab_size] if name in VOCABULARY else tensor)
-    except FileNotFoundError:
-        raise UserError(f"{checkpoint.weights} does not exist: give the folder of a finished stage") from None
-    except SafetensorError as error:
-        raise UserError(f"{checkpoint.weights} is not a whole safetensors file ({error}): copy it again") from None
+    stored = checkpoint.tensors()
+    for name, part in decoder_layout(config, family).items():
+        tensor = stored[f"decoder.{name}"]
+        yield from part.split(tensor[: config.vocab_size] if name in VOCABULARY else tensor)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

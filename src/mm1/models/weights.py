@@ -10,9 +10,9 @@ tensors mean, of sharding, or of other projects' names.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -54,21 +54,50 @@ def load_weights(
     start = f"{prefix.rstrip('.')}." if prefix else ""
     own: Mapping[str, Tensor] = module.state_dict()
     assert not any(tensor.is_meta for tensor in own.values()), "give a meta module memory with to_empty first"
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = [name.removeprefix(start) for name in file.keys() if name.startswith(start)]  # noqa: SIM118
-            names = [name for name in names if not leave_out(name)]
-            shapes = {name: tuple(file.get_slice(start + name).get_shape()) for name in names}
-            if wrong := differences({name: tuple(tensor.shape) for name, tensor in own.items()}, shapes):
-                where = f"{path}{f' under {start}' if start else ''} does not fit this {type(module).__name__}"
-                raise UserError(f"{where}: {wrong}: use the config that the file was saved with")
-            with torch.no_grad():
-                for name, tensor in own.items():
-                    tensor.copy_(file.get_tensor(start + name))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: give the model.safetensors of a finished stage") from None
-    except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}): make or copy it again") from None
+    stored = StoredTensors(path)
+    names = [name.removeprefix(start) for name in stored if name.startswith(start)]
+    shapes = {name: stored.shapes[start + name] for name in names if not leave_out(name)}
+    if wrong := differences({name: tuple(tensor.shape) for name, tensor in own.items()}, shapes):
+        where = f"{path}{f' under {start}' if start else ''} does not fit this {type(module).__name__}"
+        raise UserError(f"{where}: {wrong}: use the config that the file was saved with")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(stored[start + name])
+
+
+class StoredTensors(Mapping[str, Tensor]):
+    """The tensors of a safetensors file, each read, to the CPU, whenever it is asked for.
+
+    Attributes:
+        shapes: of all, from the file's header.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file: Any = safe_open(path, framework="pt")
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist: give the model.safetensors of a finished stage") from None
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path} is not a whole safetensors file ({error}): make or copy it again") from None
+        self.shapes: dict[str, Shape] = {
+            name: tuple(self._file.get_slice(name).get_shape())
+            for name in self._file.keys()  # noqa: SIM118
+        }
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.shapes:
+            raise KeyError(name)
+        tensor: Tensor = self._file.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
 
 
 def differences(wanted: Mapping[str, Shape], found: Mapping[str, Shape]) -> str:

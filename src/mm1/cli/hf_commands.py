@@ -1,0 +1,49 @@
+"""The commands that make a checkpoint of other weights, or other folders of a checkpoint: one function each."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from mm1.chain.run import checkpoint_folder
+from mm1.checkpoint import open_checkpoint, save_checkpoint
+from mm1.config import from_json
+from mm1.hf.export_decoder import export_decoder
+from mm1.hf.import_checkpoint import ImportConfig, import_checkpoint
+from mm1.models.moe import MoEConfig
+from mm1.models.upcycle import upcycle as upcycle_weights
+
+
+def import_(arguments: Namespace) -> None:
+    """Hugging Face folders to a checkpoint."""
+    asked = {
+        "decoder": arguments.decoder,
+        "image_encoder": arguments.image_encoder,
+        "connector": arguments.connector,
+        "num_image_tokens": arguments.num_image_tokens,
+        "image_size": arguments.image_size,
+        "seed": arguments.seed,
+        "overrides": tuple(arguments.overrides),
+    }
+    checkpoint = import_checkpoint(from_json(ImportConfig, asked, "mm1 import"), arguments.out)
+    print(f"Checkpoint: {checkpoint.folder}")
+
+
+def export(arguments: Namespace) -> None:
+    """A checkpoint, or a stage of a run, to a Hugging Face folder."""
+    checkpoint = open_checkpoint(checkpoint_folder(arguments.checkpoint, arguments.stage))
+    export_decoder(checkpoint, arguments.folder, arguments.max_positions)
+    print(f"Folder: {arguments.folder}")
+
+
+def upcycle(arguments: Namespace) -> None:
+    """A dense checkpoint to a sparse one."""
+    dense = open_checkpoint(checkpoint_folder(arguments.checkpoint, arguments.stage))
+    asked = {"num_experts": arguments.experts, "top_k": arguments.top_k, "every": arguments.every}
+    moe = from_json(MoEConfig, asked, "mm1 upcycle")
+    model, tensors = upcycle_weights(dense.config.model, dense.tensors(), moe, arguments.seed)
+    sparse = save_checkpoint(arguments.out, dense.config.replace(model=model), tensors, dense.tokenizer.path)
+    print(f"Checkpoint: {sparse.folder}")
+
+
+COMMANDS = {"import": import_, "export": export, "upcycle": upcycle}
+"""By the word that a user types."""
