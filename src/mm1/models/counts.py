@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mm1.models.connector import build_connector
-from mm1.models.decoder import Decoder
+from mm1.models.decoder import Decoder, DecoderConfig
 from mm1.models.experts import GroupedLinear
 from mm1.models.image_encoder import ImageEncoder
 from mm1.models.mm1 import MM1, MM1Config
@@ -61,7 +61,7 @@ def flops_forward(
         targets: positions whose logits are computed; all `tokens` where None.
     """
     encoder, connector = _image_flops(config)
-    per_token, per_pair, per_target = _decoder_flops(config)
+    per_token, per_pair, per_target = _decoder_flops(config.decoder)
     parts = {
         "image_encoder": encoder * images,
         "connector": connector * images,
@@ -77,15 +77,20 @@ def _image_flops(config: MM1Config) -> tuple[int, int]:
     if config.image_encoder is None or config.connector is None:
         return 0, 0
     shape = config.image_encoder
+    images = (3, shape.image_size, shape.image_size)
+    features = (*[shape.image_size // shape.patch_size] * 2, shape.dim)
     with torch.device("meta"):
-        encoder = ImageEncoder(shape)
+        # All blocks are alike, and of a large encoder's running each takes seconds, even without memory.
+        shallow = [ImageEncoder(shape.replace(num_layers=depth, num_layers_used=None)) for depth in (1, 2)]
         connector = build_connector(config.connector, shape.position_grid, shape.dim, config.decoder.dim)
-        images = torch.empty(2, 3, shape.image_size, shape.image_size)
-        features = torch.empty(2, *[shape.image_size // shape.patch_size] * 2, shape.dim)
-    return (
-        _measure(encoder, images) - _measure(encoder, images[:1]),
-        _measure(connector, features) - _measure(connector, features[:1]),
-    )
+    one, two = (_for_one_more(encoder, images) for encoder in shallow)
+    return one + (shape.depth - 1) * (two - one), _for_one_more(connector, features)
+
+
+def _for_one_more(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """Operations that one more item of this shape costs."""
+    one, two = (_measure(module, torch.empty(count, *shape, device="meta")) for count in (1, 2))
+    return two - one
 
 
 def _measure(module: nn.Module, argument: torch.Tensor) -> int:
@@ -96,9 +101,8 @@ def _measure(module: nn.Module, argument: torch.Tensor) -> int:
 
 
 @lru_cache(maxsize=64)
-def _decoder_flops(config: MM1Config) -> tuple[int, int, int]:
+def _decoder_flops(shape: DecoderConfig) -> tuple[int, int, int]:
     """Operations a position, an attended pair, and a position with logits."""
-    shape = config.decoder
     with torch.device("meta"):
         blocks = Decoder(shape).blocks
     layers = [module for module in blocks.modules() if isinstance(module, nn.Linear | GroupedLinear)]
