@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -14,7 +13,7 @@ from rich.tree import Tree
 from mm1.chain.recipe import RecipeConfig
 from mm1.config import JSON, flatten
 from mm1.data.plan import DataConfig
-from mm1.models.counts import parameters_by_part
+from mm1.train import costs
 from mm1.train.stage import StageConfig
 
 
@@ -41,28 +40,28 @@ def _cell(cell: Mapping[str, float]) -> str:
 
 
 def describe(recipe: RecipeConfig) -> dict[str, Any]:
-    """A recipe as one JSON object: its configuration, and of each stage parameters by part, tokens a step, mixture."""
+    """A recipe as one JSON object: its configuration, and what its stages cost; that of pretraining on top."""
+    stages = {name: _stage(recipe.stage(name)) for name in recipe.stages}
+    pretrain = stages["pretrain"]
     return {
         "name": recipe.name,
+        "parameters": pretrain["parameters"],
+        "flops_per_sequence": pretrain["flops_per_sequence"],
+        "tokens_per_step": pretrain["tokens_per_step"],
         "config": flatten(recipe),
-        "parameters": _parameters(recipe.pretrain),
-        "stages": {name: _stage(recipe.stage(name)) for name in recipe.stages},
+        "stages": stages,
     }
 
 
 def _stage(stage: StageConfig) -> dict[str, Any]:
     return {
         "steps": stage.steps,
-        "tokens_per_step": stage.data.rows * stage.data.seq_len,
-        "parameters": _parameters(stage),
+        "tokens_per_step": costs.tokens_per_step(stage),
+        "images_per_sequence": costs.images_per_sequence(stage),
+        "parameters": costs.parameters(stage),
+        "flops_per_sequence": costs.flops_per_sequence(stage),
         "mixture": stage.data.mixture.shares(),
     }
-
-
-def _parameters(stage: StageConfig) -> dict[str, int]:
-    """Counted on the meta device: nothing is allocated, however large the model."""
-    with torch.device("meta"):
-        return parameters_by_part(stage.build())
 
 
 def leaves(recipe: RecipeConfig) -> list[str]:
@@ -81,20 +80,42 @@ def _typed(value: JSON) -> str:
 
 
 def tree(recipe: RecipeConfig) -> Tree:
-    """Each stage of a recipe with its parameters and its mixture."""
+    """Each stage of a recipe with its parameters, its operations and its mixture."""
     root = Tree(Text(recipe.name, "bold"))
     for name in recipe.stages:
         stage = recipe.stage(name)
-        tokens = stage.data.rows * stage.data.seq_len
-        about = f"  {stage.objective}, {stage.steps:,} steps of {tokens:,} tokens"
+        about = f"  {stage.objective}, {stage.steps:,} steps of {costs.tokens_per_step(stage):,} tokens"
         branch = root.add(Text.assemble((name, "bold"), about))
-        parts = _parameters(stage)
-        node = branch.add(f"parameters  {parts.pop('total'):,}")
-        for part, count in parts.items():
-            if count:
-                node.add(f"{part}  {count:,}")
+        _add_costs(branch, stage)
         _add_mixture(branch, stage.data, stage.steps)
     return root
+
+
+def _add_costs(branch: Tree, stage: StageConfig) -> None:
+    parameters, flops = costs.parameters(stage), costs.flops_per_sequence(stage)
+    branch.add("parameters").add(_counts(parameters))
+    if flops:
+        data, images = stage.data, costs.images_per_sequence(stage)
+        full = f"training FLOPs of a full sequence: one document, {data.seq_len:,} positions, {images} images encoded"
+        branch.add(full).add(_counts(flops))
+
+
+def _counts(counts: Mapping[str, int]) -> Table:
+    """Counts by part; a part that is not there is left out."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    for part, count in counts.items():
+        if count:
+            table.add_row(part, f"{count:,}", _rounded(count), style="bold" if part == "total" else None)
+    return table
+
+
+def _rounded(count: int) -> str:
+    """Three digits and a unit: 2.85 B."""
+    size = max(0, min(5, (len(str(count)) - 1) // 3))
+    return f"{count / 1000**size:.3g} {' KMBTP'[size]}".strip()
 
 
 def _add_mixture(branch: Tree, data: DataConfig, steps: int) -> None:

@@ -14,12 +14,23 @@ from pydantic import ValidationError
 
 from mm1.chain.recipe import RecipeConfig
 from mm1.config import ConfigError, UserError, describe
+from mm1.recipes import paper
 from mm1.recipes.tiny import tiny, tiny_avgpool, tiny_c_abstractor
 
 RECIPES: dict[str, Callable[[], RecipeConfig]] = {
     "tiny": tiny,
     "tiny-avgpool": tiny_avgpool,
     "tiny-c-abstractor": tiny_c_abstractor,
+    "mm1-3b": paper.mm1_3b,
+    "mm1-7b": paper.mm1_7b,
+    "mm1-30b": paper.mm1_30b,
+    "mm1-3b-moe": paper.mm1_3b_moe,
+    "mm1-7b-moe": paper.mm1_7b_moe,
+    "mm1-ablation": paper.mm1_ablation,
+    "mm1-law-9m": paper.mm1_law_9m,
+    "mm1-law-85m": paper.mm1_law_85m,
+    "mm1-law-302m": paper.mm1_law_302m,
+    "mm1-law-1.2b": paper.mm1_law_1_2b,
 }
 
 

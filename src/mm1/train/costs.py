@@ -1,0 +1,55 @@
+"""What a stage costs before it is run: parameters, tokens a step, operations a sequence; nothing is allocated.
+
+    parameters(recipe.stage("pretrain"))["total"]
+    flops_per_sequence(recipe.stage("pretrain"))     # {"image_encoder": …, "connector": …, "decoder": …, …}
+
+A sequence is taken to be full: every position is used, there are as many images as it may hold, and all of it is one
+document, so that attention costs the most that it can. What real documents cost is measured in training.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from mm1.models.counts import TRAINING_FACTOR, flops_forward, parameters_by_part
+from mm1.models.mm1 import MM1Config
+from mm1.train.stage import StageConfig
+
+
+def parameters(stage: StageConfig) -> dict[str, int]:
+    """The model's parameters by part, counted on the meta device."""
+    with torch.device("meta"):
+        return parameters_by_part(stage.build())
+
+
+def tokens_per_step(stage: StageConfig) -> int:
+    """Positions of the global batch, padding included."""
+    return stage.data.rows * stage.data.seq_len
+
+
+def images_per_sequence(stage: StageConfig) -> int:
+    """Encoder inputs of a full sequence: whole pictures only, each with its sub-images."""
+    each = stage.model.num_image_tokens
+    if each == 0:
+        return 0
+    of_a_picture = stage.data.sub_images.max_sub_images
+    most = min(stage.data.max_images, stage.data.seq_len // each)
+    return most // of_a_picture * of_a_picture
+
+
+def flops_per_sequence(stage: StageConfig) -> dict[str, int]:
+    """Operations of training on one full sequence, forward and backward, by part; logits are those of the text.
+
+    Empty where the model is no MM1: what pretrains an image encoder has no sequence of one document.
+    """
+    if not isinstance(stage.model, MM1Config):
+        return {}
+    tokens, images = stage.data.seq_len, images_per_sequence(stage)
+    forward = flops_forward(
+        stage.model,
+        tokens=tokens,
+        images=images,
+        attended_pairs=tokens * (tokens + 1) // 2,
+        targets=tokens - images * stage.model.num_image_tokens,
+    )
+    return {part: TRAINING_FACTOR * count for part, count in forward.items()}
