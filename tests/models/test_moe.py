@@ -174,6 +174,11 @@ def test_the_router_decides_in_float32_under_autocast_and_in_a_bfloat16_model() 
     assert routing.load.tolist() == [0, 0, 1, 0]
     assert all(value.dtype == torch.float32 for value in routing)
     assert mixed.dtype == torch.bfloat16
+    made, hidden = layer(), torch.randn(2, 9, DIM)
+    with torch.autocast("cpu", torch.bfloat16):
+        routing = made(hidden, all_real(hidden))[1]
+    for value, wanted in zip(routing, made(hidden, all_real(hidden))[1], strict=True):
+        assert torch.equal(value, wanted)
     small = layer().to(torch.bfloat16)
     hidden = torch.randn(1, 9, DIM, dtype=torch.bfloat16)
     exact = layer()

@@ -152,12 +152,12 @@ def _queue(experts: Int[Tensor, "B S k"], real: Bool[Tensor, "B S"], num_experts
 
 def _routing(logits: Tensor, probabilities: Tensor, experts: Tensor, kept: Tensor, real: Tensor) -> Routing:
     """The statistics of a layer from logits and probabilities (B, S, E), choices (B, S, k) and who counts."""
-    num_experts = logits.shape[-1]
-    weight = real.float() / real.sum().clamp(min=1)
+    num_experts, count = logits.shape[-1], real.sum().clamp(min=1)
 
     def mean(values: Tensor) -> Tensor:
-        """Over real tokens, of (B, S, …)."""
-        return torch.einsum("bs,bs...->...", weight, torch.where(_like(real, values), values, 0.0))
+        """Over real tokens, of (B, S, …). No matrix product, which autocast would take in bfloat16."""
+        counted = real.view(real.shape + (1,) * (values.ndim - 2))
+        return torch.where(counted, values, 0.0).sum((0, 1)) / count
 
     choices = F.one_hot(experts, num_experts).float()
     first_share, probability = mean(choices[:, :, 0]), mean(probabilities)
@@ -168,7 +168,3 @@ def _routing(logits: Tensor, probabilities: Tensor, experts: Tensor, kept: Tenso
         dropped=mean(1 - kept.float().mean(2)),
         entropy=mean(torch.special.entr(probabilities.detach()).sum(-1)),
     )
-
-
-def _like(real: Tensor, values: Tensor) -> Tensor:
-    return real.view(real.shape + (1,) * (values.ndim - 2))
