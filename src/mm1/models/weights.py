@@ -76,16 +76,15 @@ class StoredTensors(Mapping[str, Tensor]):
     """
 
     def __init__(self, path: Path) -> None:
+        self._file: Any
         try:
-            self._file: Any = safe_open(path, framework="pt")
+            self._file = safe_open(path, framework="pt")
         except FileNotFoundError:
             raise UserError(f"{path} does not exist: give the model.safetensors of a finished stage") from None
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path} is not a whole safetensors file ({error}): make or copy it again") from None
-        self.shapes: dict[str, Shape] = {
-            name: tuple(self._file.get_slice(name).get_shape())
-            for name in self._file.keys()  # noqa: SIM118
-        }
+        names: list[str] = self._file.keys()
+        self.shapes: dict[str, Shape] = {name: tuple(self._file.get_slice(name).get_shape()) for name in names}
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.shapes:
