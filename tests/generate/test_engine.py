@@ -17,7 +17,16 @@ from mm1.models.mm1 import MM1, MM1Config
 
 PAD, EOS, IMAGE, N = 0, 1, 2, 4
 MakeModel = Callable[..., MM1]
-SHAPES = [{}, {"smeared_keys": True}, {"num_kv_heads": 2, "qk_norm": "head", "mlp": "swiglu", "smeared_keys": True}]
+EXPERTS = {"num_experts": 4, "every": 1, "capacity_factor": 0.5}
+"""So few slots that training drops choices: an engine never may."""
+SHAPES = [
+    {},
+    {"smeared_keys": True},
+    {"num_kv_heads": 2, "qk_norm": "head", "mlp": "swiglu", "smeared_keys": True},
+    {"sliding_window": 5, "rope_scaling": {"kind": "yarn", "factor": 4, "original_len": 16}},
+    {"moe": EXPERTS, "mlp": "swiglu"},
+    {"moe": EXPERTS, "norm_placement": "post", "qk_norm": "projection", "sliding_window": 5},
+]
 
 
 def _prompt(
@@ -110,8 +119,11 @@ def test_cached_generation_equals_whole_forward_passes(make_model: MakeModel, sh
 
 
 @pytest.mark.parametrize("limits", [{"max_cached_positions": 1}, {"max_forward_positions": 1}, {}])
-def test_company_does_not_change_greedy_text(make_model: MakeModel, limits: dict[str, int]) -> None:
-    model = make_model(seed=1, smeared_keys=True)
+@pytest.mark.parametrize("shape", [{"smeared_keys": True}, {"moe": EXPERTS}])
+def test_company_does_not_change_greedy_text(
+    make_model: MakeModel, shape: dict[str, object], limits: dict[str, int]
+) -> None:
+    model = make_model(seed=1, **shape)
     prompts = _mixed_prompts()
     together = _engine(model, **limits).generate(prompts)
     backwards = _engine(model).generate(prompts[::-1])[::-1]

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from mm1.models import decoder as decoder_module
 from mm1.models.attention import AttentionMask, attend
 from mm1.models.decoder import Decoder, DecoderConfig
+from mm1.models.moe import MoE
 
 SHAPE = {
     "vocab_size": 97,
@@ -96,6 +97,39 @@ def test_logits_equal_hugging_face(name):
     torch.testing.assert_close(run_whole(decoder, tokens), expected, atol=1e-4, rtol=1e-4)
 
 
+EXPERTS = {"num_experts": 4, "every": 2}
+VARIANTS = {
+    "plain": {},
+    "smeared": {"smeared_keys": True},
+    "swiglu": {"mlp": "swiglu"},
+    "untied": {"tied_embeddings": False},
+    "grouped_queries": {"num_kv_heads": 2, "qkv_bias": True},
+    "head_norm": {"num_kv_heads": 2, "qk_norm": "head"},
+    "projection_norm": {"num_kv_heads": 2, "qk_norm": "projection"},
+    "post_norm": {"norm_placement": "post"},
+    "window": {"sliding_window": 3},
+    "llama3": {"rope_scaling": {"kind": "llama3", "factor": 4, "original_len": 16}},
+    "yarn": {"rope_scaling": {"kind": "yarn", "factor": 4, "original_len": 16}},
+    "linear": {"rope_scaling": {"kind": "linear", "factor": 4}},
+    "experts": {"moe": EXPERTS},
+    "swiglu_experts": {"moe": {**EXPERTS, "every": 1, "renormalise": False}, "mlp": "swiglu"},
+    "limited_experts": {"moe": {**EXPERTS, "capacity_factor": 1.0}},
+    "everything": {
+        "smeared_keys": True,
+        "mlp": "swiglu",
+        "num_kv_heads": 2,
+        "qkv_bias": True,
+        "qk_norm": "projection",
+        "norm_placement": "post",
+        "sliding_window": 5,
+        "rope_scaling": {"kind": "yarn", "factor": 4, "original_len": 16},
+        "moe": {**EXPERTS, "expert_dim": 24},
+        "tied_embeddings": False,
+    },
+}
+"""Every option by itself, and those that go together."""
+
+
 def small(**options):
     """A decoder whose weights are large enough that what stands before a token matters."""
     torch.manual_seed(0)
@@ -126,12 +160,12 @@ def run_packed(decoder, documents, width=64):
     return decoder.logits(decoder(decoder.embed(tokens), positions, AttentionMask.from_segments(segments)).hidden)
 
 
-@pytest.mark.parametrize("smeared_keys", [False, True])
-@settings(max_examples=10, deadline=None)
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+@settings(max_examples=6, deadline=None)
 @given(lengths=st.lists(st.integers(1, 16), min_size=1, max_size=4), seed=st.integers(0, 99))
-def test_a_packed_document_reads_as_it_does_alone(smeared_keys, lengths, seed):
-    """So positions restart, and neither attention nor smearing crosses a document's start."""
-    decoder = small(smeared_keys=smeared_keys)
+def test_a_packed_document_reads_as_it_does_alone(options, lengths, seed):
+    """So positions restart, and neither attention nor windows nor smearing nor experts cross a document's start."""
+    decoder = small(**options).eval()
     torch.manual_seed(seed)
     documents = [torch.randint(0, 50, (length,)) for length in lengths]
     packed = run_packed(decoder, documents)[0, : sum(lengths)]
@@ -140,11 +174,13 @@ def test_a_packed_document_reads_as_it_does_alone(smeared_keys, lengths, seed):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "autocast"])
-@pytest.mark.parametrize("backend", ["sdpa", "explicit"])
+@pytest.mark.parametrize("backend", ["sdpa", "explicit", "flex"])
 @pytest.mark.parametrize("which", [0, 1, 2])
+@torch.no_grad()  # which flex asks for on the CPU
 def test_a_document_cannot_change_a_bit_of_another(monkeypatch, backend, precision, which):
+    """Experts apart, of which see `test_experts_share_no_more_than_a_matrix_product`."""
     monkeypatch.setattr(decoder_module, "attend", partial(attend, backend=backend))
-    decoder = small(smeared_keys=True, num_kv_heads=2)
+    decoder = small(smeared_keys=True, num_kv_heads=2, sliding_window=11, norm_placement="post", qk_norm="projection")
     if precision == "bfloat16":
         decoder = decoder.bfloat16()
     documents = [torch.randint(0, 50, (length,)) for length in (13, 21, 17)]
@@ -159,7 +195,7 @@ def test_a_document_cannot_change_a_bit_of_another(monkeypatch, backend, precisi
     assert not torch.equal(before[inside], after[inside])
 
 
-@pytest.mark.parametrize("options", [{}, {"smeared_keys": True}, {"num_kv_heads": 2, "qk_norm": "head"}])
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_cached_decoding_equals_the_whole_forward(options, side):
     """Prompts of unequal length, padded on either side, filled in two calls, then one token at a time."""
@@ -188,6 +224,81 @@ def test_cached_decoding_equals_the_whole_forward(options, side):
     whole = run_whole(decoder, tokens)
     for row, length in enumerate(lengths):
         torch.testing.assert_close(seen[row, : length + 14], whole[row, : length + 14], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_three_steps_reach_every_parameter_with_finite_gradients(options):
+    torch.manual_seed(0)
+    decoder = Decoder(DecoderConfig(**{"vocab_size": 50, "dim": 32, "num_layers": 2, "mlp_dim": 64, **options}))
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-3)
+    before = {name: parameter.detach().clone() for name, parameter in decoder.named_parameters()}
+    tokens, positions, segments = pack([torch.randint(0, 50, (length,)) for length in (40, 50, 30)], 128)
+    losses = []
+    for _ in range(3):
+        hidden, routing = decoder(decoder.embed(tokens), positions, AttentionMask.from_segments(segments))
+        next_ones = torch.where(segments[0, 1:] == segments[0, :-1], tokens[0, 1:], -100)
+        loss = torch.nn.functional.cross_entropy(decoder.logits(hidden)[0, :-1], next_ones)
+        losses.append(loss.item())
+        for routed in routing:
+            loss = loss + 0.01 * routed.load_balance + 0.001 * routed.router_z
+        optimizer.zero_grad()
+        loss.backward()
+        for name, parameter in decoder.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.any(), name
+        optimizer.step()
+    assert losses[-1] < losses[0]
+    assert all(not torch.equal(before[name], parameter) for name, parameter in decoder.named_parameters())
+    assert len(routing) == sum(isinstance(block.mlp, MoE) for block in decoder.blocks)
+
+
+def test_sparse_layers_stand_where_the_config_says_and_tell_how_they_routed():
+    decoder = small(num_layers=5, moe={"num_experts": 4, "every": 2})
+    assert [isinstance(block.mlp, MoE) for block in decoder.blocks] == [False, True, False, True, False]
+    tokens = torch.randint(0, 50, (2, 9))
+    mask = AttentionMask.from_segments(torch.zeros_like(tokens))
+    routing = decoder(decoder.embed(tokens), torch.arange(9).expand(2, 9), mask).routing
+    assert [routed.load.shape for routed in routing] == [(4,), (4,)]
+    assert small(num_layers=2)(decoder.embed(tokens), torch.arange(9).expand(2, 9), mask).routing == ()
+
+
+@pytest.mark.parametrize("backend", ["grouped", "loop"])
+def test_padding_is_not_routed(backend):
+    """What stands there counts in no statistic, sends no gradient to the router or the experts, and takes no slot."""
+    moe = {"num_experts": 4, "every": 1, "capacity_factor": 1.0, "backend": backend}
+    decoder = small(num_layers=1, moe=moe)
+    tokens, positions, segments = pack([torch.randint(0, 50, (20,))], 40)
+
+    def run(padding):
+        decoder.zero_grad()
+        embeddings = decoder.embed(tokens).detach().clone()
+        embeddings[:, 20:] = padding
+        hidden, (routed,) = decoder(embeddings, positions, AttentionMask.from_segments(segments))
+        (hidden[:, :20].square().sum() + routed.load_balance + routed.router_z).backward()
+        mlp = decoder.blocks[0].mlp
+        return [hidden[:, :20], *routed, mlp.router.weight.grad, mlp.up.weight.grad, mlp.down.weight.grad]
+
+    for before, after in zip(run(0.0), run(100 * torch.randn(20, 32)), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_experts_share_no_more_than_a_matrix_product():
+    """No document reaches another through dropless experts, but how many rows an expert gets may change rounding."""
+    decoder = small(num_layers=4, moe=EXPERTS)
+    documents = [torch.randint(0, 50, (length,)) for length in (13, 21, 17)]
+    before = run_packed(decoder, documents)[0, 13:51]
+    after = run_packed(decoder, [(documents[0] + 1) % 50, *documents[1:]])[0, 13:51]
+    torch.testing.assert_close(before, after, atol=1e-4, rtol=1e-4)
+
+
+def test_experts_of_limited_capacity_drop_in_training_and_never_in_evaluation():
+    """So that nobody's answer depends on who stands beside them."""
+    limited = small(num_layers=1, moe={"num_experts": 4, "every": 1, "capacity_factor": 0.5})
+    free = small(num_layers=1, moe={"num_experts": 4, "every": 1})
+    tokens = torch.randint(0, 50, (1, 40))
+    assert torch.equal(run_whole(limited.eval(), tokens), run_whole(free, tokens))
+    assert not torch.allclose(run_whole(limited.train(), tokens), run_whole(free, tokens), atol=1e-2)
 
 
 def test_smearing_reaches_one_token_back_and_changes_the_keys_only():

@@ -5,7 +5,8 @@
     engine.loglikelihood(prompts, continuations)                              # [-3.2, …]
 
 Rows that have finished are dropped from the cache once half of them have. What a prompt gets does not depend on the
-prompts beside it, up to the rounding of matrix products of another shape. Knows nothing of text, tasks or HTTP.
+prompts beside it, up to the rounding of matrix products of another shape; experts that a capacity limits in training
+take here what they are sent (the engine evaluates). Knows nothing of text, tasks or HTTP.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mm1.config import Config
 from mm1.models.attention import AttentionMask, LayerCache, Memory, attend
-from mm1.models.initialization import initialise
+from mm1.models.initialization import filled, initialise
 from mm1.models.moe import MoE, MoEConfig, Routing
 from mm1.models.rotary import RopeScalingConfig, Rotary
 
@@ -98,7 +98,7 @@ class Decoder(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
-        self.norm = nn.RMSNorm(config.dim, config.norm_eps)
+        self.norm = RMSNorm(config.dim, config.norm_eps)
         self.head = None if config.tied_embeddings else nn.Linear(config.dim, config.vocab_size, bias=False)
         initialise(self, config.num_layers, residual_outputs=("output", "down"))
 
@@ -161,9 +161,9 @@ class Block(nn.Module):
     def __init__(self, config: DecoderConfig, layer: int) -> None:
         super().__init__()
         self.norm_placement = config.norm_placement
-        self.attention_norm = nn.RMSNorm(config.dim, config.norm_eps)
+        self.attention_norm = RMSNorm(config.dim, config.norm_eps)
         self.attention = Attention(config)
-        self.mlp_norm = nn.RMSNorm(config.dim, config.norm_eps)
+        self.mlp_norm = RMSNorm(config.dim, config.norm_eps)
         self.mlp = _build_mlp(config, layer)
 
     def forward(
@@ -201,10 +201,10 @@ class Attention(nn.Module):
         self.qk_norm = config.qk_norm
         if config.qk_norm != "none":
             heads, kv_heads = (config.num_heads, config.kv_heads) if config.qk_norm == "projection" else (1, 1)
-            self.query_norm = nn.RMSNorm(heads * self.head_dim, config.norm_eps)
-            self.key_norm = nn.RMSNorm(kv_heads * self.head_dim, config.norm_eps)
+            self.query_norm = RMSNorm(heads * self.head_dim, config.norm_eps)
+            self.key_norm = RMSNorm(kv_heads * self.head_dim, config.norm_eps)
         # sigmoid(0): half of each key is its predecessor's. From a small share, copying is learned far later.
-        self.smear = nn.Parameter(torch.zeros(config.kv_heads)) if config.smeared_keys else None
+        self.smear = filled(config.kv_heads, 0.0) if config.smeared_keys else None
 
     def forward(
         self,
@@ -231,6 +231,14 @@ class Attention(nn.Module):
         elif self.qk_norm == "projection":
             q, k = (norm(x.flatten(2)).view_as(x).to(v.dtype) for x, norm in ((q, self.query_norm), (k, self.key_norm)))
         return q, k, v
+
+
+class RMSNorm(nn.RMSNorm):
+    """Normalises in the precision of its weight, though autocast has made what it is given coarser."""
+
+    def forward(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        normalised: Tensor = super().forward(hidden.to(self.weight.dtype))
+        return normalised
 
 
 class SwiGLU(nn.Module):

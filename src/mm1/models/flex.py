@@ -26,6 +26,9 @@ Rule: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(rows, queries, keys), index tensors that broadcast together → whether each query may attend to the key."""
 
 
+RECOMPILE_LIMIT = 64
+
+
 def block_mask(rule: Rule, batch: int, queries: int, keys: int, device: torch.device) -> BlockMask:
     """Which tiles of the (batch, queries, keys) matrix are empty, which are whole, and the rule for the rest.
 
@@ -81,4 +84,12 @@ def usable(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
 @lru_cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled at first use, so that importing this costs nothing."""
-    return torch.compile(function)
+    compiled = torch.compile(function)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        # One compilation for each rule, dtype, head dim, and with or without gradients. A process that trains several
+        # stages passes PyTorch's limit of 8, and from there on would hold whole matrices.
+        with torch._dynamo.config.patch(recompile_limit=RECOMPILE_LIMIT):
+            return compiled(*arguments, **options)
+
+    return call
