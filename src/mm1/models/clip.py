@@ -23,7 +23,7 @@ from mm1.config import Config
 from mm1.models.attention import AttentionMask
 from mm1.models.decoder import Decoder, DecoderConfig
 from mm1.models.image_encoder import ImageEncoder, ImageEncoderConfig
-from mm1.models.initialization import truncated_normal_
+from mm1.models.initialization import filled, truncated_normal_
 from mm1.types import Batch
 
 INITIAL_TEMPERATURE = 0.07
@@ -74,7 +74,7 @@ class CLIP(nn.Module):
         self.text_projection = nn.Linear(config.text_tower.dim, config.embed_dim, bias=False)
         for projection in (self.image_projection, self.text_projection):
             truncated_normal_(projection.weight, projection.in_features**-0.5)
-        self.logit_scale = nn.Parameter(torch.full((1,), math.log(1 / INITIAL_TEMPERATURE)))
+        self.logit_scale = filled(1, math.log(1 / INITIAL_TEMPERATURE))
         """Logarithm of the scale, so that it stays positive. One-dimensional, because FSDP shards no scalars."""
 
     def forward(self, batch: Batch) -> CLIPOutput:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from mm1.config import Config
 from mm1.models.attention import AttentionMask, attend
-from mm1.models.initialization import initialise, truncated_normal_
+from mm1.models.initialization import filled, initialise, truncated_normal_
 from mm1.models.positions import resize_table, sincos_table
 
 LAYER_SCALE = 1e-5
@@ -193,12 +193,12 @@ class EncoderBlock(nn.Module):
         self.attention_norm = _norm(config)
         self.qkv = nn.Linear(dim, 3 * dim, bias)
         self.output = nn.Linear(dim, dim, bias)
-        self.attention_scale = nn.Parameter(torch.full((dim,), LAYER_SCALE)) if config.layer_scale else None
+        self.attention_scale = filled(dim, LAYER_SCALE) if config.layer_scale else None
         self.mlp_norm = _norm(config)
         self.up = nn.Linear(dim, (1 + gated) * config.mlp_dim, bias)
         """Where gated, the rows of the gate, then those of what it gates."""
         self.down = nn.Linear(config.mlp_dim, dim, bias)
-        self.mlp_scale = nn.Parameter(torch.full((dim,), LAYER_SCALE)) if config.layer_scale else None
+        self.mlp_scale = filled(dim, LAYER_SCALE) if config.layer_scale else None
 
     def forward(self, tokens: Float[Tensor, "I T D"], mask: AttentionMask | None = None) -> Float[Tensor, "I T D"]:
         heads = self.qkv(self.attention_norm(tokens)).unflatten(-1, (3, self.num_heads, -1))

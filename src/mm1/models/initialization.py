@@ -1,26 +1,55 @@
-"""How untrained parameters begin: truncated normals, seeded by the caller's `torch.manual_seed`.
+"""How untrained parameters begin: truncated normals, seeded by the caller's `torch.manual_seed`, and constants.
 
-Knows kinds of layers, and nothing of what they are part of. MM1 does not publish its initialisation; these are the
-usual choices.
+    beginning(decoder.norm.weight)      # "1"
+    beginning(decoder.blocks[0].attention.qkv.weight)      # "truncated normal 0.02"
+
+What each parameter of a new model was given is on record with it, so that a model without memory (the meta device) can
+tell as well. Knows kinds of layers, and nothing of what they are part of. MM1 does not publish its initialisation;
+these are the usual choices.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mm1.models.experts import GroupedLinear
 
 STD = 0.02
 """Of linear layers, embeddings and position tables (GPT-2, ViT, and Honeybee's position table)."""
+_RECORD = "mm1_beginning"
 
 
 def truncated_normal_(tensor: Tensor, std: float = STD) -> None:
     """Fills `tensor` from a normal cut at three standard deviations."""
-    nn.init.trunc_normal_(tensor, std=std, a=-3 * std, b=3 * std)
+    setattr(tensor, _RECORD, f"truncated normal {std:.3g}")
+    if not tensor.is_meta:  # nothing to fill, and torch takes its time about it
+        nn.init.trunc_normal_(tensor, std=std, a=-3 * std, b=3 * std)
+
+
+def constant_(tensor: Tensor, value: float) -> None:
+    """Fills `tensor` with one value."""
+    setattr(tensor, _RECORD, f"{value:.3g}")
+    nn.init.constant_(tensor, value)
+
+
+def filled(size: int, value: float) -> nn.Parameter:
+    """A parameter of `size` equal values."""
+    parameter = nn.Parameter(torch.empty(size))
+    constant_(parameter, value)
+    return parameter
+
+
+def beginning(parameter: nn.Parameter) -> str:
+    """What this module filled `parameter` with: "0", "1", "truncated normal 0.02"."""
+    record: str | None = getattr(parameter, _RECORD, None)
+    assert record is not None, f"a parameter of shape {tuple(parameter.shape)} was not filled by this module"
+    return record
 
 
 def initialise(module: nn.Module, num_layers: int = 0, residual_outputs: tuple[str, ...] = ()) -> None:
-    """Draws all linear (also grouped), convolution and embedding weights under `module`; biases become 0.
+    """Draws all linear (also grouped), convolution and embedding weights under `module`; biases become 0, the weights
+    of norms 1.
 
     Convolutions keep the variance of their input (std = 1/√fan_in): several follow one another without a norm. The
     linear layers whose last name is in `residual_outputs` get STD/√(2·num_layers), so that the sum of all branches
@@ -34,6 +63,8 @@ def initialise(module: nn.Module, num_layers: int = 0, residual_outputs: tuple[s
             truncated_normal_(child.weight, child.weight[0].numel() ** -0.5)
         elif isinstance(child, nn.Embedding):
             truncated_normal_(child.weight)
+        elif isinstance(child, nn.LayerNorm | nn.RMSNorm):
+            constant_(child.weight, 1.0)
         bias = getattr(child, "bias", None)
         if isinstance(bias, nn.Parameter):
-            nn.init.zeros_(bias)
+            constant_(bias, 0.0)
