@@ -76,15 +76,16 @@ def _image_flops(config: MM1Config) -> tuple[int, int]:
     """Operations for one more image, in encoder and connector: measured, so that a new connector needs no formula."""
     if config.image_encoder is None or config.connector is None:
         return 0, 0
-    shape = config.image_encoder
-    images = (3, shape.image_size, shape.image_size)
-    features = (*[shape.image_size // shape.patch_size] * 2, shape.dim)
+    # Interpolating positions is done once for all images, so they may as well fit. And all blocks are alike: of a large
+    # encoder's running every one takes seconds, even without memory.
+    shape = config.image_encoder.replace(position_size=None, num_layers_used=None)
+    grid = shape.position_grid
     with torch.device("meta"):
-        # All blocks are alike, and of a large encoder's running each takes seconds, even without memory.
-        shallow = [ImageEncoder(shape.replace(num_layers=depth, num_layers_used=None)) for depth in (1, 2)]
-        connector = build_connector(config.connector, shape.position_grid, shape.dim, config.decoder.dim)
-    one, two = (_for_one_more(encoder, images) for encoder in shallow)
-    return one + (shape.depth - 1) * (two - one), _for_one_more(connector, features)
+        shallow = [ImageEncoder(shape.replace(num_layers=depth)) for depth in (1, 2)]
+        connector = build_connector(config.connector, grid, shape.dim, config.decoder.dim)
+    one, two = (_for_one_more(encoder, (3, shape.image_size, shape.image_size)) for encoder in shallow)
+    encoder_flops = one + (config.image_encoder.depth - 1) * (two - one)
+    return encoder_flops, _for_one_more(connector, (grid, grid, shape.dim))
 
 
 def _for_one_more(module: nn.Module, shape: tuple[int, ...]) -> int:
