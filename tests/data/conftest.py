@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image as PillowImage
+from tokenizers import Tokenizer as HFTokenizer
 
 from mm1.data.encode import DocumentEncoder
 from mm1.data.sources import ListSource, MeasuredSource
-from mm1.data.tokenizer import Tokenizer, train_tokenizer
+from mm1.data.tokenizer import EOS, IMAGE, PAD, TOKENIZER_CONFIG, Tokenizer, train_tokenizer
 from mm1.types import Document, Image, Segment, Text
 
 # A busy machine is slow without being wrong.
@@ -42,6 +45,22 @@ class Make:
         pixels = np.zeros((size, size, 3), np.uint8)
         pixels[:] = (number % 256, number // 256, 7)
         return Image(Make.file(pixels))
+
+    @staticmethod
+    def sized(number: int, width: int, height: int, **options: object) -> Image:
+        """A noisy picture of some size, in whose pixels no number stands."""
+        pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        return Image(Make.file(pixels, **options))
+
+    @staticmethod
+    def tokenizer_with_bos(tokenizer: Tokenizer, folder: Path) -> Tokenizer:
+        """A copy of `tokenizer` in `folder` that has a BOS."""
+        file = HFTokenizer.from_file(str(tokenizer.path))
+        file.add_special_tokens(["<s>"])
+        file.save(str(folder / "tokenizer.json"))
+        names = {"pad_token": PAD, "eos_token": EOS, "image_token": IMAGE, "bos_token": "<s>"}
+        (folder / TOKENIZER_CONFIG).write_text(json.dumps(names))
+        return Tokenizer(folder / "tokenizer.json")
 
     @staticmethod
     def web(number: int, num_images: int) -> Document:

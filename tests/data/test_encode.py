@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mm1.config import UserError
 from mm1.data.encode import IMAGE_LENGTH, DocumentEncoder
 from mm1.data.image import BadImage
+from mm1.data.sub_images import BestGridConfig, SubImagesConfig, cut
 from mm1.types import Document, Image, Text
 
 
@@ -118,3 +119,68 @@ def test_only_images_and_texts_of_the_range_are_looked_at(encoder: DocumentEncod
     assert seen == ["a blue"]
     with pytest.raises(BadImage, match="unreadable"):
         encoder.encode(document)
+
+
+CUT = SubImagesConfig(grid=BestGridConfig(min_tiles=1, max_tiles=4), overview="last")
+
+
+def test_a_picture_becomes_its_sub_images_one_after_another(encoder: DocumentEncoder, make) -> None:
+    encoder = DocumentEncoder(encoder.tokenizer, 4, image_size=8, sub_images=CUT)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    document = Document("d", (Text("a"), Image(make.file(pixels)), Text("red"), make.picture(7)))
+    sample = encoder.encode(document)
+    (a,), (red,) = encoder.tokenizer.encode("a"), encoder.tokenizer.encode("red")
+    image_id = encoder.tokenizer.image_id
+    assert sample.tokens.tolist() == [a, *[image_id] * 20, red, *[image_id] * 4, encoder.tokenizer.eos_id]
+    assert sample.image_starts.tolist() == [1, 5, 9, 13, 17, 22]
+    assert sample.image_segments.tolist() == [0] * 6
+    for image, expected in zip(sample.images, [*cut(pixels, CUT, 8), np.full((8, 8, 3), (7, 0, 7))], strict=True):
+        np.testing.assert_array_equal(image, expected)
+    # With the lengths at hand, a range knows its place without looking at pictures outside it.
+    broken = Document("d", (Text("a"), Image(b"broken"), Text("red"), make.picture(7)))
+    part = encoder.encode(broken, start=21, lengths=[1, -5, 1, -1])
+    np.testing.assert_array_equal(part.tokens, sample.tokens[21:])
+    assert part.image_starts.tolist() == [1]
+
+
+@pytest.fixture(scope="module")
+def beginning(encoder: DocumentEncoder, tmp_path_factory: pytest.TempPathFactory, make) -> DocumentEncoder:
+    """An encoder whose tokenizer has a BOS."""
+    return DocumentEncoder(make.tokenizer_with_bos(encoder.tokenizer, tmp_path_factory.mktemp("bos")), 4, 8)
+
+
+def test_a_document_begins_with_the_tokenizers_bos(beginning: DocumentEncoder, make) -> None:
+    tokenizer = beginning.tokenizer
+    text = tokenizer.encode("a red")
+    sample = beginning.encode(Document("d", (make.picture(1), Text("a red"))))
+    assert sample.tokens.tolist() == [tokenizer.bos_id, *[tokenizer.image_id] * 4, *text, tokenizer.eos_id]
+    assert sample.loss_mask.tolist() == [False] * 5 + [True] * (len(text) + 1)
+    assert sample.image_starts.tolist() == [1]
+    assert beginning.encode(Document("d", ()), end=False).tokens.tolist() == [tokenizer.bos_id]
+
+
+def test_every_pair_begins_with_one(beginning: DocumentEncoder, make) -> None:
+    tokenizer = beginning.tokenizer
+    a, long = tokenizer.encode("a"), tokenizer.encode("a red circle above the blue square")
+    document = Document("d", (make.picture(1), Text("a"), make.picture(2), Text("a red circle above the blue square")))
+    sample = beginning.encode(document, pairs=True, max_pair_len=9)
+    image, bos, eos = [tokenizer.image_id] * 4, tokenizer.bos_id, tokenizer.eos_id
+    assert sample.tokens.tolist() == [bos, *image, *a, eos, bos, *image, *long[:3], eos]
+    assert sample.segment_ids.tolist() == [0] * 7 + [1] * 9
+    assert sample.image_starts.tolist() == [1, 8]
+
+
+@given(data=st.data(), use_lengths=st.booleans())
+def test_a_range_with_bos_is_that_slice_of_the_whole(
+    beginning: DocumentEncoder, make, data: st.DataObject, use_lengths: bool
+) -> None:
+    """So what goes on with a document begins without one."""
+    document = make.web(2, 2)
+    whole = beginning.encode(document)
+    inside = {start + k for start in whole.image_starts.tolist() for k in range(1, 4)}
+    cuts = [place for place in range(len(whole) + 1) if place not in inside]
+    start, stop = sorted(data.draw(st.tuples(st.sampled_from(cuts), st.sampled_from(cuts))))
+    lengths = beginning.segment_lengths(document) if use_lengths else None
+    part = beginning.encode(document, start=start, stop=stop, lengths=lengths)
+    np.testing.assert_array_equal(part.tokens, whole.tokens[start:stop])
+    np.testing.assert_array_equal(part.loss_mask, whole.loss_mask[start:stop])

@@ -13,8 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from mm1.data.image import FORMATS, BadImage, decode_sub_images
-from mm1.data.sub_images import WHOLE
+from mm1.data import image as image_module
+from mm1.data.image import FORMATS, BadImage, decode_sub_images, read_image, upright_size
+from mm1.data.sub_images import (
+    WHOLE,
+    BestGridConfig,
+    FixedGridConfig,
+    SubImagesConfig,
+    choose_grid,
+    fitted,
+    num_sub_images,
+)
 
 
 def decode(data: bytes, size: int, **limits: int) -> np.ndarray:
@@ -149,3 +158,50 @@ def test_whatever_the_bytes_only_bad_image_comes_out(make, cut: int, position: i
         data[position % len(data)] = value
         with contextlib.suppress(BadImage):
             assert decode(bytes(data[: len(data) - cut]), 12).shape == (12, 12, 3)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_header_tells_the_size(make, file_format: str) -> None:
+    assert upright_size(make.file(scene(40, 90), file_format)) == (90, 40)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_the_size_is_that_of_the_upright_picture(make, file_format: str, orientation: int) -> None:
+    exif = PillowImage.Exif()
+    exif[0x0112] = orientation
+    data = make.file(scene(30, 90), file_format, exif=exif)
+    assert upright_size(data) == read_image(data, 999).size == ((30, 90) if orientation >= 5 else (90, 30))
+    # Three tiles side by side, or one above the other: what the size says is what is cut.
+    config = SubImagesConfig(grid=BestGridConfig(min_tiles=3, max_tiles=3), overview="none")
+    rows, columns = choose_grid(config, 30, *upright_size(data))
+    whole = fitted(read_image(data, 999), config, columns * 30, rows * 30)
+    tiles = decode_sub_images(data, config, 30)
+    np.testing.assert_array_equal(np.concatenate(tiles, axis=0 if rows == 3 else 1), whole)
+
+
+def test_only_the_header_is_read(make) -> None:
+    data = make.file(scene(300, 200), "JPEG")
+    assert upright_size(data[: len(data) // 2]) == (200, 300)
+    assert upright_size(b"") == upright_size(b"GIF89a") == upright_size(make.file(scene())[:12]) == (0, 0)
+
+
+def test_a_reduced_jpeg_is_cut_by_its_own_size(make) -> None:
+    """At an eighth, 1017 x 1023 pixels are 128 x 128 and would make one tile."""
+    data = make.file(scene(1023, 1017), "JPEG")
+    config = SubImagesConfig(grid=BestGridConfig(min_tiles=1, max_tiles=2), overview="none")
+    assert num_sub_images(config, 8, np.array([1017, 128]), np.array([1023, 128])).tolist() == [2, 1]
+    assert len(decode_sub_images(data, config, 8)) == 2
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_is_reduced_only_to_twice_what_its_grid_needs(make, monkeypatch, orientation: int) -> None:
+    exif = PillowImage.Exif()
+    exif[0x0112] = orientation
+    stored = (400, 1600) if orientation == 6 else (1600, 400)  # height, width; upright it is 400 x 1600
+    data = make.file(scene(*stored), "JPEG", exif=exif)
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(image_module, "cut", lambda picture, *_: seen.append(picture.size) or [])
+    for rows in (1, 4, 8):
+        decode_sub_images(data, SubImagesConfig(grid=FixedGridConfig(rows=rows)), 50)
+    assert seen == [(100, 400), (100, 400), (200, 800)]

@@ -48,35 +48,56 @@ def test_where_images_are_the_limit_their_budget_is_filled() -> None:
 
 
 def tokens_of(lengths: list[int], num_image_tokens: int) -> int:
-    return sum(num_image_tokens if length == IMAGE_LENGTH else length for length in lengths)
+    return sum(-length * num_image_tokens if length < 0 else length for length in lengths)
 
 
 documents = st.lists(st.one_of(st.just(IMAGE_LENGTH), st.integers(0, 50)), max_size=25)
+cut_documents = st.lists(st.one_of(st.integers(-3, -1), st.integers(0, 50)), max_size=25)
+"""Pictures of one to three sub-images."""
 
 
-@given(lengths=documents, num_image_tokens=st.integers(1, 9), max_images=st.integers(1, 4), pairs=st.booleans())
+@given(
+    lengths=cut_documents,
+    num_image_tokens=st.integers(1, 5),
+    max_images=st.integers(3, 6),
+    pairs=st.booleans(),
+    bos=st.booleans(),
+)
 def test_ranges_cover_the_document_within_budgets(
-    lengths: list[int], num_image_tokens: int, max_images: int, pairs: bool
+    lengths: list[int], num_image_tokens: int, max_images: int, pairs: bool, bos: bool
 ) -> None:
     if pairs:
         lengths = [IMAGE_LENGTH, *lengths]
-    ranges = split(lengths, num_image_tokens, 16, max_images, pairs=pairs)
+    ranges = split(lengths, num_image_tokens, 16, max_images, pairs=pairs, bos=bos)
     assert [part.start for part in ranges] == [0, *(part.stop for part in ranges[:-1])]
     assert all(0 < part.stop - part.start <= 16 and part.num_images <= max_images for part in ranges)
-    assert sum(part.num_images for part in ranges) == lengths.count(IMAGE_LENGTH)
+    assert sum(part.num_images for part in ranges) == -sum(length for length in lengths if length < 0)
     if not pairs:
-        assert ranges[-1].stop == tokens_of(lengths, num_image_tokens) + 1
+        assert ranges[-1].stop == tokens_of(lengths, num_image_tokens) + 1 + bos
 
 
-@given(lengths=documents, max_images=st.integers(1, 4))
-def test_no_image_is_cut(lengths: list[int], max_images: int) -> None:
-    starts, position = [], 0
+@given(lengths=cut_documents, max_images=st.integers(3, 6), bos=st.booleans())
+def test_no_picture_is_cut_nor_parted_from_the_bos_before_it(lengths: list[int], max_images: int, bos: bool) -> None:
+    inside, position = set(), int(bos)
     for length in lengths:
-        if length == IMAGE_LENGTH:
-            starts.append(position)
-        position += 5 if length == IMAGE_LENGTH else length
-    cuts = {part.start for part in split(lengths, 5, 16, max_images)}
-    assert not cuts & {start + inside for start in starts for inside in range(1, 5)}
+        size = -5 * length if length < 0 else length
+        inside |= set(range(position + 1, position + size)) if length < 0 else set()
+        position += size
+    cuts = {part.start for part in split(lengths, 5, 16, max_images, bos=bos)}
+    assert not cuts & inside
+    if bos and position > 1:
+        assert 1 not in cuts
+
+
+@given(lengths=documents, num_image_tokens=st.integers(1, 9), max_images=st.integers(1, 4))
+def test_three_sub_images_are_three_images_that_stay_together(
+    lengths: list[int], num_image_tokens: int, max_images: int
+) -> None:
+    three = [-3 if length == IMAGE_LENGTH else length for length in lengths]
+    whole = split(lengths, 3 * num_image_tokens, 32, max_images)
+    assert split(three, num_image_tokens, 32, 3 * max_images) == [
+        Range(part.start, part.stop, 3 * part.num_images) for part in whole
+    ]
 
 
 def test_a_document_that_fits_is_one_range() -> None:
@@ -87,6 +108,13 @@ def test_a_document_that_fits_is_one_range() -> None:
 def test_an_image_keeps_the_text_after_it() -> None:
     assert split([6, IMAGE_LENGTH, 5, IMAGE_LENGTH, 5], 4, 16, 9) == [Range(0, 15, 1), Range(15, 25, 1)]
     assert split([IMAGE_LENGTH, IMAGE_LENGTH, 5, IMAGE_LENGTH, 2], 4, 64, 2) == [Range(0, 13, 2), Range(13, 20, 1)]
+
+
+def test_a_bos_stays_with_what_it_precedes() -> None:
+    assert split([6, IMAGE_LENGTH, 5], 4, 11, 9, bos=True) == [Range(0, 7, 0), Range(7, 17, 1)]
+    assert split([IMAGE_LENGTH, 30], 4, 16, 1, bos=True) == [Range(0, 16, 1), Range(16, 32, 0), Range(32, 36, 0)]
+    assert split([], 4, 16, 1, bos=True) == [Range(0, 2, 0)]
+    assert split([-1, 1, -1, 1], 0, 4, 9, pairs=True, bos=True) == [Range(0, 3, 1), Range(3, 6, 1)]
 
 
 def test_a_text_longer_than_a_sequence_is_cut_at_any_token() -> None:

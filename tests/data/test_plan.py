@@ -9,6 +9,7 @@ import pytest
 
 from mm1.config import UserError
 from mm1.data.plan import DataConfig, GroupConfig, MixtureConfig, Plan, Row, SourceConfig, build_plan, load_plan
+from mm1.data.sub_images import FixedGridConfig, SubImagesConfig
 
 
 def config(seed: int = 0, rows: int = 4, **weights: float) -> DataConfig:
@@ -82,6 +83,17 @@ def test_a_saved_plan_is_the_same_plan(sources, tmp_path: Path) -> None:
     assert read(load_plan(tmp_path, sources), 50) == rows
 
 
+def test_a_saved_plan_keeps_what_is_cut_and_how_documents_begin(sources, tmp_path: Path) -> None:
+    cut = config().replace(sub_images=SubImagesConfig(grid=FixedGridConfig(rows=1, columns=2)))
+    plan = build_plan(cut, sources, 4, bos=True)
+    rows = read(plan, 20)
+    assert rows != read(build_plan(config(), sources, 4), 20)
+    plan.save(tmp_path)
+    again = load_plan(tmp_path, sources)
+    assert (again.config.sub_images, again.bos) == (cut.sub_images, True)
+    assert read(again, 20) == rows
+
+
 def test_a_plan_is_not_laid_over_changed_data(sources, tmp_path: Path) -> None:
     plan = build_plan(config(), sources, 4)
     read(plan, 1)
@@ -97,3 +109,12 @@ def test_mistakes(sources) -> None:
         build_plan(config(books=1), sources, 4)
     with pytest.raises(UserError, match=r"seq_len 64 has no room for an image of 64 tokens .* at least 65"):
         build_plan(config(), sources, 64)
+    with pytest.raises(UserError, match=r"seq_len 64 has no room .* at least 65"):
+        build_plan(config(), sources, 63, bos=True)
+    cut = config().replace(sub_images=SubImagesConfig.for_resolution(16, 8))
+    with pytest.raises(UserError, match=r"max_images 4 has no room for a picture of 5 sub-images: make it at least 5"):
+        build_plan(cut, sources, 4)
+    with pytest.raises(UserError, match=r"no room for a picture of 5 x 16 tokens and its text: make it at least 81"):
+        build_plan(cut.replace(max_images=5), sources, 16)
+    with pytest.raises(UserError, match=r"cuts a picture into 5, but training on pairs compares whole pictures"):
+        build_plan(cut.replace(max_images=5), sources, 0, pairs=True)

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as PillowImage
 
 from mm1.config import UserError
 from mm1.data import shards
 from mm1.data.encode import DocumentEncoder
 from mm1.data.shards import ShardSource, ShardWriter, write_shards
+from mm1.data.sources import ListSource, MeasuredSource
 from mm1.types import Document, Image, Text
 
 segments = st.one_of(st.builds(Text, st.text(), st.booleans()), st.builds(Image, st.binary()))
@@ -42,6 +44,7 @@ def test_documents_come_back_whole(
     text, images = source.totals(backwards)
     assert text.tolist() == [sum(length for length in row if length >= 0) for row in lengths[::-1]]
     assert images.tolist() == [sum(length < 0 for length in row) for row in lengths[::-1]]
+    assert source.image_sizes(backwards).tolist() == [[0, 0]] * int(images.sum())  # bytes that are no picture
 
 
 @pytest.fixture
@@ -60,6 +63,26 @@ def test_reading_survives_more_batches_than_are_kept_open(folder: Path, make, mo
     for index in [0, 29, 14, 3, 29, 0]:
         assert source.document(index) == make.web(index, index % 3)
     assert len(source._columns) == 2
+
+
+def test_sizes_come_in_the_order_asked_for_upright(tmp_path: Path, encoder: DocumentEncoder, make) -> None:
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    rng = np.random.default_rng(0)
+    sizes = [[tuple(rng.integers(1, 30, 2).tolist()) for _ in range(number % 4)] for number in range(20)]
+    documents = []
+    for number, row in enumerate(sizes):
+        # Stored on their side; EXIF says that they are shown as `sizes` has them.
+        images = [make.sized(number, h, w, file_format="JPEG", exif=exif) for w, h in row]
+        documents.append(Document(f"d/{number}", (Text("a"), *images), "web"))
+    with ShardWriter(tmp_path, "web", encoder, shard_bytes=4000, batch_documents=3) as writer:
+        for document in documents:
+            writer.add(document)
+    order = rng.permutation(20)
+    expected = [list(size) for number in order for size in sizes[number]]
+    assert ShardSource(tmp_path).image_sizes(order).tolist() == expected
+    assert MeasuredSource(ListSource("web", documents), encoder).image_sizes(order).tolist() == expected
+    assert ShardSource(tmp_path).image_sizes(np.array([0])).shape == (0, 2)
 
 
 def test_a_source_travels_to_another_process(folder: Path) -> None:

@@ -17,7 +17,7 @@ from mm1.data import stream as stream_module
 from mm1.data.encode import IMAGE_LENGTH
 from mm1.data.sources import sum_lengths
 from mm1.data.stream import Budget, SourceStream
-from mm1.data.sub_images import WHOLE
+from mm1.data.sub_images import WHOLE, BestGridConfig, FixedGridConfig, SubImagesConfig, num_sub_images
 
 
 class Lengths:
@@ -37,11 +37,25 @@ class Lengths:
     def segment_lengths(self, index: int) -> list[int]:
         return self.rows[index]
 
+    def image_sizes(self, indices: np.ndarray) -> np.ndarray:
+        raise AssertionError("sizes matter only where they decide what is cut")
+
     def totals(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.asked += len(indices)
         rows = [self.rows[index] for index in indices.tolist()]
         bounds = np.cumsum([0, *map(len, rows)])
         return sum_lengths(np.array([length for row in rows for length in row], np.int64), bounds)
+
+
+class Sizes(Lengths):
+    """A source of lengths and of sizes, by document, of the images among them."""
+
+    def __init__(self, rows: list[list[int]], sizes: list[list[tuple[int, int]]]) -> None:
+        super().__init__(rows)
+        self.sizes = sizes
+
+    def image_sizes(self, indices: np.ndarray) -> np.ndarray:
+        return np.array([size for index in indices for size in self.sizes[index]], np.int64).reshape(-1, 2)
 
 
 BUDGET = Budget(capacity=32, max_images=4, num_image_tokens=3, image_size=8, sub_images=WHOLE, pairs=False, bos=False)
@@ -61,13 +75,15 @@ def packs_of_epoch(stream: SourceStream) -> int:
 
 
 @settings(max_examples=60)
-@given(rows=rows, seed=st.integers(0, 9), block=st.integers(1, 20), pairs=st.booleans())
-def test_every_token_of_every_document_once_an_epoch(rows: list[list[int]], seed: int, block: int, pairs: bool) -> None:
+@given(rows=rows, seed=st.integers(0, 9), block=st.integers(1, 20), pairs=st.booleans(), bos=st.booleans())
+def test_every_token_of_every_document_once_an_epoch(
+    rows: list[list[int]], seed: int, block: int, pairs: bool, bos: bool
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         small_blocks(patch, block)
         if pairs:
             rows = [[IMAGE_LENGTH, *row] for row in rows]
-        budget = replace(BUDGET, pairs=pairs)
+        budget = replace(BUDGET, pairs=pairs, bos=bos)
         stream = SourceStream(Lengths(rows), "s", seed, budget)
         count = packs_of_epoch(stream)
         for epoch in range(3):
@@ -160,3 +176,42 @@ def test_what_can_not_be_streamed() -> None:
     pairs = SourceStream(Lengths([[5]]), "prose", 0, replace(BUDGET, num_image_tokens=0, pairs=True))
     with pytest.raises(UserError, match="document 0 of source 'prose' does not begin with an image"):
         pairs.pack(0)
+
+
+@given(data=st.data(), rows=rows, bos=st.booleans())
+def test_pictures_cut_by_their_size_keep_the_budgets_and_lose_nothing(
+    data: st.DataObject, rows: list[list[int]], bos: bool
+) -> None:
+    """What `totals` counts for many documents at once is what the units of each, split by its own lengths, hold."""
+    side = st.integers(0, 40)
+    sizes = [[data.draw(st.tuples(side, side)) for _ in range(row.count(IMAGE_LENGTH))] for row in rows]
+    source = Sizes(rows, sizes)
+    policy = SubImagesConfig(grid=BestGridConfig(min_tiles=1, max_tiles=6), overview="last")
+    budget = replace(BUDGET, max_images=8, sub_images=policy, bos=bos)
+    order = np.array(data.draw(st.permutations(range(len(rows)))))
+    tokens, images = budget.totals(source, order)
+    for document, total, count in zip(order.tolist(), tokens.tolist(), images.tolist(), strict=True):
+        lengths = budget.segment_lengths(source, document)
+        expected = [num_sub_images(policy, 8, np.array([w]), np.array([h]))[0] for w, h in sizes[document]]
+        assert [-length for length in lengths if length < 0] == expected
+        units = budget.units("s", document, lengths)
+        assert (units[-1].stop, sum(unit.num_images for unit in units)) == (total, count)
+        assert total == sum(length if length >= 0 else -3 * length for length in lengths) + 1 + bos
+    stream = SourceStream(source, "s", 0, budget)
+    seen: Counter[int] = Counter()
+    for number in range(packs_of_epoch(stream)):
+        pack = stream.pack(number)
+        assert sum(len(unit) for unit in pack) <= 32
+        assert sum(unit.num_images for unit in pack) <= 8
+        seen.update({unit.document: 0 for unit in pack})
+        for unit in pack:
+            seen[unit.document] += len(unit)
+    assert [seen[document] for document in order.tolist()] == tokens.tolist()
+
+
+def test_a_fixed_grid_needs_no_sizes() -> None:
+    budget = replace(BUDGET, sub_images=SubImagesConfig(grid=FixedGridConfig(rows=1, columns=2)))
+    source = Lengths([[IMAGE_LENGTH, 5], [7], [IMAGE_LENGTH, IMAGE_LENGTH]])
+    tokens, images = budget.totals(source, np.array([2, 0, 1]))
+    assert (tokens.tolist(), images.tolist()) == ([19, 15, 8], [6, 3, 0])
+    assert budget.segment_lengths(source, 2) == [-3, -3]

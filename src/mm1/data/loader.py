@@ -197,20 +197,21 @@ class _Reader(Dataset[_Outcome]):
         # A replacement must fit the room that the unit had in its pack.
         room = replace(self._plan.budget, capacity=len(unit), max_images=unit.num_images)
         source = self._sources[unit.source]
-        tried = 0
-        for offset in range(1, MAX_REPLACEMENTS + 1):
+        candidates = range(1, min(MAX_REPLACEMENTS, len(source) - 1) + 1)
+        fitting = 0
+        for offset in candidates:
             document = (unit.document + offset) % len(source)
             lengths = room.segment_lengths(source, document)
             if not room.fits(lengths):
                 continue
-            tried += 1
+            fitting += 1
             sample = self._attempt(room.units(unit.source, document, lengths)[0], room.capacity, tally)
             if sample is not None:
                 return sample
-        if tried < MAX_REPLACEMENTS:
+        if fitting < len(candidates):
             return None
         raise UserError(
-            f"document {unit.document} of source '{unit.source}' and the {MAX_REPLACEMENTS} after it have images that "
+            f"document {unit.document} of source '{unit.source}' and the {len(candidates)} after it have images that "
             "can not be decoded: clean the source or take it out of the mixture"
         )
 

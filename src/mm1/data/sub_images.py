@@ -135,8 +135,7 @@ def choose_grids(config: SubImagesConfig, image_size: int, widths: np.ndarray, h
     scale = np.minimum(height * w, width * h)  # by which the picture fits the grid, times h * w
     allowed = np.where(holds.any(axis=1, keepdims=True), holds, scale == scale.max(axis=1, keepdims=True))
     # The picture fills one side of the grid; what it leaves free along the other, in pixels, times h * w.
-    padding = np.where(height * w <= width * h, height * w * (width * h - height * w), 0)
-    padding = np.where(height * w > width * h, width * h * (height * w - width * h), padding)
+    padding = scale * np.abs(width * h - height * w)
     chosen: np.ndarray = candidates[np.where(allowed, padding, np.iinfo(np.int64).max).argmin(axis=1)]
     return chosen
 
