@@ -24,6 +24,7 @@ from mm1.config import Config
 from mm1.models.attention import AttentionMask, LayerCache, Memory, attend
 from mm1.models.initialization import filled, initialise
 from mm1.models.moe import MoE, MoEConfig, Routing
+from mm1.models.norm import RMSNorm
 from mm1.models.rotary import RopeScalingConfig, Rotary
 
 
@@ -231,14 +232,6 @@ class Attention(nn.Module):
         elif self.qk_norm == "projection":
             q, k = (norm(x.flatten(2)).view_as(x).to(v.dtype) for x, norm in ((q, self.query_norm), (k, self.key_norm)))
         return q, k, v
-
-
-class RMSNorm(nn.RMSNorm):
-    """Normalises in the precision of its weight, though autocast has made what it is given coarser."""
-
-    def forward(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        normalised: Tensor = super().forward(hidden.to(self.weight.dtype))
-        return normalised
 
 
 class SwiGLU(nn.Module):

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from mm1.config import Config
 from mm1.models.attention import AttentionMask, attend
 from mm1.models.initialization import filled, initialise, truncated_normal_
+from mm1.models.norm import RMSNorm
 from mm1.models.positions import resize_table, sincos_table
 
 LAYER_SCALE = 1e-5
@@ -227,7 +228,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def _norm(config: ImageEncoderConfig) -> nn.Module:
-    kind = nn.LayerNorm if config.norm == "layernorm" else nn.RMSNorm
+    kind = nn.LayerNorm if config.norm == "layernorm" else RMSNorm
     return kind(config.dim, config.norm_eps)
 
 
