@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mm1.checkpoint import Checkpoint, new_folder
@@ -28,6 +27,7 @@ from mm1.hf.shards import SHARD_BYTES, write_shards
 from mm1.hf.source import Source, recall
 from mm1.hf.vocabulary import restore, write_for_transformers
 from mm1.models.decoder import DecoderConfig
+
 
 def export_decoder(
     checkpoint: Checkpoint, out: Path, max_positions: int | None = None, shard_bytes: int = SHARD_BYTES
@@ -51,7 +51,9 @@ def export_decoder(
         if source is not None:
             config = config.replace(vocab_size=source.config["vocab_size"])
         family = choose_family(config, None if source is None else source.config.get("model_type"))
-        positions = max_positions or _max_positions(checkpoint, source)
+        positions = max_positions or known_positions(checkpoint, source)
+        if positions is None:
+            raise UserError(f"nothing in {checkpoint.folder} says how long its texts may be: give --max-positions")
         special = _special_ids(checkpoint, source)
         dtype = write_shards(_tensors(checkpoint, config, family), partial, shard_bytes)
         values = {**config_json(config, family, positions), **special, "torch_dtype": str(dtype).removeprefix("torch.")}
@@ -64,14 +66,13 @@ def export_decoder(
     return out
 
 
-def _max_positions(checkpoint: Checkpoint, source: Source | None) -> int:
+def known_positions(checkpoint: Checkpoint, source: Source | None) -> int | None:
+    """The context's length: what the imported folder said, or else the length of the rows that the stage trained on."""
     if source is not None and "max_position_embeddings" in source.config:
         return int(source.config["max_position_embeddings"])
     values = json.loads((checkpoint.folder / "config.json").read_text())
-    seq_len = values.get("data", {}).get("seq_len")
-    if seq_len is None:
-        raise UserError(f"nothing in {checkpoint.folder} says how long its texts may be: give --max-positions")
-    return int(seq_len)
+    length = values.get("data", {}).get("seq_len")
+    return None if length is None else int(length)
 
 
 def _special_ids(checkpoint: Checkpoint, source: Source | None) -> dict[str, Any]:

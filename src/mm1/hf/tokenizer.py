@@ -1,0 +1,113 @@
+r"""mm1's tokenizer as AutoTokenizer reads it, giving a prompt in one string the ids that mm1 gives its pieces.
+
+    "user: <|image|>a\n"   mm1:   encode("user: "), image, encode("a\n")
+                          here:  encode("user: <|image|>a\n")                the same ids
+
+Three things of the file are changed for that. Special tokens are looked for before anything else is done to a text,
+and then ESCAPE (chat_template.py) goes: what was escaped is text by then. A tokenizer that puts a space before a text's
+beginning does so after a special token too, where mm1's next piece begins. And only the beginning-of-text token that
+mm1 uses is added, if any. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, processors
+
+from mm1.config import UserError
+from mm1.data.tokenizer import TOKENIZER_CONFIG, Tokenizer
+from mm1.files import write_atomically
+from mm1.hf.chat_template import ESCAPE, first_characters
+
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """How they are spelled."""
+
+    pad: str
+    eos: str
+    image: str
+    bos: str | None
+    all: tuple[str, ...]
+    """These and all others of the vocabulary."""
+
+
+def write_tokenizer(tokenizer: Tokenizer, out: Path, max_positions: int | None = None) -> SpecialTokens:
+    """Writes tokenizer.json and tokenizer_config.json into `out`.
+
+    Args:
+        tokenizer: mm1's.
+        out: an existing folder.
+        max_positions: what readers are told of the context's length.
+
+    Raises:
+        UserError: a special token is a single character, or has ESCAPE in it.
+    """
+    library = tokenizers.Tokenizer.from_file(str(tokenizer.path))
+    library.no_truncation()
+    library.no_padding()
+
+    def spelled(index: int) -> str:
+        name: str = library.id_to_token(index)
+        return name
+
+    pad, eos, image = spelled(tokenizer.pad_id), spelled(tokenizer.eos_id), spelled(tokenizer.image_id)
+    bos = None if tokenizer.bos_id is None else spelled(tokenizer.bos_id)
+    # Some files have them as ordinary tokens.
+    library.add_special_tokens([AddedToken(name, special=True) for name in (pad, eos, image, bos) if name])
+    library.post_processor = None
+    if bos is not None:
+        library.post_processor = processors.TemplateProcessing(
+            single=[bos, "$A"], special_tokens=[(bos, tokenizer.bos_id)]
+        )
+    values: dict[str, Any] = json.loads(library.to_str())
+    special = [token for token in values["added_tokens"] if token["special"]]
+    names = tuple(token["content"] for token in special)
+    if bad := [name for name in names if len(name) < 2 or ESCAPE in name]:
+        raise UserError(f"{tokenizer.path} has the special token {bad[0]!r}, which no text can be kept from spelling")
+    for token in special:
+        token["normalized"] = False  # looked for in the text as it came
+    values["normalizer"] = _unescaping(names, values["normalizer"])
+    values["pre_tokenizer"] = _spaced_everywhere(values["pre_tokenizer"])
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": pad,
+        "eos_token": eos,
+        "bos_token": bos,
+        "image_token": image,
+        "extra_special_tokens": {"image_token": image},
+        "padding_side": "left",
+        "clean_up_tokenization_spaces": False,
+        **({} if max_positions is None else {"model_max_length": max_positions}),
+    }
+    write_atomically(out / TOKENIZER, json.dumps(values, ensure_ascii=False).encode())
+    write_atomically(out / TOKENIZER_CONFIG, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+    return SpecialTokens(pad=pad, eos=eos, image=image, bos=bos, all=names)
+
+
+def _unescaping(names: tuple[str, ...], normalizer: dict[str, Any] | None) -> dict[str, Any]:
+    """The normalizer that takes one ESCAPE after each first character, and then does what the old one did."""
+    steps = [
+        {"type": "Replace", "pattern": {"String": first + ESCAPE}, "content": first}
+        for first in first_characters(names)
+    ]
+    return {"type": "Sequence", "normalizers": [*steps, *([] if normalizer is None else [normalizer])]}
+
+
+def _spaced_everywhere(part: Any) -> Any:
+    """A pre-tokenizer whose Metaspace treats each piece between special tokens as a text's beginning."""
+    if isinstance(part, list):
+        return [_spaced_everywhere(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    changed = {key: _spaced_everywhere(value) for key, value in part.items()}
+    if changed.get("type") == "Metaspace" and changed.get("prepend_scheme") == "first":
+        changed["prepend_scheme"] = "always"
+    return changed
