@@ -14,10 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mm1.config import UserError
+from mm1.config import UserError, from_json
 from mm1.hf.rope import read_rope, write_rope
 from mm1.models.decoder import DecoderConfig
-from mm1.models.moe import MoEConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,28 +95,30 @@ def decoder_config(config: dict[str, Any]) -> DecoderConfig:
                 f"config.json has {key}={config[key]!r}, which mm1's decoder does not compute ({family.model_type} can "
                 f"be imported with {key}={allowed[0]!r}): give another checkpoint"
             )
-    moe = _read_experts(config, family)
-    heads = _need(config, "num_attention_heads")
+    heads, dim = _need(config, "num_attention_heads"), _need(config, "hidden_size")
+    # transformers takes 128 for a Qwen3 that does not say: a model that relies on that is one too unclear to guess.
+    head_dim = _need(config, "head_dim") if family.model_type == "qwen3" else config.get("head_dim") or dim // heads
     rope_theta, rope_scaling = read_rope(config, family.rope_theta)
-    return DecoderConfig(
-        vocab_size=_need(config, "vocab_size"),
-        dim=_need(config, "hidden_size"),
-        num_layers=_need(config, "num_hidden_layers"),
-        num_heads=heads,
-        num_kv_heads=config.get("num_key_value_heads") or heads,
-        head_dim=config.get("head_dim"),
-        mlp_dim=_need(config, "intermediate_size"),
-        mlp="swiglu",
-        rope_theta=rope_theta,
-        rope_scaling=rope_scaling,
-        norm_eps=_need(config, "rms_norm_eps"),
-        tied_embeddings=config.get("tie_word_embeddings", False),
-        qkv_bias=family.qkv_bias,
-        qk_norm=family.qk_norm,
-        norm_placement=family.norm_placement,
-        sliding_window=_read_window(config, family),
-        moe=moe,
-    )
+    values = {
+        "vocab_size": _need(config, "vocab_size"),
+        "dim": dim,
+        "num_layers": _need(config, "num_hidden_layers"),
+        "num_heads": heads,
+        "num_kv_heads": config.get("num_key_value_heads") or heads,
+        "head_dim": head_dim,
+        "mlp_dim": _need(config, "intermediate_size"),
+        "mlp": "swiglu",
+        "rope_theta": rope_theta,
+        "rope_scaling": rope_scaling,
+        "norm_eps": _need(config, "rms_norm_eps"),
+        "tied_embeddings": config.get("tie_word_embeddings", False),
+        "qkv_bias": family.qkv_bias,
+        "qk_norm": family.qk_norm,
+        "norm_placement": family.norm_placement,
+        "sliding_window": _read_window(config, family),
+        "moe": _read_experts(config, family),
+    }
+    return from_json(DecoderConfig, values, "config.json")
 
 
 def choose_family(config: DecoderConfig, preferred: str | None = None) -> Family:
@@ -129,7 +130,10 @@ def choose_family(config: DecoderConfig, preferred: str | None = None) -> Family
     obstacles = {family: _obstacles(config, family) for family in FAMILIES}
     fitting = [family for family in FAMILIES if not obstacles[family]]
     if not fitting:
-        nearest = min(FAMILIES, key=lambda family: len(obstacles[family]))
+        # A sparse decoder is nearer to the sparse families, whatever else differs.
+        nearest = min(
+            FAMILIES, key=lambda each: ((each.experts == "none") != (config.moe is None), len(obstacles[each]))
+        )
         raise UserError(
             f"no plain decoder of transformers is like this one: the nearest, {nearest.model_type}, would need "
             f"{' and '.join(obstacles[nearest])}; train such a decoder, or export without --decoder-only"
@@ -213,7 +217,8 @@ def _write_window(config: DecoderConfig, family: Family) -> dict[str, Any]:
             }
 
 
-def _read_experts(config: dict[str, Any], family: Family) -> MoEConfig | None:
+def _read_experts(config: dict[str, Any], family: Family) -> dict[str, Any] | None:
+    """Fields of a MoEConfig."""
     if family.experts == "none":
         return None
     count = config.get("num_local_experts", config.get("num_experts"))  # the one name of mixtral, both of qwen3_moe
@@ -221,19 +226,19 @@ def _read_experts(config: dict[str, Any], family: Family) -> MoEConfig | None:
         raise UserError(f"config.json has no num_local_experts, which a {family.model_type} needs: copy it again")
     top_k = _need(config, "num_experts_per_tok")
     if family.experts == "every_layer":
-        return MoEConfig(num_experts=count, top_k=top_k, every=1)
+        return {"num_experts": count, "top_k": top_k, "every": 1}
     if config.get("mlp_only_layers"):
         raise UserError(
             f"config.json has mlp_only_layers={config['mlp_only_layers']}, but mm1's sparse layers stand at equal "
             "distances: only an empty list can be imported"
         )
-    return MoEConfig(
-        num_experts=count,
-        top_k=top_k,
-        every=config.get("decoder_sparse_step", 1),
-        expert_dim=_need(config, "moe_intermediate_size"),
-        renormalise=config.get("norm_topk_prob", False),
-    )
+    return {
+        "num_experts": count,
+        "top_k": top_k,
+        "every": config.get("decoder_sparse_step", 1),
+        "expert_dim": _need(config, "moe_intermediate_size"),
+        "renormalise": config.get("norm_topk_prob", False),
+    }
 
 
 def _write_experts(config: DecoderConfig, family: Family) -> dict[str, Any]:

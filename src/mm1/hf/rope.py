@@ -1,7 +1,7 @@
 """Rotary positions in config.json ↔ ours: the base and how the frequencies were stretched.
 
     read_rope({"rope_theta": 5e5, "rope_scaling": {"rope_type": "linear", "factor": 2.0}}, default_theta=1e4)
-    # (500000.0, LinearScaling(factor=2.0))
+    # (500000.0, {"kind": "linear", "factor": 2.0}), the fields of a RopeScalingConfig
 
 transformers 5 writes one object, `rope_parameters`; 4 wrote `rope_theta` and `rope_scaling`. Both are read, in
 transformers' own order of precedence; the latter are written, because both versions read them.
@@ -36,8 +36,8 @@ KEYS: dict[str, tuple[str, ...]] = {
 """By kind, what may be said of it. `finetuned` is a remark of YaRN's authors that computes nothing."""
 
 
-def read_rope(config: dict[str, Any], default_theta: float) -> tuple[float, RopeScalingConfig | None]:
-    """The base of the frequencies and their scaling, from a whole config.json.
+def read_rope(config: dict[str, Any], default_theta: float) -> tuple[float, dict[str, Any] | None]:
+    """The base of the frequencies and the fields of their scaling, from a whole config.json.
 
     Raises:
         UserError: positions of a kind that our decoder does not compute; the sentence lists those that it does.
@@ -48,17 +48,20 @@ def read_rope(config: dict[str, Any], default_theta: float) -> tuple[float, Rope
     _check(given, kind)
     if kind == "default":
         return theta, None
-    if "factor" not in given and kind != "yarn":
-        raise UserError(f"config.json has rope_type={kind} without a factor: copy it again")
+    longest, factor = config.get("max_position_embeddings"), given.get("factor")
+    original = config.get(ORIGINAL) or given.get(ORIGINAL) or longest
+    if kind == "yarn" and factor is None and longest is not None:
+        factor = longest / original
+    if original is None or factor is None:
+        missing = ORIGINAL if original is None else "a factor"
+        raise UserError(f"config.json has rope_type={kind} without {missing}: copy it again")
     if kind == "linear":
-        return theta, LinearScaling(factor=given["factor"])
-    original = config.get(ORIGINAL) or given.get(ORIGINAL) or config.get("max_position_embeddings")
-    if original is None:
-        raise UserError(f"config.json has rope_type={kind} without {ORIGINAL}: copy it again")
+        return theta, {"kind": kind, "factor": factor}
     if kind == "llama3":
-        bounds = {name: given[name] for name in ("low_freq_factor", "high_freq_factor") if name in given}
-        return theta, Llama3Scaling(factor=given["factor"], original_len=original, **bounds)
-    return theta, _yarn(given, original, config)
+        names = [name for name in KEYS["llama3"] if name.endswith("_freq_factor") and name in given]
+        bounds = {name: given[name] for name in names}
+        return theta, {"kind": kind, "factor": factor, "original_len": original, **bounds}
+    return theta, {"kind": kind, "factor": factor, "original_len": original, **_yarn(given, factor)}
 
 
 def write_rope(theta: float, scaling: RopeScalingConfig | None) -> dict[str, Any]:
@@ -82,19 +85,16 @@ def _check(given: dict[str, Any], kind: str) -> None:
         )
 
 
-def _yarn(given: dict[str, Any], original: int, config: dict[str, Any]) -> YarnScaling:
-    factor = given.get("factor") or config["max_position_embeddings"] / original
+def _yarn(given: dict[str, Any], factor: float) -> dict[str, Any]:
     attention_factor = given.get("attention_factor")
     if attention_factor is None and given.get("mscale") and given.get("mscale_all_dim"):
         attention_factor = _sharpening(factor, given["mscale"]) / _sharpening(factor, given["mscale_all_dim"])
-    return YarnScaling(
-        factor=factor,
-        original_len=original,
-        beta_fast=given.get("beta_fast") or 32.0,
-        beta_slow=given.get("beta_slow") or 1.0,
-        attention_factor=attention_factor,
-        truncate=given.get("truncate", True),
-    )
+    return {
+        "beta_fast": given.get("beta_fast") or 32.0,
+        "beta_slow": given.get("beta_slow") or 1.0,
+        "attention_factor": attention_factor,
+        "truncate": given.get("truncate", True),
+    }
 
 
 def _sharpening(factor: float, scale: float) -> float:
@@ -114,12 +114,13 @@ def _write_scaling(scaling: RopeScalingConfig) -> dict[str, Any]:
                 ORIGINAL: scaling.original_len,
             }
         case YarnScaling():
+            own = {} if scaling.attention_factor is None else {"attention_factor": scaling.attention_factor}
             return {
                 "rope_type": "yarn",
                 "factor": scaling.factor,
                 "beta_fast": scaling.beta_fast,
                 "beta_slow": scaling.beta_slow,
-                "attention_factor": scaling.amplitude,
                 "truncate": scaling.truncate,
                 ORIGINAL: scaling.original_len,
+                **own,
             }
