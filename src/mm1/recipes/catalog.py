@@ -15,12 +15,14 @@ from pydantic import ValidationError
 from mm1.chain.recipe import RecipeConfig
 from mm1.config import ConfigError, UserError, describe
 from mm1.recipes import paper
-from mm1.recipes.tiny import tiny, tiny_avgpool, tiny_c_abstractor
+from mm1.recipes.tiny import tiny, tiny_aim, tiny_avgpool, tiny_c_abstractor, tiny_moe
 
 RECIPES: dict[str, Callable[[], RecipeConfig]] = {
     "tiny": tiny,
     "tiny-avgpool": tiny_avgpool,
     "tiny-c-abstractor": tiny_c_abstractor,
+    "tiny-aim": tiny_aim,
+    "tiny-moe": tiny_moe,
     "mm1-3b": paper.mm1_3b,
     "mm1-7b": paper.mm1_7b,
     "mm1-30b": paper.mm1_30b,

@@ -18,11 +18,13 @@ from mm1.data.plan import DataConfig, GroupConfig, MixtureConfig, SourceConfig
 from mm1.data.synthetic.source import PageKind, SyntheticConfig
 from mm1.eval.naming import NamingTasksConfig
 from mm1.eval.world import WorldTasksConfig
+from mm1.models.aim import AIMConfig
 from mm1.models.clip import CLIPConfig
 from mm1.models.connector import AttentionPoolConfig, AvgPoolConfig, CAbstractorConfig, ConnectorConfig
 from mm1.models.decoder import DecoderConfig
 from mm1.models.image_encoder import ImageEncoderConfig
 from mm1.models.mm1 import MM1Config
+from mm1.models.moe import MoEConfig
 from mm1.train.optimizer import OptimizerConfig
 from mm1.train.schedule import ScheduleConfig
 from mm1.train.stage import StageConfig
@@ -36,11 +38,12 @@ IMAGE_ENCODER = ImageEncoderConfig(
     image_size=IMAGE_SIZE, patch_size=8, dim=96, num_layers=3, num_heads=4, mlp_dim=384, stem="conv"
 )
 DECODER = DecoderConfig(vocab_size=VOCAB_SIZE, dim=128, num_layers=4, num_heads=4, mlp_dim=512, smeared_keys=True)
+ATTENTION_POOL = AttentionPoolConfig(num_image_tokens=4, num_heads=4)
 
 
 def tiny() -> RecipeConfig:
     """The default, with the connector that three seeds favour (docs/log.md)."""
-    return _tiny("tiny", AttentionPoolConfig(num_image_tokens=4, num_heads=4))
+    return _tiny("tiny", ATTENTION_POOL)
 
 
 def tiny_avgpool() -> RecipeConfig:
@@ -53,13 +56,42 @@ def tiny_c_abstractor() -> RecipeConfig:
     return _tiny("tiny-c-abstractor", CAbstractorConfig(num_image_tokens=4, hidden_dim=128, depth=1))
 
 
-def _tiny(name: str, connector: ConnectorConfig) -> RecipeConfig:
-    model = MM1Config(decoder=DECODER, image_encoder=IMAGE_ENCODER, connector=connector)
+def tiny_aim() -> RecipeConfig:
+    """`tiny` with an image encoder that learned by predicting pixels, and no captions: AIM's, in small."""
+    base = tiny()
+    encoder = ImageEncoderConfig(
+        image_size=IMAGE_SIZE,
+        patch_size=8,
+        dim=96,
+        num_layers=3,
+        num_heads=4,
+        mlp_dim=384,
+        bias=False,
+        stem_bias=True,
+        stem_norm=True,
+        positions="sincos",
+        norm_eps=1e-6,
+    )
+    model = MM1Config(decoder=DECODER, image_encoder=encoder, connector=ATTENTION_POOL)
+    pixels = _encoder().replace(
+        model=AIMConfig(image_encoder=encoder, head_dim=96, head_depth=2), objective="autoregressive_pixels"
+    )
+    return base.replace(name="tiny-aim", encoder=pixels, pretrain=_pretrain(model), sft=_sft(model))
+
+
+def tiny_moe() -> RecipeConfig:
+    """`tiny` with four experts in every second layer of the decoder, of which a token visits two."""
+    decoder = DECODER.replace(moe=MoEConfig(num_experts=4, top_k=2, every=2))
+    return _tiny("tiny-moe", ATTENTION_POOL, decoder)
+
+
+def _tiny(name: str, connector: ConnectorConfig, decoder: DecoderConfig = DECODER) -> RecipeConfig:
+    model = MM1Config(decoder=decoder, image_encoder=IMAGE_ENCODER, connector=connector)
     return RecipeConfig(
         name=name,
         prepare=PrepareConfig(sources=_sources(), vocab_size=VOCAB_SIZE),
         encoder=_encoder(),
-        language=_language(),
+        language=_language(decoder),
         pretrain=_pretrain(model),
         sft=_sft(model),
         eval=EvalConfig(
@@ -142,9 +174,9 @@ def _encoder() -> StageConfig:
     )
 
 
-def _language() -> StageConfig:
+def _language(decoder: DecoderConfig) -> StageConfig:
     return StageConfig(
-        model=MM1Config(decoder=DECODER),
+        model=MM1Config(decoder=decoder),
         objective="next_token",
         data=_data(_group("text", 1.0, **_TEXT)),
         optimizer=_muon(3e-3),

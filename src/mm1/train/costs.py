@@ -29,11 +29,12 @@ def tokens_per_step(stage: StageConfig) -> int:
 
 def images_per_sequence(stage: StageConfig) -> int:
     """Encoder inputs of a full sequence: whole pictures only, each with its sub-images."""
-    each = stage.model.num_image_tokens
-    if each == 0:
+    if stage.model.image_encoder is None:
         return 0
+    most, each = stage.data.max_images, stage.model.num_image_tokens
+    if each > 0:  # in contrastive training images stand beside the text
+        most = min(most, stage.data.seq_len // each)
     of_a_picture = stage.data.sub_images.max_sub_images
-    most = min(stage.data.max_images, stage.data.seq_len // each)
     return most // of_a_picture * of_a_picture
 
 
