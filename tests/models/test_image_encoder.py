@@ -1,4 +1,7 @@
-"""The image encoder against Hugging Face's CLIP, and its edges: no images, inner feature layers, both stems."""
+"""The image encoder by itself: no images, other grids, fewer layers, both stems, and CLIP's pooled output.
+
+What each option computes is held against transformers in tests/hf/test_image_encoders.py.
+"""
 
 import pytest
 import torch
@@ -119,17 +122,80 @@ def test_features_come_in_raster_order(stem, class_token):
     assert moved.nonzero().tolist() == [[1, 2]]
 
 
-@pytest.mark.parametrize("stem", ["patch", "conv"])
+SHAPES = {
+    "plain": {},
+    "conv": {"stem": "conv"},
+    "clip": {"class_token": True, "pre_norm": True, "post_norm": False, "mlp": "quick_gelu"},
+    "siglip": {"stem_bias": True, "mlp": "gelu_tanh"},
+    "aim": {"stem_bias": True, "stem_norm": True, "positions": "sincos", "bias": False},
+    "aimv2": {"stem_bias": True, "stem_norm": True, "norm": "rmsnorm", "mlp": "swiglu", "bias": False},
+    "dinov2": {"stem_bias": True, "class_token": True, "layer_scale": True},
+    "part": {"num_layers_used": 1},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("autocast", [False, True])
-def test_no_images_give_no_features_and_zero_gradients(stem, autocast):
-    encoder = ImageEncoder(ImageEncoderConfig(image_size=16, stem=stem, class_token=True, pre_norm=True))
+@pytest.mark.parametrize("images", [0, 2])
+@pytest.mark.parametrize("size", [(16, 16), (24, 40)])
+def test_every_parameter_has_a_gradient_with_and_without_images(shape, autocast, images, size):
+    """Without images they are zero, not absent, so that ranks take the same steps; interpolated positions learn too."""
+    torch.manual_seed(0)
+    encoder = ImageEncoder(ImageEncoderConfig(image_size=16, **SHAPES[shape]))
+    pixels = torch.randint(0, 256, (images, 3, *size), dtype=torch.uint8)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        features = encoder(encoder.normalise(torch.zeros(0, 3, 16, 16, dtype=torch.uint8)))
-    assert features.shape == (0, 2, 2, 96)
-    features.sum().backward()
+        features = encoder(encoder.normalise(pixels))
+    assert features.shape == (images, size[0] // 8, size[1] // 8, 96)
+    assert features.isfinite().all()
+    (features * torch.randn_like(features)).sum().backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None, name
-        assert not parameter.grad.any(), name
+        assert parameter.grad.isfinite().all(), name
+        assert bool(parameter.grad.any()) == bool(images), name
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pooling_no_images_keeps_every_parameter_in_the_graph(shape):
+    encoder = ImageEncoder(ImageEncoderConfig(image_size=16, **SHAPES[shape]))
+    pooled = encoder.pool(torch.zeros(0, 3, 16, 16))
+    assert pooled.shape == (0, 96)
+    pooled.sum().backward()
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_images_do_not_mix(shape):
+    encoder = ImageEncoder(ImageEncoderConfig(image_size=16, **SHAPES[shape]))
+    pixels = torch.randn(3, 3, 16, 24)
+    alone = torch.cat([encoder(image[None]) for image in pixels])
+    torch.testing.assert_close(encoder(pixels), alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["learned", "sincos"])
+def test_an_encoder_for_larger_images_is_the_old_one_with_its_positions_resized(positions):
+    old = ImageEncoder(ImageEncoderConfig(image_size=16, class_token=True, positions=positions))
+    new = ImageEncoder(old.config.replace(image_size=40, position_size=16))
+    assert new.config.num_patches == 25
+    assert new.config.position_grid == 2
+    new.load_state_dict(old.state_dict())
+    pixels = torch.randn(1, 3, 40, 40)
+    assert torch.equal(new(pixels), old(pixels))
+
+
+def test_the_class_token_keeps_its_own_position_on_any_grid():
+    """The blocks switched off, what the class token becomes does not depend on the grid."""
+    encoder = ImageEncoder(ImageEncoderConfig(image_size=16, class_token=True, post_norm=False))
+    for block in encoder.blocks:
+        torch.nn.init.zeros_(block.output.weight)
+        torch.nn.init.zeros_(block.down.weight)
+    expected = encoder.class_token + encoder.positions[0]
+    for size in (16, 40):
+        torch.testing.assert_close(encoder.pool(torch.randn(1, 3, size, size))[0], expected)
+
+
+def test_pixels_that_do_not_divide_into_patches_are_our_mistake():
+    with pytest.raises(AssertionError, match="20 x 16 pixels do not divide into patches of 8"):
+        ImageEncoder(ImageEncoderConfig(image_size=16))(torch.zeros(1, 3, 20, 16))
 
 
 def test_layers_behind_the_last_used_one_are_not_built():
@@ -139,6 +205,12 @@ def test_layers_behind_the_last_used_one_are_not_built():
     assert set(part.state_dict()) == set(whole) - left_out
     assert {name.split(".")[0] for name in left_out} == {"blocks", "post_norm"}
     assert {name.split(".")[1] for name in left_out if name.startswith("blocks.")} == {"2", "3"}
+
+
+def test_an_encoder_without_its_last_norm_leaves_that_out_too():
+    config = ImageEncoderConfig(post_norm=False)
+    assert config.leaves_out("post_norm.weight")
+    assert not any(map(config.leaves_out, ImageEncoder(config).state_dict()))
 
 
 def test_patches_are_counted_before_anything_is_built():
