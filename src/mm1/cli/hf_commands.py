@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from importlib.util import find_spec
 
 from mm1.chain.run import checkpoint_folder
 from mm1.checkpoint import open_checkpoint, save_checkpoint
-from mm1.config import from_json
+from mm1.config import UserError, from_json
 from mm1.hf.export_decoder import export_decoder
 from mm1.hf.import_checkpoint import ImportConfig, import_checkpoint
 from mm1.models.moe import MoEConfig
@@ -31,7 +32,15 @@ def import_(arguments: Namespace) -> None:
 def export(arguments: Namespace) -> None:
     """A checkpoint, or a stage of a run, to a Hugging Face folder."""
     checkpoint = open_checkpoint(checkpoint_folder(arguments.checkpoint, arguments.stage))
-    export_decoder(checkpoint, arguments.folder, arguments.max_positions)
+    if arguments.decoder_only:
+        export_decoder(checkpoint, arguments.folder, arguments.max_positions)
+    else:
+        # Of all these commands, only this one needs transformers.
+        if find_spec("transformers") is None:
+            raise UserError("this export needs transformers: install mm1[hf], or give --decoder-only")
+        from mm1.hf.export_multimodal import export_multimodal
+
+        export_multimodal(checkpoint, arguments.folder, arguments.max_positions)
     print(f"Folder: {arguments.folder}")
 
 

@@ -142,7 +142,7 @@ def _conversions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("folder", type=Path, metavar="DIR", help="the folder to write")
     export.add_argument("--stage", help="of a run: whose model (the last stage's)")
     export.add_argument("--decoder-only", action="store_true", help="a plain Llama, Mistral, … without images")
-    export.add_argument("--max-positions", type=int, help="with --decoder-only: the context length to declare")
+    export.add_argument("--max-positions", type=int, help="context length to declare (what is known of it)")
 
     upcycle = commands.add_parser("upcycle", help="make a sparse checkpoint of a dense one: its MLPs become experts")
     upcycle.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
