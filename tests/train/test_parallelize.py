@@ -58,9 +58,11 @@ def last_line(folder: Path) -> dict[str, Any]:
 def test_two_ranks_reach_the_weights_of_one_process_to_rounding(
     results: dict[str, tuple[Path, Path]], case: str
 ) -> None:
+    """Except the biases of keys: attention does not see them, so their gradient is rounding, which AdamW enlarges."""
     one, two = (weights(folder) for folder in results[case])
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=5e-6, msg=lambda text, at=name: f"{at}: {text}")
+        atol = 5e-5 if name.endswith("qkv.bias") else 5e-6
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=atol, msg=lambda text, at=name: f"{at}: {text}")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -16,8 +16,10 @@ from safetensors.torch import load_file
 
 from mm1.config import UserError
 from mm1.distributed import checkpoint
+from mm1.distributed.mesh import World
+from mm1.models.weights import save_weights
 from mm1.train.hooks import Interrupted
-from mm1.train.run import run_stage
+from mm1.train.run import initial_state, run_stage
 from mm1.train.stage import StageConfig
 
 
@@ -230,6 +232,23 @@ def test_initial_weights_are_taken_by_prefix_and_frozen_ones_stay(
             assert torch.equal(new[name], old[name]), name
         elif new[name].ndim == 2:
             assert not torch.equal(new[name], drawn[name]), name
+
+
+@pytest.mark.parametrize("pretrained", ["clip", "aim"])
+def test_an_encoder_is_taken_up_to_the_layer_that_is_used(tiny: ModuleType, pretrained: str, tmp_path: Path) -> None:
+    """What CLIP or AIM trained beyond it is dropped, and nothing else may be missing or too much."""
+    encoder = tiny.stage(pretrained).build()
+    save_weights(encoder, tmp_path / "model.safetensors")
+    model = tiny.MODELS["mm1"]
+    part = model.replace(image_encoder=model.image_encoder.replace(num_layers_used=1, image_size=24, position_size=16))
+    config = tiny.stage(init={"image_encoder": pretrained}).replace(model=part)
+    state = initial_state(config, {"image_encoder": tmp_path / "model.safetensors"}, World())
+    taken = state.model.image_encoder.state_dict()
+    assert len(taken) < len(encoder.image_encoder.state_dict())
+    assert all(torch.equal(tensor, encoder.image_encoder.state_dict()[name]) for name, tensor in taken.items())
+    shorter = part.replace(image_encoder=part.image_encoder.replace(num_layers=3, num_layers_used=3))
+    with pytest.raises(UserError, match=r"blocks.2.attention_norm.weight is missing"):
+        initial_state(tiny.stage().replace(model=shorter), {"image_encoder": tmp_path / "model.safetensors"}, World())
 
 
 def test_missing_initial_weights_and_unknown_parts_are_refused(tiny: ModuleType, whole: Path, tmp_path: Path) -> None:

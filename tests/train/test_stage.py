@@ -53,6 +53,8 @@ def test_contrastive_stages_do_not_accumulate(tiny: ModuleType) -> None:
     [
         ({"objective": "contrastive"}, "objective=contrastive trains model.kind=clip, not mm1"),
         ({"model": "clip", "objective": "next_token"}, "objective=next_token trains model.kind=mm1, not clip"),
+        ({"model": "aim", "objective": "contrastive"}, "objective=contrastive trains model.kind=clip, not aim"),
+        ({"objective": "autoregressive_pixels"}, "objective=autoregressive_pixels trains model.kind=aim, not mm1"),
     ],
 )
 def test_an_objective_for_another_model_is_refused(tiny: ModuleType, changes: dict[str, str], sentence: str) -> None:
@@ -64,6 +66,10 @@ def test_loss_weights_that_would_weigh_nothing_are_refused(tiny: ModuleType) -> 
     override(tiny.stage(), ["loss.output_z=1e-4"]).check_parts(300)
     with pytest.raises(UserError, match="objective=contrastive has no auxiliary losses to weigh"):
         override(tiny.stage("clip"), ["loss.output_z=1e-4"]).check_parts(300)
+
+
+def test_a_model_that_reads_no_text_fits_any_tokenizer(tiny: ModuleType) -> None:
+    tiny.stage("aim").check_parts(1_000_000)
 
 
 def test_parts_that_do_not_fit_are_refused_with_both_numbers(tiny: ModuleType) -> None:
