@@ -1,12 +1,13 @@
 """What is on record of a recipe. Run as a script it writes the golden files; after a wanted change, read the diff.
 
-    NAME.json                    the flattened config
-    NAME.STAGE.parameters.txt    of each parameter: name, shape, beginning, optimizer, weight decay, learning-rate scale
+NAME.json                    the flattened config
+NAME.STAGE.parameters.txt    of each parameter: name, shape, beginning, optimizer, weight decay, learning-rate scale
 """
 
 import json
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -53,7 +54,7 @@ def collapsed(rows: Iterable[tuple[str, str]]) -> list[str]:
 
 def _run(numbers: list[int]) -> str:
     """Numbers in equal steps in short, others one by one."""
-    steps = {b - a for a, b in zip(numbers, numbers[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(numbers)}
     if len(steps) != 1:
         return ",".join(map(str, numbers))
     (step,) = steps

@@ -95,8 +95,8 @@ def _add_costs(branch: Tree, stage: StageConfig) -> None:
     parameters, flops = costs.parameters(stage), costs.flops_per_sequence(stage)
     branch.add("parameters").add(_counts(parameters))
     if flops:
-        data, images = stage.data, costs.images_per_sequence(stage)
-        full = f"training FLOPs of a full sequence: one document, {data.seq_len:,} positions, {images} images encoded"
+        images = costs.images_per_sequence(stage)
+        full = f"training FLOPs of {stage.data.seq_len:,} positions in one document, {images} images"
         branch.add(full).add(_counts(flops))
 
 
