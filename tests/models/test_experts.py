@@ -126,3 +126,9 @@ def test_what_stands_behind_the_last_group_reaches_no_gradient() -> None:
     dispatch.combine(back, torch.ones(3, 2)).nan_to_num().sum().backward()
     assert back.grad is not None
     assert not back.grad[3:].any()
+
+
+def test_bfloat16_rows_are_summed_in_float32_and_rounded_once() -> None:
+    dispatch = Dispatch.from_choices(torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool), 2)
+    rows, gates = torch.randn(2, 500).to(torch.bfloat16), torch.tensor([[0.7, 0.3]])
+    assert torch.equal(dispatch.combine(rows, gates), (gates @ rows.float()).to(torch.bfloat16))
