@@ -113,6 +113,7 @@ def test_an_image_keeps_the_text_after_it() -> None:
 def test_a_bos_stays_with_what_it_precedes() -> None:
     assert split([6, IMAGE_LENGTH, 5], 4, 11, 9, bos=True) == [Range(0, 7, 0), Range(7, 17, 1)]
     assert split([IMAGE_LENGTH, 30], 4, 16, 1, bos=True) == [Range(0, 16, 1), Range(16, 32, 0), Range(32, 36, 0)]
+    assert split([0, -3], 5, 16, 3, bos=True) == [Range(0, 16, 3), Range(16, 17, 0)]
     assert split([], 4, 16, 1, bos=True) == [Range(0, 2, 0)]
     assert split([-1, 1, -1, 1], 0, 4, 9, pairs=True, bos=True) == [Range(0, 3, 1), Range(3, 6, 1)]
 

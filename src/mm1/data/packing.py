@@ -139,8 +139,9 @@ def _stretches(segment_lengths: Sequence[int], pairs: bool, bos: bool) -> list[l
     """Segment lengths, BOS and EOS among them, in runs that should stay together: images and the texts after them."""
     stretches: list[list[int]] = []
     for length in segment_lengths:
-        begins = length < 0 and (pairs or not stretches or stretches[-1][-1] >= 0)
-        if begins or not stretches:
+        # Empty texts alone make no stretch: a cut after them would leave BOS on its own.
+        ends = bool(stretches) and any(stretches[-1]) and stretches[-1][-1] >= 0
+        if not stretches or (length < 0 and (pairs or ends)):
             stretches.append([])
         stretches[-1].append(length)
     first = [1] if bos else []
