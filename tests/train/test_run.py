@@ -14,12 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mm1.config import UserError
+from mm1.config import UserError, override
+from mm1.data.tokenizer import TOKENIZER_CONFIG, Tokenizer
 from mm1.distributed import checkpoint
 from mm1.distributed.mesh import World
 from mm1.models.weights import save_weights
 from mm1.train.hooks import Interrupted
-from mm1.train.run import initial_state, run_stage
+from mm1.train.objectives import next_token
+from mm1.train.run import build_loader, initial_state, run_stage
 from mm1.train.stage import StageConfig
 
 
@@ -264,3 +266,18 @@ def test_missing_initial_weights_and_unknown_parts_are_refused(tiny: ModuleType,
             tokenizer,
             {"vision": whole / "model.safetensors"},
         )
+
+
+def test_a_stage_trains_on_sub_images_and_documents_with_bos(tiny: ModuleType, tmp_path: Path) -> None:
+    tokenizer, sources = tiny.world_of(tmp_path)
+    names = {"pad_token": "<|pad|>", "eos_token": "<|endoftext|>", "image_token": "<|image|>"}
+    (tmp_path / TOKENIZER_CONFIG).write_text(json.dumps({**names, "bos_token": "<|endoftext|>"}))
+    tokenizer = Tokenizer(tokenizer.path)
+    config = override(tiny.stage(text_share=0.0), ["data.sub_images.grid.columns=2", "data.sub_images.overview=last"])
+    batch = build_loader(config, sources, tokenizer).batch(0)
+    begins = (batch.positions == 0) & (batch.segment_ids >= 0)
+    assert (batch.tokens[begins] == tokenizer.bos_id).all()
+    assert (batch.num_images, int((batch.image_index >= 0).sum())) == (3 * begins.sum(), 12 * begins.sum())
+    model = config.build()
+    next_token(model, batch).total.backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())

@@ -68,6 +68,15 @@ def test_loss_weights_that_would_weigh_nothing_are_refused(tiny: ModuleType) -> 
         override(tiny.stage("clip"), ["loss.output_z=1e-4"]).check_parts(300)
 
 
+@pytest.mark.parametrize("model", ["clip", "aim"])
+def test_encoders_learn_from_whole_pictures(tiny: ModuleType, model: str) -> None:
+    cut = ["data.sub_images.grid.rows=2", "data.sub_images.grid.columns=2"]
+    override(tiny.stage(), cut).check_parts(300)
+    override(tiny.stage(model), ["data.sub_images.fit=pad"]).check_parts(300)
+    with pytest.raises(UserError, match="learns from whole pictures, but data.sub_images makes up to 5 images"):
+        override(tiny.stage(model), cut).check_parts(300)
+
+
 def test_a_model_that_reads_no_text_fits_any_tokenizer(tiny: ModuleType) -> None:
     tiny.stage("aim").check_parts(1_000_000)
 

@@ -100,6 +100,11 @@ class StageConfig(Config):
             raise UserError(f"objective={self.objective} trains model.kind={right}, not {self.model.kind}: change one")
         if self.objective != "next_token" and self.loss != LossConfig():
             raise UserError(f"objective={self.objective} has no auxiliary losses to weigh: leave loss as it is")
+        if self.objective != "next_token" and (most := self.data.sub_images.max_sub_images) > 1:
+            raise UserError(
+                f"objective={self.objective} learns from whole pictures, but data.sub_images makes up to {most} images "
+                "of each: leave it at its default"
+            )
         self._check_vocabulary(vocab_size)
         encoder = self.model.image_encoder
         if encoder is not None and encoder.image_size != self.data.image_size:
