@@ -55,6 +55,8 @@ class MM1PreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         Raises:
             UserError: the tensors are not exactly the model's in name and shape.
         """
+        # So that wrong shapes are listed with the rest, below, instead of being in an error of transformers'.
+        kwargs["ignore_mismatched_sizes"] = True
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         extra = [
             name for name in info["unexpected_keys"] if hasattr(model, "lm_head") or not name.startswith("lm_head")
@@ -113,7 +115,7 @@ class MM1TextModel(MM1PreTrainedModel):
     def forward(
         self,
         input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
+        attention_mask: Tensor | dict[str, Tensor] | None = None,
         position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
@@ -144,20 +146,13 @@ class MM1TextModel(MM1PreTrainedModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         batch, length, _ = embeddings.shape
-        seen = 0 if past_key_values is None else past_key_values.get_seq_length()
         flat = attention_mask if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2 else None
         if position_ids is None:
+            seen = 0 if past_key_values is None else past_key_values.get_seq_length()
             position_ids = _positions(flat, seen, length, embeddings.device)
-        make_mask = create_causal_mask if self.config.sliding_window is None else create_sliding_window_causal_mask
-        allowed = make_mask(
-            config=self.config,
-            inputs_embeds=embeddings,
-            attention_mask=attention_mask,
-            past_key_values=past_key_values,
-            position_ids=position_ids,
-        )
+        allowed = self._mask(embeddings, attention_mask, position_ids, past_key_values)
         real = embeddings.new_ones(batch, length, dtype=torch.bool) if flat is None else flat[:, -length:].bool()
-        mask = AttentionMask(_in_memory, num_keys=seen + length, real=real)
+        mask = AttentionMask(_in_memory, num_keys=length, real=real)
         memories = [LayerMemory(block.attention, allowed, past_key_values, kwargs) for block in self.decoder.blocks]
         output = self.decoder(embeddings, position_ids.expand(batch, -1), mask, memories)
         weights = tuple(memory.weights for memory in memories if memory.weights is not None)
@@ -168,13 +163,27 @@ class MM1TextModel(MM1PreTrainedModel):
             attentions=weights if wanted and weights else None,
         )
 
+    def _mask(self, embeddings: Tensor, given: Any, position_ids: Tensor, cache: Cache | None) -> Any:
+        """Who sees whom, in the form that the attention function takes; `generate` may have made it already."""
+        if isinstance(given, dict):
+            return given[self.config.layer_types[0]]
+        make = create_causal_mask if self.config.sliding_window is None else create_sliding_window_causal_mask
+        return make(
+            config=self.config,
+            inputs_embeds=embeddings,
+            attention_mask=given,
+            past_key_values=cache,
+            position_ids=position_ids,
+        )
 
-def _positions(attention_mask: Tensor | None, seen: int, length: int, device: torch.device) -> Tensor:
+
+def _positions(attention_mask: Tensor | None, seen: Any, length: int, device: torch.device) -> Tensor:
     """(B or 1, S): places in the row, padding before them not counted."""
     if attention_mask is None:
-        return torch.arange(seen, seen + length, device=device)[None]
+        return torch.arange(length, device=device)[None] + seen
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -length:]
 
 
 def _in_memory(row: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    """The rule of a mask that only says which positions are real: memories do not ask it."""
     raise AssertionError("who sees whom is in the layers' memories, in the form that the attention function takes")
