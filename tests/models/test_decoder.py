@@ -301,6 +301,17 @@ def test_experts_of_limited_capacity_drop_in_training_and_never_in_evaluation():
     assert not torch.allclose(run_whole(limited.train(), tokens), run_whole(free, tokens), atol=1e-2)
 
 
+def test_a_layer_sees_as_far_back_as_its_window():
+    decoder = small(num_layers=1, sliding_window=3)
+    tokens = torch.randint(0, 50, (1, 12))
+    changed = tokens.clone()
+    changed[0, 4] = (tokens[0, 4] + 1) % 50
+    same = [
+        torch.equal(*pair) for pair in zip(run_whole(decoder, tokens)[0], run_whole(decoder, changed)[0], strict=True)
+    ]
+    assert [column for column, equal in enumerate(same) if not equal] == [4, 5, 6]
+
+
 def test_smearing_reaches_one_token_back_and_changes_the_keys_only():
     plain, smeared = small(num_layers=1), small(num_layers=1, smeared_keys=True)
     smeared.load_state_dict({**plain.state_dict(), "blocks.0.attention.smear": torch.full((4,), -30.0)})

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from transformers import LlamaConfig
@@ -28,7 +28,7 @@ def test_rotary_scores_depend_on_distance_alone_and_position_0_is_the_identity()
 
 
 factors = st.floats(1, 64)
-lengths = st.integers(64, 16384)
+lengths = st.integers(64, 131072)
 SCALINGS = st.one_of(
     st.builds(LinearScaling, factor=factors),
     st.builds(
@@ -51,7 +51,9 @@ SCALINGS = st.one_of(
 
 
 @settings(max_examples=60, deadline=None)
-@given(scaling=SCALINGS, theta=st.sampled_from([1e4, 5e5, 1e6]), head_dim=st.sampled_from([16, 64, 80, 128]))
+@given(scaling=SCALINGS, theta=st.sampled_from([500.0, 1e4, 5e5, 1e6]), head_dim=st.sampled_from([16, 64, 80, 128]))
+@example(YarnScaling(factor=4, original_len=4096, beta_fast=2, beta_slow=2, truncate=False), 1e4, 64)
+@example(YarnScaling(factor=4, original_len=131072, beta_slow=0.5), 500.0, 64)
 def test_scaled_frequencies_and_amplitude_equal_transformers(scaling, theta, head_dim):
     given_there = {key: value for key, value in scaling.model_dump(exclude={"kind"}).items() if value is not None}
     if "original_len" in given_there:
