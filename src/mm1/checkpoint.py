@@ -152,7 +152,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         yield partial
-        partial.chmod(0o755)  # mkdtemp's is for its owner alone
+        for file in partial.iterdir():  # safetensors and mkdtemp make theirs for their owner alone
+            file.chmod(0o644)
+        partial.chmod(0o755)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

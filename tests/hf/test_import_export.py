@@ -70,6 +70,8 @@ def test_import_then_export_gives_back_the_same_folder(case: str, tmp_path: Path
     for key in ("model_type", "architectures", "max_position_embeddings", "eos_token_id"):
         assert back.config[key] == theirs.config[key]
     assert names_in(back.path) == names_in(theirs.path)
+    for written in (tmp_path / "ours", back.path):
+        assert all(file.stat().st_mode & 0o044 == 0o044 for file in [written, *written.iterdir()]), "others may read"
     for name in names_in(theirs.path) - {"config.json", "model.safetensors"}:
         assert (back.path / name).read_bytes() == (theirs.path / name).read_bytes(), name
 

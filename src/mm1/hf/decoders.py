@@ -95,14 +95,14 @@ def decoder_config(config: dict[str, Any]) -> DecoderConfig:
                 f"config.json has {key}={config[key]!r}, which mm1's decoder does not compute ({family.model_type} can "
                 f"be imported with {key}={allowed[0]!r}): give another checkpoint"
             )
-    heads, dim = _need(config, "num_attention_heads"), _need(config, "hidden_size")
+    heads, dim = _count(config, "num_attention_heads"), _count(config, "hidden_size")
     # transformers takes 128 for a Qwen3 that does not say: a model that relies on that is one too unclear to guess.
     head_dim = _need(config, "head_dim") if family.model_type == "qwen3" else config.get("head_dim") or dim // heads
     rope_theta, rope_scaling = read_rope(config, family.rope_theta)
     values = {
         "vocab_size": _need(config, "vocab_size"),
         "dim": dim,
-        "num_layers": _need(config, "num_hidden_layers"),
+        "num_layers": _count(config, "num_hidden_layers"),
         "num_heads": heads,
         "num_kv_heads": config.get("num_key_value_heads") or heads,
         "head_dim": head_dim,
@@ -175,6 +175,14 @@ def _need(config: dict[str, Any], key: str) -> Any:
     return config[key]
 
 
+def _count(config: dict[str, Any], key: str) -> int:
+    value = _need(config, key)
+    least = 0 if key == "max_window_layers" else 1
+    if not isinstance(value, int) or value < least:
+        raise UserError(f"config.json has {key}={value!r}, which is no number from {least} up: copy it again")
+    return value
+
+
 def _read_window(config: dict[str, Any], family: Family) -> int | None:
     """The sliding window that all layers have, or None.
 
@@ -186,10 +194,10 @@ def _read_window(config: dict[str, Any], family: Family) -> int | None:
     if family.window == "always" and "sliding_window" not in config:
         raise UserError(f"config.json has no sliding_window, which a {family.model_type} needs: give a number or null")
     window: int | None = config.get("sliding_window")
-    layers = _need(config, "num_hidden_layers")
+    layers = _count(config, "num_hidden_layers")
     kinds = config.get("layer_types")
     if kinds is None and family.model_type in ("qwen2", "qwen3") and window is not None:
-        first = _need(config, "max_window_layers")  # layers before it see everything
+        first = _count(config, "max_window_layers")  # layers before it see everything
         kinds = ["full_attention"] * min(first, layers) + ["sliding_attention"] * max(layers - first, 0)
     sliding = sum(kind == "sliding_attention" for kind in kinds or [])
     if kinds is None or window is None or sliding == layers:

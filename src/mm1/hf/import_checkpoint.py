@@ -60,7 +60,10 @@ def import_checkpoint(config: ImportConfig, out: Path) -> Checkpoint:
     _check_options(config)
     with new_folder(out) as partial:
         folder = HFFolder(config.decoder)
-        shape = decoder_config(folder.config)
+        try:
+            shape = decoder_config(folder.config)
+        except UserError as error:
+            raise UserError(f"{folder.path}: {error}") from None
         vocab_size = max(shape.vocab_size, adopt(folder, partial))
         tensors: dict[str, Tensor] = {}
         values: dict[str, Any] = {"decoder": to_json(shape.replace(vocab_size=vocab_size))}

@@ -42,8 +42,10 @@ def read_rope(config: dict[str, Any], default_theta: float) -> tuple[float, dict
     Raises:
         UserError: positions of a kind that our decoder does not compute; the sentence lists those that it does.
     """
-    given: dict[str, Any] = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    kind = given.get("rope_type", given.get("type", "default"))
+    given: Any = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    if not isinstance(given, dict):
+        raise UserError(f"config.json has rope_scaling={given!r}, which is no object: copy it again")
+    kind = str(given.get("rope_type", given.get("type", "default")))
     theta = given.get("rope_theta", config.get("rope_theta", default_theta))
     _check(given, kind)
     if kind == "default":
