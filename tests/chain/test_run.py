@@ -1,12 +1,14 @@
 """A whole run: what it leaves, that it is skipped when done, and that killing it anywhere changes nothing."""
 
 import json
+import math
 import signal
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from mm1.chain.prepare import ShardsConfig, open_sources
 from mm1.chain.recipe import STAGES
@@ -24,6 +26,11 @@ from tests.chain.conftest import start_run
 
 def weights(folder: Path) -> dict[str, bytes]:
     return {stage: (folder / stage / "model.safetensors").read_bytes() for stage in STAGES}
+
+
+def tensor_names(stage: Path) -> set[str]:
+    with safe_open(stage / "model.safetensors", framework="pt") as file:
+        return set(file.keys())
 
 
 def test_a_run_prints_the_scores_and_where_the_report_is(smoke_run):
@@ -151,6 +158,29 @@ def test_what_an_outside_checkpoint_holds_decides_not_where_it_lies(tmp_path):
     a, b, c = (digests(tmp_path / name) for name in "abc")
     assert a == c
     assert {name for name in a if a[name] != b[name]} == {"pretrain", "sft", "eval"}
+
+
+@pytest.mark.parametrize(
+    ("name", "fresh", "logged"),
+    [
+        ("tiny-aim", {"encoder", "pretrain"}, set()),
+        ("tiny-moe", {"language", "pretrain"}, {"load_balance", "router_z", "router_entropy", "max_load", "dropped"}),
+    ],
+)
+def test_other_encoders_and_decoders_are_pretrained_and_taken_over(smoke_run, tmp_path, name, fresh, logged):
+    """AIM's encoder and a sparse decoder go the whole road; what they share with the smoke run is not done again."""
+    recipe = smoke(load_recipe(name)).replace(sft=None, eval=None)
+    run_recipe(recipe, tmp_path, say=lambda line: None, store=smoke_run[0])
+    ours = {stage for stage in recipe.stages if (tmp_path / stage).resolve() != (smoke_run[0] / stage).resolve()}
+    assert ours == fresh
+    rows = [json.loads(line) for line in (tmp_path / "pretrain" / "metrics.jsonl").read_text().splitlines()]
+    assert all(math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"]) for row in rows)
+    assert set(rows[-1]) >= logged
+    trained = tensor_names(tmp_path / "pretrain")
+    for part, stage in recipe.pretrain.init.items():
+        assert {name for name in trained if name.startswith(part)} == {
+            name for name in tensor_names(tmp_path / stage) if name.startswith(part)
+        }
 
 
 @pytest.fixture(scope="module")

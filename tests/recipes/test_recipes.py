@@ -7,7 +7,7 @@ from mm1.config import ConfigError, UserError, diff, from_json, override, to_jso
 from mm1.recipes.catalog import RECIPES, load_recipe
 from mm1.recipes.smoke import smoke
 from mm1.recipes.studies import STUDIES
-from tests.recipes.make_golden import GOLDEN, golden_files
+from tests.recipes.make_golden import GOLDEN, collapsed, golden_files
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -15,6 +15,11 @@ def test_a_recipe_is_the_golden_one(name):
     """After a wanted change: `python tests/recipes/make_golden.py`, and read the diff."""
     for file, content in golden_files(name, load_recipe(name)).items():
         assert (GOLDEN / file).read_text() == content, file
+
+
+def test_there_are_no_golden_files_of_what_is_gone():
+    expected = {file for name in RECIPES for file in golden_files(name, load_recipe(name))}
+    assert {path.name for path in GOLDEN.iterdir()} == expected
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -50,6 +55,16 @@ def test_variants_differ_from_tiny_in_the_connector_alone():
         keys = diff(load_recipe("tiny"), load_recipe(name))
         assert {key for key in keys if key != "name" and ".connector." not in key} == set()
         assert "pretrain.model.connector.kind" in keys
+
+
+def test_like_blocks_share_a_line_of_a_golden_file():
+    rows = [(f"decoder.blocks.{layer}.mlp.weight", "dense" if layer % 2 else "sparse") for layer in range(6)]
+    assert [line.split() for line in collapsed([("decoder.norm", "1"), *rows, ("decoder.blocks.9.odd", "x")])] == [
+        ["decoder.norm", "1"],
+        ["decoder.blocks.0-4:2.mlp.weight", "sparse"],
+        ["decoder.blocks.1-5:2.mlp.weight", "dense"],
+        ["decoder.blocks.9.odd", "x"],
+    ]
 
 
 def test_studies_vary_what_they_say():
