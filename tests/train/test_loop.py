@@ -101,13 +101,14 @@ def test_a_step_with_gradients_that_are_not_finite_changes_nothing_and_is_counte
     train(state, infinite_once, iter([batch([[4]])] * 3), config, [seen, Recorder()])
     assert weights[0] == weights[1] != weights[2]
     assert state.skipped == 1
+    assert state.tally.read()["microbatches"] == 2
     assert not seen.infos[1].grad_norm.isfinite()
 
 
 def test_auxiliary_terms_move_the_weights_and_stay_out_of_the_logged_loss() -> None:
     def with_auxiliary(model: nn.Module, given: Batch) -> Losses:
         losses = squares(model, given)
-        return replace(losses, total=losses.total + losses.count * 5 * model.weight.sum())
+        return replace(losses, total=losses.total + losses.count * 5 * (1 + model.weight.sum()))
 
     state, config = setup()
     seen = Seen()

@@ -126,7 +126,7 @@ def test_what_routers_did_goes_to_the_log_as_means_over_layers(tiny: ModuleType,
 
 def test_the_output_z_loss_is_a_mean_over_targets(tiny: ModuleType, tmp_path: Path) -> None:
     model, batch = batch_of(tiny, tmp_path, "mm1")
-    plain, losses = next_token(model, batch), next_token(model, batch, LossConfig(output_z=0.1))
+    plain, losses = next_token(model, batch), build_objective("next_token", LossConfig(output_z=0.1))(model, batch)
     logits = model.logits(model(batch).hidden).flatten(0, 1)[batch.target_index]
     z = logits.exp().sum(-1).log() ** 2
     torch.testing.assert_close(losses.total / losses.count, plain.total / plain.count + 0.1 * z.mean())
