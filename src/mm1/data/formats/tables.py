@@ -1,0 +1,127 @@
+"""Parquet files as rows, a few at a time: the columns that are wanted, checked by name and by kind beforehand.
+
+    found = columns(path)                                  # {"jpg": binary, "caption": string}, or None if damaged
+    for where, row in rows(path, ["jpg", "caption"]): …    # {"jpg": b"…", "caption": "…"}, or a Drop
+
+A row group that is damaged is dropped, all its rows counted, and the next one read. Knows no format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from mm1.config import UserError
+from mm1.data.formats.reading import Drop, Located
+
+_ROWS_AT_ONCE = 16
+"""Rows in memory together: pages may have a hundred pictures each."""
+
+
+def columns(path: Path) -> dict[str, pa.DataType] | None:
+    """The columns of `path` by name; None where it has no readable footer, as when it was cut off."""
+    try:
+        schema = parquet.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        _reraise_disk_error(error)
+        return None
+    return {field.name: field.type for field in schema}
+
+
+def choose(
+    path: Path, found: Mapping[str, pa.DataType], names: Sequence[str], kinds: str, option: str | None = None
+) -> str:
+    """The first of `names` that is among the columns `found` and is of one of the `kinds` that `kind_of` tells.
+
+    Raises:
+        UserError: there is none; it names the columns that are there and those that were looked for.
+    """
+    wanted = names if option is None else (option,)
+    for name in wanted:
+        if name in found and kind_of(found[name]) in kinds.split("|"):
+            return name
+    there = ", ".join(f"{name} ({kind_of(kind)})" for name, kind in found.items()) or "none"
+    raise UserError(
+        f"{path} has the columns {there}, but none is named {' or '.join(wanted)} and holds "
+        f"{kinds.replace('|', ' or ')}: name another format with --format, or the column of the text with --text"
+    )
+
+
+def kind_of(kind: pa.DataType) -> str:
+    """What a column holds, in a word: "text", "bytes", "picture" (a struct with bytes), "turns" (a struct with user and
+    assistant), "list of …", or the type's own name.
+    """
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "text"
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return "bytes"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return f"list of {kind_of(kind.value_type)}"
+    if pa.types.is_struct(kind):
+        fields = {field.name for field in kind}
+        if "bytes" in fields:
+            return "picture"
+        if {"user", "assistant"} <= fields:
+            return "turns"
+    return str(kind)
+
+
+def rows(path: Path, names: Sequence[str]) -> Iterator[Located[dict[str, Any] | Drop]]:
+    """The rows of `path` with the columns `names`, each with its number in the file."""
+    try:
+        file = parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        _reraise_disk_error(error)
+        yield str(path), Drop("damaged", str(path))
+        return
+    with file:
+        first = 0
+        for group in range(file.num_row_groups):
+            number = first
+            first += file.metadata.row_group(group).num_rows
+            try:
+                batches = file.iter_batches(_ROWS_AT_ONCE, [group], columns=list(names), use_threads=False)
+                for batch in batches:
+                    yield from _located(path, number, batch)
+                    number += batch.num_rows
+            except (pa.ArrowException, OSError) as error:
+                _reraise_disk_error(error)
+                where = f"{path}:{number}"
+                yield where, Drop("damaged", where, count=first - number)
+
+
+def _located(path: Path, number: int, batch: pa.RecordBatch) -> Iterator[Located[dict[str, Any] | Drop]]:
+    for place, row in enumerate(_values(batch), number):
+        where = f"{path}:{place}"
+        yield where, Drop("invalid UTF-8", where) if row is None else row
+
+
+def _values(batch: pa.RecordBatch) -> Iterable[dict[str, Any] | None]:
+    """The rows as Python values; None for one with text that is not UTF-8."""
+    try:
+        values: list[dict[str, Any]] = batch.to_pylist()
+    except UnicodeDecodeError:
+        return [_value(batch.slice(row, 1)) for row in range(batch.num_rows)]
+    return values
+
+
+def _value(row: pa.RecordBatch) -> dict[str, Any] | None:
+    try:
+        value: dict[str, Any] = row.to_pylist()[0]
+    except UnicodeDecodeError:
+        return None
+    return value
+
+
+def _reraise_disk_error(error: Exception) -> None:
+    """Arrow's complaints about content are OSErrors without a number; a disk's have one."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
