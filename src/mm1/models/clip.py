@@ -44,6 +44,12 @@ class CLIPConfig(Config):
     def _check(self) -> CLIPConfig:
         if self.image_encoder.depth < self.image_encoder.num_layers:
             raise ValueError("image_encoder.num_layers_used is for the model that uses the encoder: pretrain all of it")
+        if self.text_tower.moe is not None:
+            raise ValueError(
+                "text_tower.moe: the contrastive loss has no terms that keep routers balanced, set it to null"
+            )
+        if self.text_tower.moe is not None:
+            raise ValueError("text_tower.moe is for decoders: contrastive training has no losses that balance experts")
         return self
 
     @property
