@@ -48,8 +48,6 @@ class CLIPConfig(Config):
             raise ValueError(
                 "text_tower.moe: the contrastive loss has no terms that keep routers balanced, set it to null"
             )
-        if self.text_tower.moe is not None:
-            raise ValueError("text_tower.moe is for decoders: contrastive training has no losses that balance experts")
         return self
 
     @property
