@@ -7,7 +7,6 @@ from pydantic import ValidationError
 from mm1.models.clip import CLIP, CLIPConfig, last_positions
 from mm1.models.decoder import DecoderConfig
 from mm1.models.image_encoder import ImageEncoderConfig
-from mm1.models.moe import MoEConfig
 
 
 def build():
@@ -86,15 +85,3 @@ def test_every_parameter_has_a_gradient_with_and_without_images(make_batch, rows
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
     assert model.config.num_image_tokens == 1
-
-
-def test_a_sparse_text_tower_is_refused_because_nothing_would_balance_it():
-    tower = DecoderConfig(vocab_size=64, moe=MoEConfig(num_experts=4))
-    with pytest.raises(ValueError, match=r"text_tower\.moe is for decoders"):
-        CLIPConfig(image_encoder=ImageEncoderConfig(), text_tower=tower)
-
-
-def test_a_text_tower_with_experts_is_refused():
-    experts = {"num_experts": 4}
-    with pytest.raises(ValidationError, match="no terms that keep routers balanced"):
-        CLIPConfig(image_encoder=ImageEncoderConfig(), text_tower=DecoderConfig(vocab_size=8, moe=experts))
