@@ -1,12 +1,17 @@
-"""The decoder: a causal transformer over embeddings, general enough to hold Llama, Mistral, Qwen2 and Qwen3.
+"""The decoder: a causal transformer over embeddings that can be a Llama, Mistral, Qwen2, Qwen3, OLMo 2 or Mixtral.
 
-    tokens → embed → [norm → attention → + → norm → mlp → +] × num_layers → norm → hidden → logits → (…, V)
+    tokens → embed → [norm → attention → + → norm → mlp or experts → +] × num_layers → norm → hidden → logits → (…, V)
 
     decoder = Decoder(DecoderConfig(vocab_size=512))
-    hidden = decoder(decoder.embed(tokens), positions, AttentionMask.from_segments(segment_ids))   # (B, S, D)
+    output = decoder(decoder.embed(tokens), positions, AttentionMask.from_segments(segment_ids))
+    logits = decoder.logits(output.hidden)                                                         # (B, S, V)
 
-Takes embeddings, not tokens, so that images can stand among them. Knows nothing of images, tokenizers or losses. The
-shapes that MM1 used are not published; RMSNorm, SwiGLU and rotary positions are those of AXLearn's public decoders.
+Takes embeddings, not tokens, so that images can stand among them. What stands in one document of a packed row cannot
+change a bit of another. With experts, which are computed all documents together, it can change the rounding, and where
+experts have a limited capacity, who gets a slot: in training only (`moe.py`).
+
+Knows nothing of images, tokenizers or losses. The shapes that MM1 used are not published; RMSNorm, SwiGLU and rotary
+positions are those of AXLearn's public decoders.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from mm1.config import Config
@@ -41,7 +46,7 @@ class DecoderConfig(Config):
     """`dim / num_heads` where None (Qwen3 sets it apart)."""
     mlp_dim: PositiveInt = 512
     mlp: Literal["swiglu", "gelu"] = "gelu"
-    rope_theta: float = 10_000.0
+    rope_theta: float = Field(default=10_000.0, gt=1.0)
     rope_scaling: RopeScalingConfig | None = None
     """How rotary positions were stretched to longer documents (Llama 3.1, and YaRN); not at all where None."""
     norm_eps: float = 1e-5
