@@ -85,3 +85,9 @@ def test_every_parameter_has_a_gradient_with_and_without_images(make_batch, rows
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
     assert model.config.num_image_tokens == 1
+
+
+def test_a_text_tower_with_experts_is_refused():
+    tower = DecoderConfig(vocab_size=8, moe={"num_experts": 4})
+    with pytest.raises(ValidationError, match="no terms that keep routers balanced"):
+        CLIPConfig(image_encoder=ImageEncoderConfig(), text_tower=tower)
