@@ -88,6 +88,7 @@ def test_special_tokens_may_have_other_names(tmp_path: Path) -> None:
     text = "the cat<image></s><s> sat on the <pad>mat <|image|>"
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert not set(ids) & set(tokenizer.encode(text))
+    assert len(tokenizer.encode("cat")) <= 3 < len(tokenizer.encode(text))  # neither padded nor cut off
     assert tokenizer.decode([*ids, *tokenizer.encode("cat"), tokenizer.image_id]) == "cat"
     assert pickle.loads(pickle.dumps(tokenizer)).bos_id == tokenizer.bos_id
 
