@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections import Counter
 
+import numpy as np
 import pytest
 
 from mm1.chain import prepare as module
@@ -58,6 +60,18 @@ def test_the_summary_counts_every_source(tmp_path):
     assert summary["images"] == 22
     assert sum(summary["lengths"].values()) == summary["documents"] == 31
     assert summary["tokens"] == sum(counts["tokens"] for counts in summary["sources"].values())
+
+
+def test_a_document_is_counted_in_the_first_bin_that_holds_it(tmp_path, monkeypatch):
+    prepare(CONFIG, tmp_path, lambda line: None)
+    lengths = []
+    for source in open_sources(tmp_path).values():
+        lengths += source.totals(np.arange(len(source)))[0].tolist()
+    limits = tuple(sorted(set(lengths))[::2])  # many documents are exactly as long as a bin
+    monkeypatch.setattr(module, "_LENGTH_BINS", limits)
+    prepare(CONFIG, tmp_path, lambda line: None)
+    bins = Counter(next((f"<={limit}" for limit in limits if n <= limit), f">{limits[-1]}") for n in lengths)
+    assert json.loads((tmp_path / "summary.json").read_text())["lengths"] == bins
 
 
 def test_finished_sources_are_not_written_again_and_the_result_is_the_same(tmp_path):
