@@ -182,13 +182,14 @@ def test_an_encoder_for_larger_images_is_the_old_one_with_its_positions_resized(
     assert torch.equal(new(pixels), old(pixels))
 
 
-def test_the_class_token_keeps_its_own_position_on_any_grid():
-    """The blocks switched off, what the class token becomes does not depend on the grid."""
-    encoder = ImageEncoder(ImageEncoderConfig(image_size=16, class_token=True, post_norm=False))
+@pytest.mark.parametrize("positions", ["learned", "sincos"])
+def test_the_class_token_keeps_its_own_position_on_any_grid(positions):
+    """The blocks switched off, what the class token becomes does not depend on the grid; a fixed position is zero."""
+    encoder = ImageEncoder(ImageEncoderConfig(image_size=16, class_token=True, post_norm=False, positions=positions))
     for block in encoder.blocks:
         torch.nn.init.zeros_(block.output.weight)
         torch.nn.init.zeros_(block.down.weight)
-    expected = encoder.class_token + encoder.positions[0]
+    expected = encoder.class_token + (0 if encoder.positions is None else encoder.positions[0])
     for size in (16, 40):
         torch.testing.assert_close(encoder.pool(torch.randn(1, 3, size, size))[0], expected)
 
