@@ -91,9 +91,3 @@ def test_a_text_tower_with_experts_is_refused():
     tower = DecoderConfig(vocab_size=8, moe={"num_experts": 4})
     with pytest.raises(ValidationError, match="no terms that keep routers balanced"):
         CLIPConfig(image_encoder=ImageEncoderConfig(), text_tower=tower)
-
-
-def test_a_text_tower_with_experts_is_refused():
-    experts = {"num_experts": 4}
-    with pytest.raises(ValidationError, match="no terms that keep routers balanced"):
-        CLIPConfig(image_encoder=ImageEncoderConfig(), text_tower=DecoderConfig(vocab_size=8, moe=experts))
