@@ -11,6 +11,8 @@ from mm1.cli.main import main
 from mm1.cli.tables import leaves
 from mm1.config import diff, override
 from mm1.data.sub_images import num_sub_images
+from mm1.hf.folder import HFFolder
+from mm1.hf.image_encoders import read_image_encoder
 from mm1.models.aim import AIMConfig
 from mm1.models.clip import CLIPConfig
 from mm1.models.image_encoder import ImageEncoder
@@ -124,6 +126,24 @@ def test_image_encoders_have_the_known_sizes(name, millions):
         encoder = ImageEncoder(config)
     assert sum(parameter.numel() for parameter in encoder.parameters()) / 1e6 == pytest.approx(millions, abs=1)
     assert config.num_patches == {224: 256, 336: 576, 378: 729}[config.image_size]
+
+
+@pytest.mark.parametrize(("name", "width", "side"), [("CLIP_L_336", 1024, 336), ("CLIP_H_378", 1280, 378)])
+def test_clip_encoders_are_what_the_import_of_the_published_folders_makes(name, width, side, tmp_path):
+    """With one layer, which is enough to tell."""
+    shape = {
+        "model_type": "clip_vision_model", "hidden_size": width, "intermediate_size": 4 * width, "patch_size": 14,
+        "num_attention_heads": 16, "num_hidden_layers": 1, "image_size": side,
+    }  # fmt: skip
+    from transformers import CLIPVisionConfig, CLIPVisionModel  # takes seconds, and no other test here needs it
+
+    CLIPVisionModel(CLIPVisionConfig(**shape)).save_pretrained(tmp_path)
+    ours = getattr(paper_models, name)
+    config, tensors = read_image_encoder(HFFolder(tmp_path))
+    assert config.replace(num_layers=ours.num_layers) == ours
+    with torch.device("meta"):
+        expected = ImageEncoder(ours.replace(num_layers=1)).state_dict()
+    assert {key: tensor.shape for key, tensor in tensors.items()} == {key: t.shape for key, t in expected.items()}
 
 
 def test_the_7b_connector_has_honeybees_39_4_million_parameters():

@@ -11,13 +11,14 @@ layers have them, top-2 gating, and the totals (64B and 47B). It gives no other 
     1.2B     24    2048  16        5440   1.205B   │ with 64 experts makes 64B of 3B
     2.9B     36    2560  20        6912   2.855B   ┘
     6.4B     32    4096  32 / 8   13056   6.476B   wider MLP, fewer key-value heads: 47B with 32 experts
-    30B      48    7168  56 / 8   23552   29.94B
+    30B      48    7168  56 / 8   23552   29.95B
 
 - RMSNorm, SwiGLU and rotary positions, as AXLearn's public decoders; input and output matrix are one up to 2.9B.
 - 32 experts in every 4th layer turn 6.4B into 47B only if MLPs hold four fifths of the parameters; with two thirds it
   would be 40B. Hence grouped queries and an MLP of 3.2 times the dim.
 - A vocabulary of 64,000. A tokenizer may have fewer ids; one with more needs `vocab_size` raised.
-- Of CLIP the last block's output with the last norm, class token left out: the paper does not say which.
+- Of CLIP the last block's output, before the norm of the pooled class token, as LLaVA and Hugging Face's
+  `last_hidden_state` have it, and as `mm1 import` brings it: the paper does not say which.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ VOCAB_SIZE = 64_000
 NUM_PARAMETERS = {"9m": 9e6, "85m": 85e6, "302m": 302e6, "1.2b": 1.2e9, "3b": 2.9e9, "7b": 6.4e9, "30b": 30e9}
 """The paper's sizes, embeddings not counted."""
 
-_CLIP = ImageEncoderConfig(image_size=224, patch_size=14, mlp="quick_gelu", class_token=True, pre_norm=True)
+_CLIP = ImageEncoderConfig(
+    image_size=224, patch_size=14, mlp="quick_gelu", class_token=True, pre_norm=True, post_norm=False
+)
 CLIP_L_224 = _CLIP.replace(dim=1024, num_layers=24, num_heads=16, mlp_dim=4096)
 CLIP_L_336 = CLIP_L_224.replace(image_size=336)
 """Of the ablations: ViT-L/14 trained on DFN-5B and VeCap-300M (Apple's own; apple/ml-veclip has public ones). The GELU
