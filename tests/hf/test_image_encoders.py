@@ -31,7 +31,7 @@ SMALL = {
     "image_size": 28,
     "patch_size": 7,
 }
-DINO = {"mlp_ratio": 2, "layerscale_value": 0.5}
+DINO = {"mlp_ratio": 4, "layerscale_value": 0.5}
 VISION: dict[str, tuple[type, type, dict[str, Any]]] = {
     # The real widths, one layer: CLIP ViT-L/14 at 336, DFN-5B's ViT-H/14 at 378, SigLIP base, AIMv2 large, DINOv2 base
     "clip-l": (
