@@ -85,7 +85,8 @@ def execute(step: Step, root: Path, store: Path | None = None, wait: bool = Fals
         return Outcome(folder=folder, seconds=_recorded_seconds(folder), skipped=True)
     partial = step.partial_folder(store or root)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(partial, step.name, wait):
+    lock = partial.with_name(partial.name.removesuffix(PARTIAL) + ".lock")
+    with locked(lock, f"the step '{step.name}'", wait):
         if folder.exists():  # another process finished it while this one waited
             _link(root / step.name, folder)
             return Outcome(folder=folder, seconds=_recorded_seconds(folder), skipped=True)
@@ -132,11 +133,15 @@ def _link(link: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _lock(folder: Path, name: str, wait: bool) -> Iterator[None]:
-    """Holds an exclusive lock beside `folder`; the kernel releases it however the process ends."""
-    with folder.with_name(folder.name.removesuffix(PARTIAL) + ".lock").open("w") as file:
+def locked(path: Path, what: str, wait: bool = False) -> Iterator[None]:
+    """Holds an exclusive lock on the file `path`; the kernel releases it however the process ends.
+
+    Raises:
+        UserError: another process has it, and is not waited for; the sentence says that it is running `what`.
+    """
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise UserError(f"another process is running the step '{name}' in {folder.parent}: wait for it") from None
+            raise UserError(f"another process is running {what} in {path.parent}: wait for it") from None
         yield

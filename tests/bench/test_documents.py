@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mm1.bench.documents import Workload, longer_rows, packed, unpack, with_image_tokens
-from mm1.chain.prepare import build_source
+from mm1.chain.parts import build_source
 from mm1.data.encode import DocumentEncoder
 from mm1.types import Document, Image, Sample, Text
 

@@ -7,7 +7,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mm1.chain import prepare as module
 from mm1.chain.prepare import PrepareConfig, ShardsConfig, identity, open_sources, prepare
 from mm1.config import UserError
 from mm1.data.embedded_source import EmbeddedConfig
@@ -42,7 +41,7 @@ class Rotten:
 
 
 def test_documents_and_dropped_add_up_to_what_was_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "build_source", Rotten)
+    monkeypatch.setattr("mm1.chain.parts.build_source", Rotten)
     config = CONFIG.replace(sources=(SyntheticConfig(name="rotten", page="sums", num_documents=9),))
     prepare(config, tmp_path, lambda line: None)
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -68,7 +67,7 @@ def test_a_document_is_counted_in_the_first_bin_that_holds_it(tmp_path, monkeypa
     for source in open_sources(tmp_path).values():
         lengths += source.totals(np.arange(len(source)))[0].tolist()
     limits = tuple(sorted(set(lengths))[::2])  # many documents are exactly as long as a bin
-    monkeypatch.setattr(module, "_LENGTH_BINS", limits)
+    monkeypatch.setattr("mm1.chain.prepare._LENGTH_BINS", limits)
     prepare(CONFIG, tmp_path, lambda line: None)
     bins = Counter(next((f"<={limit}" for limit in limits if n <= limit), f">{limits[-1]}") for n in lengths)
     assert json.loads((tmp_path / "summary.json").read_text())["lengths"] == bins
@@ -79,8 +78,7 @@ def test_finished_sources_are_not_written_again_and_the_result_is_the_same(tmp_p
     for folder in (whole, parts):
         folder.mkdir()
         prepare(CONFIG, folder, lambda line: None)
-    for path in (parts / "shards" / "sums").iterdir():
-        path.unlink()
+    shutil.rmtree(parts / "shards" / "sums")
     untouched = (parts / "shards" / "captions" / "index.json").stat().st_mtime_ns
     said = []
     prepare(CONFIG, parts, said.append)
@@ -90,9 +88,13 @@ def test_finished_sources_are_not_written_again_and_the_result_is_the_same(tmp_p
     assert [(whole / file).read_bytes() for file in files] == [(parts / file).read_bytes() for file in files]
 
 
-def test_a_source_killed_before_its_losses_were_counted_is_written_again(tmp_path):
+@pytest.mark.parametrize("missing", ["index.json", "part-00000/index.json"])
+def test_a_source_killed_before_its_end_is_finished(tmp_path, missing):
     prepare(CONFIG, tmp_path, lambda line: None)
-    (tmp_path / "shards" / "sums" / "dropped.json").unlink()
+    folder = tmp_path / "shards" / "sums"
+    (folder / "index.json").unlink()
+    (folder / missing).unlink(missing_ok=True)
+    (folder / "part-00000" / ".shard-00000.arrow.77.tmp").write_bytes(b"half")
     said = []
     prepare(CONFIG, tmp_path, said.append)
     assert said == ["sums: 9 documents"]

@@ -16,14 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from mm1.chain.prepare import TOKENIZER, PrepareConfig, ShardsConfig, build_source, train_on_heads
+from mm1.chain.parts import build_source
+from mm1.chain.prepare import TOKENIZER, PrepareConfig, train_on_heads
 from mm1.chain.recipe import RecipeConfig
 from mm1.data.collate import collate
+from mm1.data.embedded_source import EmbeddedConfig
 from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
 from mm1.data.packing import pack
 from mm1.data.plan import DataConfig
 from mm1.data.sources import ListSource, MeasuredSource, Source
+from mm1.data.synthetic.source import SyntheticConfig
 from mm1.data.tokenizer import Tokenizer
 from mm1.train.run import build_loader
 from mm1.types import IGNORE, Batch, Sample
@@ -85,7 +88,7 @@ def _sources(
     sources: dict[str, Source] = {}
     for source_config in config.sources:
         if source_config.name in names:
-            assert not isinstance(source_config, ShardsConfig), "a recipe that is measured makes its documents"
+            assert isinstance(source_config, SyntheticConfig | EmbeddedConfig), "a measured recipe makes its documents"
             whole = build_source(source_config)
             head = [whole.document(index) for index in range(min(len(whole), documents_per_source))]
             sources[source_config.name] = MeasuredSource(ListSource(source_config.name, head), encoder)

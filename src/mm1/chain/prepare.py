@@ -1,44 +1,46 @@
 """The first stage: sources of documents become a tokenizer and, for each source, a folder of shards.
 
     prepare/tokenizer.json
-    prepare/shards/NAME/…    dropped.json is written last and marks a finished source
-    prepare/summary.json     {"documents", "images", "tokens", "lengths", "dropped", "sources": {name: …}}
+    prepare/shards/NAME/…    as parts.py says
+    prepare/summary.json     {"documents", "images", "tokens", "lengths", "dropped", …, "sources": {name: …}}
 
-Sources are written in parallel processes, one a source; a source that is finished is not written again. Sources that
-were prepared elsewhere are linked, not copied. The tokenizer is trained on the head of every source before that, or is
-one that is there already. Knows nothing of mixtures: what is drawn from the shards, and how often, is each training
-stage's plan.
+Sources are made (a synthetic world, the embedded sample), read from files of public formats, or linked where they were
+prepared elsewhere. They are written in parallel, a part at a time; what is finished is not written again. The tokenizer
+is trained on the head of every source before that, or is one that is there already. Knows nothing of mixtures: what is
+drawn from the shards, and how often, is each training stage's plan.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from mm1.chain.parts import Losses, Part, finish_source, head_of, parts_of
+from mm1.chain.workers import Progress, write_parts
+from mm1.checkpoint import copy_tokenizer
 from mm1.config import Config, UserError, to_json
-from mm1.data.embedded_source import EmbeddedConfig, EmbeddedSource
-from mm1.data.encode import DocumentEncoder
-from mm1.data.image import BadImage, read_image
-from mm1.data.shards import INDEX, ShardSource, write_shards
-from mm1.data.sources import Documents
-from mm1.data.synthetic.source import SyntheticConfig, SyntheticSource
+from mm1.data.embedded_source import EmbeddedConfig
+from mm1.data.formats.files import FilesConfig, fingerprint_of
+from mm1.data.shard_index import INDEX
+from mm1.data.shards import ShardSource
+from mm1.data.synthetic.source import SyntheticConfig
 from mm1.data.tokenizer import Tokenizer, train_tokenizer
 from mm1.files import write_atomically
-from mm1.types import Document, Text
+from mm1.steps import locked
+from mm1.types import Text
 
 TOKENIZER = "tokenizer.json"
-DROPPED = "dropped.json"
-"""Counts of what a source lost, by reason; written last: where it stands, the source is finished."""
+SUMMARY = "summary.json"
+RECORD = "prepare.json"
+"""What a folder was prepared from, where no step says it."""
 _LENGTH_BINS = (16, 32, 64, 128, 256, 512, 1024)
 _COUNTED_AT_ONCE = 1 << 20
 """Documents whose lengths are in memory together."""
@@ -52,14 +54,12 @@ class ShardsConfig(Config):
     path: Path
 
 
-WrittenConfig: TypeAlias = SyntheticConfig | EmbeddedConfig
-"""Sources whose documents are made here."""
-
-
 class PrepareConfig(Config):
     """What is prepared."""
 
-    sources: tuple[Annotated[SyntheticConfig | EmbeddedConfig | ShardsConfig, Field(discriminator="kind")], ...]
+    sources: tuple[
+        Annotated[SyntheticConfig | EmbeddedConfig | FilesConfig | ShardsConfig, Field(discriminator="kind")], ...
+    ]
     tokenizer: Path | None = None
     """A tokenizer.json to use; None trains one."""
     vocab_size: int = 1024
@@ -89,38 +89,106 @@ def identity(config: PrepareConfig) -> dict[str, Any]:
     for source, entry in zip(config.sources, values["sources"], strict=True):
         if isinstance(source, ShardsConfig):
             entry["path"] = _file_digest(_linked(source).folder / INDEX)  # which holds the checksum of every shard
+        elif isinstance(source, FilesConfig):
+            entry["paths"] = fingerprint_of(source)
     return values
 
 
-def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> None:
-    """Fills `folder`; goes on from finished sources."""
+def prepare(
+    config: PrepareConfig, folder: Path, say: Callable[[str], None], progress: Progress | None = None
+) -> dict[str, Any]:
+    """Fills `folder` and returns its summary; goes on from finished parts.
+
+    Raises:
+        UserError: a source can not be read, has the name of another, or gave no document at all.
+    """
     names = [source.name for source in config.sources]
     if len(set(names)) != len(names):
         raise UserError(f"two sources are named '{Counter(names).most_common(1)[0][0]}': give each its own name")
+    parts = {
+        source.name: parts_of(source)
+        for source in config.sources
+        if not isinstance(source, ShardsConfig) and not (folder / "shards" / source.name / INDEX).exists()
+    }
     tokenizer = _place_tokenizer(config, folder)
-    todo: list[WrittenConfig] = []
     for source in config.sources:
         if isinstance(source, ShardsConfig):
             _link(source, folder, tokenizer)
-        elif not (folder / "shards" / source.name / DROPPED).exists():
-            todo.append(source)
-    if config.num_processes > 1 and len(todo) > 1:
-        # Spawned, not forked: the parent may have threads of its own by now.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(config.num_processes, mp_context=context) as pool:
-            for future in as_completed([pool.submit(_write_source, source, folder) for source in todo]):
-                say(future.result())
-    else:
-        for source in todo:
-            say(_write_source(source, folder))
-    write_atomically(folder / "summary.json", (json.dumps(_summary(config, folder), indent=2) + "\n").encode())
+    _write(parts, folder, tokenizer, config.num_processes, say, progress)
+    summary = _summary(config, folder)
+    write_atomically(folder / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    _refuse_empty(config, folder)
+    return summary
+
+
+def _write(
+    parts: dict[str, list[Part]],
+    folder: Path,
+    tokenizer: Tokenizer,
+    num_processes: int,
+    say: Callable[[str], None],
+    progress: Progress | None,
+) -> None:
+    """Writes those of the `parts` of each source that are not there, and finishes each source after its last."""
+
+    def folder_of(part: Part) -> Path:
+        return folder / "shards" / part.config.name
+
+    def finished(part: Part) -> None:
+        name = part.config.name
+        left[name] -= 1
+        if not left[name]:
+            say(finish_source(parts[name], folder_of(part)))
+
+    left = {name: len(own) for name, own in parts.items()}
+    todo = []
+    for part in (part for own in parts.values() for part in own):
+        if part.is_finished(folder_of(part)):
+            finished(part)
+        else:
+            todo.append(part)
+    write_parts(todo, folder_of, tokenizer.path, num_processes, finished, progress)
+
+
+def prepare_folder(
+    config: PrepareConfig, folder: Path, say: Callable[[str], None], progress: Progress | None = None
+) -> dict[str, Any]:
+    """As `prepare`, for a folder that is no step's: it stays what it was prepared from, and one process is at it.
+
+    Raises:
+        UserError: the folder was prepared from something else, or another process is at it; and as `prepare`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock", "prepare"):
+        record = folder / RECORD
+        values = (json.dumps(identity(config), indent=2) + "\n").encode()
+        if record.exists() and record.read_bytes() != values:
+            raise UserError(
+                f"{folder} was prepared from other sources or with other settings, or its sources changed since "
+                f"({record} has them): give another --out, or delete the folder"
+            )
+        write_atomically(record, values)
+        return prepare(config, folder, say, progress)
+
+
+def _refuse_empty(config: PrepareConfig, folder: Path) -> None:
+    for source in config.sources:
+        own = folder / "shards" / source.name
+        if isinstance(source, FilesConfig) and len(ShardSource(own)) == 0:
+            losses = Losses.load(own)
+            reasons = losses.documents.most_common(3)
+            counts = ", ".join(f"{count} {reason} (first {losses.places[reason]})" for reason, count in reasons)
+            raise UserError(
+                f"source '{source.name}' gave no document: {counts or 'there was nothing to read'}; see whether its "
+                "--format is right, and whether --images names the folder of its pictures"
+            )
 
 
 def _place_tokenizer(config: PrepareConfig, folder: Path) -> Tokenizer:
     path = folder / TOKENIZER
     if config.tokenizer is not None:
-        given = Tokenizer(config.tokenizer)
-        write_atomically(path, given.path.read_bytes())
+        Tokenizer(config.tokenizer)  # is one, or said not to be
+        copy_tokenizer(config.tokenizer, folder)
     elif not path.exists():
         train_on_heads(config, path)
     return Tokenizer(path)
@@ -170,59 +238,33 @@ def open_sources(folder: Path, names: Iterator[str] | list[str] | None = None) -
     return {name: ShardSource(folder / "shards" / name, name) for name in wanted}
 
 
-def build_source(config: WrittenConfig) -> Documents:
-    """The documents that a source's config describes."""
-    return SyntheticSource(config) if isinstance(config, SyntheticConfig) else EmbeddedSource(config)
-
-
-def _write_source(config: WrittenConfig, folder: Path) -> str:
-    """Writes one source with its counts; returns a line that tells of it."""
-    # Lengths count an image apart, so the number of tokens an image will take does not matter here.
-    encoder = DocumentEncoder(Tokenizer(folder / TOKENIZER), num_image_tokens=1, image_size=16)
-    source, dropped = build_source(config), Counter[str]()
-    documents = (document for document in _documents(source) if _is_good(document, dropped))
-    shards = write_shards(documents, folder / "shards" / config.name, config.name, encoder)
-    write_atomically(shards.folder / DROPPED, json.dumps(dropped).encode())
-    lost = f", {sum(dropped.values())} dropped" if dropped else ""
-    return f"{config.name}: {len(shards):,} documents{lost}"
-
-
-def _documents(source: Documents) -> Iterator[Document]:
-    return (source.document(index) for index in range(len(source)))
-
-
-def _is_good(document: Document, dropped: Counter[str]) -> bool:
-    """Whether there is something to learn and every image can be decoded; otherwise counts why not."""
-    try:
-        for image in document.images:
-            read_image(image.data, 16)
-    except BadImage as error:
-        dropped[error.reason] += 1
-        return False
-    if not document.segments:
-        dropped["empty document"] += 1
-        return False
-    return True
-
-
 def _texts(config: PrepareConfig) -> Iterator[str]:
-    for source_config in config.sources:
-        assert not isinstance(source_config, ShardsConfig), "shards have a tokenizer already"
-        source = build_source(source_config)
-        for index in range(min(len(source), config.tokenizer_documents)):
-            yield from (part.text for part in source.document(index).segments if isinstance(part, Text))
+    for source in config.sources:
+        assert not isinstance(source, ShardsConfig), "shards have a tokenizer already"
+        for document in head_of(source, config.tokenizer_documents):
+            yield from (part.text for part in document.segments if isinstance(part, Text))
 
 
 def _summary(config: PrepareConfig, folder: Path) -> dict[str, Any]:
-    """Counts by source and in all; documents + dropped = documents read. What linked sources lost is not ours."""
-    sources, dropped, lengths = {}, Counter[str](), Counter[str]()
+    """Counts by source and in all; documents + dropped = documents read. What linked sources lost is not ours.
+
+    "dropped_images" are the pictures that pages went without, "first_dropped" where each reason was met first.
+    """
+    sources, losses, lengths = {}, Losses(), Counter[str]()
     for source_config in config.sources:
         source = ShardSource(folder / "shards" / source_config.name, source_config.name)
         if not isinstance(source_config, ShardsConfig):
-            dropped.update(json.loads((source.folder / DROPPED).read_text()))
+            losses.merge(Losses.load(source.folder))
         sources[source.name] = {"documents": len(source), **_count(source, lengths)}
     totals = {key: sum(counts[key] for counts in sources.values()) for key in ("documents", "images", "tokens")}
-    return {**totals, "lengths": dict(lengths), "dropped": dict(dropped), "sources": sources}
+    return {
+        **totals,
+        "lengths": dict(lengths),
+        "dropped": dict(losses.documents),
+        "dropped_images": dict(losses.images),
+        "first_dropped": losses.places,
+        "sources": sources,
+    }
 
 
 def _count(source: ShardSource, lengths: Counter[str]) -> dict[str, int]:

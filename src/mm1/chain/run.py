@@ -81,8 +81,9 @@ def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress 
     steps: dict[str, Step] = {
         "prepare": Step(
             name="prepare",
+            version=2,
             config=identity(recipe.prepare),
-            run=lambda folder: prepare(recipe.prepare, folder, say),
+            run=lambda folder: _prepare(recipe, folder, say),
         )
     }
     for name in recipe.stages:
@@ -131,6 +132,10 @@ def _stage_identity(config: StageConfig, init: Mapping[str, str | Path]) -> dict
     digests = {path: _sha256(path) for path in set(outside.values())}
     values["init"] |= {part: digests[path] for part, path in outside.items()}
     return values
+
+
+def _prepare(recipe: RecipeConfig, folder: Path, say: Say) -> None:
+    prepare(recipe.prepare, folder, say)
 
 
 def _train(recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step], store: Path, say: Say) -> None:

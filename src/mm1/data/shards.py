@@ -17,7 +17,6 @@ Knows nothing of packing or models.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -29,12 +28,11 @@ import pyarrow as pa
 from mm1.config import UserError
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import upright_size
+from mm1.data.shard_index import INDEX, read_index, write_index
 from mm1.data.sources import sum_lengths
 from mm1.files import write_atomically
 from mm1.types import Document, Image, Segment, Text
 
-INDEX = "index.json"
-FORMAT = 2
 OPEN_BATCHES = 256
 """Record batches a source keeps at hand; their content stays in the page cache, not in the process."""
 
@@ -102,14 +100,7 @@ class ShardWriter:
             return
         self._finish_batch()
         self._finish_shard()
-        index = {
-            "format": FORMAT,
-            "name": self._name,
-            "tokenizer": self._encoder.tokenizer.digest,
-            "documents": sum(shard["documents"] for shard in self._shards),
-            "shards": self._shards,
-        }
-        write_atomically(self._folder / INDEX, (json.dumps(index, indent=2) + "\n").encode())
+        write_index(self._folder, self._name, self._encoder.tokenizer.digest, self._shards)
 
     def _finish_batch(self) -> None:
         if not self._rows:
@@ -164,7 +155,7 @@ class ShardSource:
 
     def __init__(self, folder: Path, name: str | None = None) -> None:
         self.folder = Path(folder)
-        index = _read_index(self.folder)
+        index = read_index(self.folder)
         self.name: str = index["name"] if name is None else name
         self.tokenizer_digest: str = index["tokenizer"]
         self._shards: list[dict[str, Any]] = index["shards"]
@@ -292,20 +283,3 @@ def _segment_row(segment: Segment) -> dict[str, Any]:
     if isinstance(segment, Image):
         return {"text": None, "target": False, "image": segment.data}
     return {"text": segment.text, "target": segment.target, "image": None}
-
-
-def _read_index(folder: Path) -> dict[str, Any]:
-    path = folder / INDEX
-    try:
-        index: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder} has no {INDEX}: it is no folder of shards, or was not finished; prepare it"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): prepare the source again") from None
-    if index.get("format") != FORMAT:
-        raise UserError(
-            f"{path} has format {index.get('format')!r} where this version reads {FORMAT}: prepare it again"
-        )
-    return index

@@ -1,6 +1,6 @@
 """A tiny recipe shrunk to seconds, for tests and for a first look at whether everything is in place.
 
-Models keep their size, and sources that were prepared elsewhere theirs. The result learns nothing: every stage runs a
+Models keep their size, and sources of files and of shards theirs. The result learns nothing: every stage runs a
 few steps on a few documents, and evaluation asks a handful of questions.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from mm1.chain.prepare import ShardsConfig
 from mm1.chain.recipe import RecipeConfig
 from mm1.config import Config
+from mm1.data.formats.files import FilesConfig
 
 _DOCUMENTS = 60
 _STEPS = 6
@@ -18,7 +19,7 @@ def smoke(recipe: RecipeConfig) -> RecipeConfig:
     """`recipe` with few documents, steps and questions; every source, stage and task is still there."""
     sources = tuple(
         source
-        if isinstance(source, ShardsConfig)
+        if isinstance(source, ShardsConfig | FilesConfig)
         else source.replace(num_documents=min(source.num_documents or _DOCUMENTS, _DOCUMENTS))
         for source in recipe.prepare.sources
     )

@@ -8,6 +8,7 @@ A file is looked at, not its name: its first bytes, the columns of a table, the 
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import tarfile
@@ -20,7 +21,7 @@ from mm1.data.formats import captions, cauldron, coco, documents, llava, mmc4, o
 from mm1.data.formats.reading import Drop, Item, ReadOptions
 from mm1.data.formats.streams import Damaged, array_items, head
 
-_HEAD = 1 << 20
+_HEAD, _JSON_HEAD = 1 << 16, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,10 @@ def recognise(path: Path) -> Recognised:
         return Recognised("webdataset", "a tar archive")
     if not start.strip():
         raise DamagedFile(f"{path} is empty: leave it out, or {_HOW}")
-    bare = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    bare = start.removeprefix(codecs.BOM_UTF8).lstrip()
     is_named_text = any(suffix in (".txt", ".md") for suffix in path.suffixes)
     if bare.startswith((b"{", b"[")) and not is_named_text:
-        return _recognise_json(path, bare)
+        return _recognise_json(path)
     if b"\0" in start:
         raise UserError(f"{path} is neither a table, a tar, JSON nor text: {_HOW}")
     return Recognised("text", "neither a table, a tar nor JSON")
@@ -129,8 +130,8 @@ def _recognise_table(path: Path) -> Recognised:
     )
 
 
-def _recognise_json(path: Path, start: bytes) -> Recognised:
-    keys = _first_keys(path, start)
+def _recognise_json(path: Path) -> Recognised:
+    keys = _first_keys(path)
     for name, wanted in (
         ("documents", {"segments"}),
         ("mmc4", {"text_list", "image_info"}),
@@ -147,8 +148,12 @@ def _recognise_json(path: Path, start: bytes) -> Recognised:
     raise UserError(f"{path} is JSON with the keys {there}, which are no known format's: {_HOW}")
 
 
-def _first_keys(path: Path, start: bytes) -> set[str]:
+def _first_keys(path: Path) -> set[str]:
     """The keys of the first object; of one that is longer than its first line, all keys that its beginning shows."""
+    try:
+        start = head(path, _JSON_HEAD).removeprefix(codecs.BOM_UTF8).lstrip()
+    except Damaged as error:
+        raise DamagedFile(f"{path} can not be read, it is {error.reason}: copy it anew, or {_HOW}") from None
     if start.startswith(b"["):
         _, value = next(array_items(path), ("", None))
         if isinstance(value, Drop):
