@@ -15,6 +15,7 @@ from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeSparseMoeBlock
 
 from mm1.config import ConfigError, UserError, from_json
+from mm1.models.decoder import Decoder, DecoderConfig
 from mm1.models.moe import MoE, MoEConfig, _queue
 
 EXPERTS, DIM = 4, 16
@@ -262,6 +263,21 @@ def test_configs_that_mean_nothing_are_refused() -> None:
 def test_every_nth_layer_is_sparse(every: int, sparse: list[int]) -> None:
     config = MoEConfig(num_experts=2, every=every)
     assert [number for number in range(4) if config.is_sparse(number)] == sparse
+
+
+@pytest.mark.parametrize("mlp", ["swiglu", "gelu"])
+def test_experts_begin_like_the_mlps_they_replace(mlp: str) -> None:
+    """Each expert's own values, of the standard deviations of the dense layer before it."""
+    torch.manual_seed(0)
+    shape = {"vocab_size": 8, "dim": 64, "mlp_dim": 128, "num_layers": 2, "mlp": mlp}
+    dense, sparse = (block.mlp for block in Decoder(DecoderConfig(**shape, moe=MoEConfig(num_experts=3))).blocks)
+    first = "gate_up" if mlp == "swiglu" else "up"
+    for name in (first, "down"):
+        wanted = getattr(dense, name).weight.std().item()
+        matrices = getattr(sparse, name).weight
+        assert [matrix.std().item() for matrix in matrices] == pytest.approx([wanted] * 3, rel=0.05)
+        assert not torch.equal(matrices[0], matrices[1])
+    assert sparse.router.weight.std().item() == pytest.approx(0.02, rel=0.2)
 
 
 def copied(reference: nn.Module, **options: Any) -> MoE:
