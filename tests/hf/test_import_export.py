@@ -310,7 +310,7 @@ def test_a_dense_import_is_upcycled_and_leaves_as_a_mixtral(tmp_path: Path) -> N
     """Equal experts and gates that add up to 1 compute what the dense decoder did."""
     dense = write_folder(tmp_path / "theirs", "llama")
     run("import", "--decoder", tmp_path / "theirs", "--out", tmp_path / "ours")
-    run("upcycle", tmp_path / "ours", "--experts", 4, "--every", 1, "--out", tmp_path / "sparse")
+    run("upcycle", tmp_path / "ours", "--num-experts", 4, "--every", 1, "--out", tmp_path / "sparse")
     run("export", tmp_path / "sparse", tmp_path / "back", "--decoder-only")
     sparse = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "back")
     assert type(sparse).__name__ == "MixtralForCausalLM"

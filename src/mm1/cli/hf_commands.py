@@ -47,7 +47,7 @@ def export(arguments: Namespace) -> None:
 def upcycle(arguments: Namespace) -> None:
     """A dense checkpoint to a sparse one."""
     dense = open_checkpoint(checkpoint_folder(arguments.checkpoint, arguments.stage))
-    asked = {"num_experts": arguments.experts, "top_k": arguments.top_k, "every": arguments.every}
+    asked = {"num_experts": arguments.num_experts, "top_k": arguments.top_k, "every": arguments.every}
     moe = from_json(MoEConfig, asked, "mm1 upcycle")
     model, tensors = upcycle_weights(dense.config.model, dense.tensors(), moe, arguments.seed)
     sparse = save_checkpoint(arguments.out, dense.config.replace(model=model), tensors, dense.tokenizer.path)
