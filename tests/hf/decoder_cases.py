@@ -45,6 +45,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-3.1": ("Llama", {"rope_parameters": LLAMA3}),
     "llama-linear": ("Llama", {"rope_parameters": LINEAR}),
     "llama-yarn": ("Llama", {"rope_parameters": YARN}),
+    "llama-yarn-factor": ("Llama", {"rope_parameters": {**YARN, "attention_factor": 1.4, "beta_fast": 16.0}}),
+    "llama-yarn-mscale": ("Llama", {"rope_parameters": {**YARN, "mscale": 1.5, "mscale_all_dim": 0.5}}),
     "mistral": ("Mistral", {"sliding_window": 7, "head_dim": 128}),
     "mistral-whole": ("Mistral", {"sliding_window": None}),
     "qwen2": ("Qwen2", {"tie_word_embeddings": True}),
