@@ -155,6 +155,19 @@ def test_every_parameter_has_a_gradient_with_and_without_images(shape, autocast,
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", [(16, 16), (24, 40)])
+def test_an_encoder_of_bfloat16_weights_gives_bfloat16_features(shape, size):
+    """Fixed positions are computed in float32, and must not make the tokens that as well."""
+    torch.manual_seed(0)
+    encoder = ImageEncoder(ImageEncoderConfig(image_size=16, **SHAPES[shape]))
+    pixels = torch.randn(2, 3, *size)
+    wanted = encoder(pixels)
+    features = encoder.to(torch.bfloat16)(pixels)
+    assert features.dtype == torch.bfloat16
+    torch.testing.assert_close(features.float(), wanted, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_pooling_no_images_keeps_every_parameter_in_the_graph(shape):
     encoder = ImageEncoder(ImageEncoderConfig(image_size=16, **SHAPES[shape]))
     pooled = encoder.pool(torch.zeros(0, 3, 16, 16))

@@ -170,7 +170,7 @@ class ImageEncoder(nn.Module):
         side, first = self.config.position_grid, int(self.config.class_token)
         if self.positions is None:
             table = resize_table(sincos_table(side, side, self.config.dim, device), height, width)
-            return F.pad(table.flatten(0, 1), (0, 0, first, 0))
+            return F.pad(table.flatten(0, 1), (0, 0, first, 0)).to(next(self.stem.parameters()).dtype)
         if (height, width) == (side, side):
             return self.positions
         table = resize_table(self.positions[first:].view(side, side, -1), height, width)
