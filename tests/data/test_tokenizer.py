@@ -99,6 +99,9 @@ def test_documents_may_begin_without_a_token_of_their_own(tmp_path: Path, tokeni
     assert Tokenizer(named_otherwise(tmp_path, bos_token=None)).bos_id is None
     same = Tokenizer(named_otherwise(tmp_path, bos_token="</s>"))
     assert same.bos_id == same.eos_id
+    padding, size = [with_bos.pad_id, with_bos.image_id], with_bos.vocab_size
+    assert with_bos.never_generated(size + 2) == sorted([*padding, with_bos.bos_id, size, size + 1])
+    assert same.never_generated(size) == sorted(padding), "what ends a document must be said"
     assert with_bos.digest != same.digest
 
 

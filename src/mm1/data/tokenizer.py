@@ -86,6 +86,14 @@ class Tokenizer:
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
+    def never_generated(self, vocab_size: int) -> list[int]:
+        """Ids that a model of `vocab_size` has no business to say: padding, images, beginnings of documents, and what
+        lies past the tokenizer's own ids, which only fills an embedding up to a round number.
+        """
+        # In some vocabularies a document begins with what ends it.
+        begins = [] if self.bos_id is None or self.bos_id == self.eos_id else [self.bos_id]
+        return sorted([self.pad_id, self.image_id, *begins, *range(self.vocab_size, vocab_size)])
+
     def _special(self, name: str) -> int:
         """The id of the token `name`, which no text can produce from here on."""
         index: int | None = self._tokenizer.token_to_id(name)

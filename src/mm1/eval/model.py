@@ -68,12 +68,10 @@ class MM1Model:
                 f"{tokenizer.path} has {tokenizer.vocab_size} ids, the model {decoder.vocab_size}: give the tokenizer "
                 "that the model was trained with"
             )
-        # Ids past the tokenizer's only fill the embedding up to a round number.
-        banned = [tokenizer.pad_id, tokenizer.image_id, *range(tokenizer.vocab_size, decoder.vocab_size)]
         # A text model is refused every image, so it has no use for a size.
         size = image_encoder.image_size if image_encoder is not None else 1
         return MM1Model(
-            engine=Engine(model, eos_id=tokenizer.eos_id, banned_ids=banned, max_len=max_len),
+            engine=Engine(model, eos_id=tokenizer.eos_id, banned_ids=tokenizer.never_generated(decoder.vocab_size), max_len=max_len),
             encoder=DocumentEncoder(tokenizer, model.config.num_image_tokens, size, sub_images),
             sampling=sampling,
         )

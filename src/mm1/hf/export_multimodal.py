@@ -92,5 +92,5 @@ def _generation_config(checkpoint: Checkpoint) -> GenerationConfig:
         bos_token_id=tokenizer.bos_id,
         eos_token_id=tokenizer.eos_id,
         pad_token_id=tokenizer.pad_id,
-        suppress_tokens=sorted({tokenizer.pad_id, tokenizer.image_id, *range(tokenizer.vocab_size, vocab_size)}),
+        suppress_tokens=tokenizer.never_generated(vocab_size),
     )
