@@ -1,16 +1,29 @@
 """Preparing sources: every document is kept or counted, finished sources stay, processes change nothing."""
 
+import errno
+import io
 import json
+import os
 import shutil
+import subprocess
+import sys
+import tarfile
+import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image as PillowImage
+from pyarrow import parquet
 
-from mm1.chain.prepare import PrepareConfig, ShardsConfig, identity, open_sources, prepare
+from mm1.chain.prepare import PrepareConfig, ShardsConfig, identity, open_sources, prepare, prepare_folder
 from mm1.config import UserError
 from mm1.data.embedded_source import EmbeddedConfig
+from mm1.data.formats.files import FilesConfig, sources_of
 from mm1.data.synthetic.source import SyntheticConfig
+from mm1.steps import locked
 from mm1.types import Document, Image, Text
 
 CONFIG = PrepareConfig(
@@ -154,3 +167,157 @@ def test_the_prepared_folder_depends_on_what_is_linked_not_on_where_it_lies(made
     index = moved / "shards" / "captions" / "index.json"
     index.write_text(index.read_text().replace('"sha256": "', '"sha256": "0'))
     assert identity(linking(made)) != identity(linking(moved))
+
+
+def write_files(folder, make):
+    """A tar that is cut off, pages with a broken picture, chats without pictures, and text, in a new `folder`."""
+    folder.mkdir()
+    members = [(f"{n}.{kind}", data) for n in range(6) for kind, data in (("png", make(n)), ("txt", b"one <|image|>"))]
+    with tarfile.open(folder / "0.tar", "w") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    (folder / "0.tar").write_bytes((folder / "0.tar").read_bytes()[: 1536 * 2 + 700])
+    pictures = [[None, make(8), b"broken"], [None, b"broken", None]]
+    texts = [["a page", None, None], ["a", None, "b"]]
+    parquet.write_table(pa.table({"images": pictures, "texts": texts}), folder / "pages.parquet")
+    turns = [{"from": "human", "value": "Hello?"}, {"from": "gpt", "value": "Hello."}]
+    (folder / "chats.json").write_text(json.dumps([{"conversations": turns}] * 4 + [{"conversations": turns[:1]}]))
+    lines = [json.dumps({"text": f"line {n}"}).encode() for n in range(20)]
+    (folder / "text.jsonl").write_bytes(b"\n".join([*lines, b'{"text": ""}', b'{"text": "caf\xe9"}', b"{"]))
+    return folder
+
+
+def picture(number):
+    buffer = io.BytesIO()
+    PillowImage.new("RGB", (8, 8), (number, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def files_config(folder, **changes):
+    return CONFIG.replace(**{"sources": tuple(sources_of([str(folder)])), **changes})
+
+
+def shards_of(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.suffix in (".arrow", ".json") and path.name != "prepare.json"
+    }
+
+
+def test_files_become_shards_and_all_that_was_read_adds_up(tmp_path):
+    said = []
+    folder = write_files(tmp_path / "in", picture)
+    summary = prepare_folder(files_config(folder), tmp_path / "out", said.append)
+    assert said[:2] == [
+        "webdataset: 1 files, webdataset by a tar archive",
+        "llava: 1 files, llava by JSON with conversations",
+    ]
+    assert {name: counts["documents"] for name, counts in summary["sources"].items()} == {
+        "webdataset": 1, "llava": 4, "obelics": 1, "text-json": 20,
+    }  # fmt: skip
+    assert summary["dropped"] == {
+        "truncated": 1, "turns are not question and answer in turn": 1, "no image left": 1, "empty document": 1,
+        "invalid UTF-8": 1, "invalid JSON": 1,
+    }  # fmt: skip
+    assert summary["dropped_images"] == {"unreadable": 2}
+    assert summary["first_dropped"]["invalid JSON"] == f"{folder}/text.jsonl:23"
+    read = 1 + 1 + 5 + 2 + 23  # the tar's sample and its rest, chats, pages, lines
+    assert summary["documents"] + sum(summary["dropped"].values()) == read
+    sources = open_sources(tmp_path / "out")
+    assert sources["webdataset"].document(0).segments == (Image(picture(0)), Text(" one <|image|>\n"))
+    assert sources["obelics"].document(0).segments == (Text("a page"), Image(picture(8)))
+    assert sources["obelics"].image_sizes(np.array([0])).tolist() == [[8, 8]]
+    assert [sources["text-json"].document(n).segments[0].text for n in range(20)] == [f"line {n}" for n in range(20)]
+
+
+def test_processes_change_nothing_and_a_finished_folder_is_left_alone(tmp_path, monkeypatch):
+    folder = write_files(tmp_path / "in", picture)
+    prepare_folder(files_config(folder), tmp_path / "one", lambda line: None)
+    prepare_folder(files_config(folder, num_processes=3), tmp_path / "three", lambda line: None)
+    assert shards_of(tmp_path / "one") == shards_of(tmp_path / "three")
+    monkeypatch.setattr("mm1.chain.prepare.parts_of", lambda config: pytest.fail("it was read again"))
+    said = []
+    prepare_folder(files_config(folder), tmp_path / "one", said.append)
+    assert said == []
+
+
+def test_a_folder_stays_what_it_was_prepared_from(tmp_path):
+    folder, out = write_files(tmp_path / "in", picture), tmp_path / "out"
+    config = files_config(folder)
+    wrong = config.replace(sources=(FilesConfig(name="pages", paths=(folder / "pages.parquet",), format="captions"),))
+    with pytest.raises(UserError, match="none is named image"):
+        prepare_folder(wrong, out, lambda line: None)
+    prepare_folder(config, out, lambda line: None)  # nothing stood there yet
+    with pytest.raises(UserError, match=r"was prepared from other sources or with other settings"):
+        prepare_folder(config.replace(vocab_size=300), out, lambda line: None)
+    (folder / "text.jsonl").write_text('{"text": "changed"}')
+    with pytest.raises(UserError, match=r"or its sources changed since"):
+        prepare_folder(config, out, lambda line: None)
+    with locked(out / ".lock", "it"), pytest.raises(UserError, match=r"another process is running prepare in "):
+        prepare_folder(config, out, lambda line: None)
+
+
+def test_a_source_that_gave_nothing_is_one_sentence_with_the_reasons(tmp_path):
+    (tmp_path / "chats.json").write_text(json.dumps([{"image": "gone.jpg", "conversations": [
+        {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}] * 3))  # fmt: skip
+    with pytest.raises(UserError, match=r"'llava' gave no document: 3 missing image \(first .*chats.json\[0\]\); see"):
+        prepare_folder(files_config(tmp_path), tmp_path / "out", lambda line: None)
+
+
+def test_a_full_disk_is_an_error_with_its_path_and_the_same_command_goes_on(tmp_path, monkeypatch):
+    folder, out = write_files(tmp_path / "in", picture), tmp_path / "out"
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill_up(descriptor):
+        if any(out.rglob("index.json")):
+            raise full
+
+    monkeypatch.setattr(os, "fsync", fill_up)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        prepare_folder(files_config(folder), out, lambda line: None)
+    assert error.value.filename.endswith(".json")
+    assert not list(out.rglob("*.tmp"))
+    monkeypatch.undo()
+    prepare_folder(files_config(folder), out, lambda line: None)
+    prepare_folder(files_config(folder), tmp_path / "fresh", lambda line: None)
+    assert shards_of(out) == shards_of(tmp_path / "fresh")
+
+
+KILLED = """
+import sys
+from mm1.chain import parts
+from mm1.cli import main
+if __name__ == "__main__":
+    parts.group = lambda files: [(path,) for path in files]
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_killed_command_is_gone_on_with_from_its_finished_parts_and_leaves_no_process(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for number in range(5):
+        lines = [json.dumps({"text": f"{number} {row} " * 60}) for row in range(1500)]
+        (tmp_path / "in" / f"{number}.jsonl").write_text("\n".join(lines))
+    (tmp_path / "command.py").write_text(KILLED)
+    out = tmp_path / "out"
+    words = ["prepare", f"texts={tmp_path / 'in'}", "--out", str(out), "--vocab-size", "320", "--processes", "2"]
+    process = subprocess.Popen([sys.executable, str(tmp_path / "command.py"), *words, "--tokenizer-documents", "50"])
+    while not (finished := list(out.rglob("part-*/index.json"))):
+        assert process.poll() is None
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.wait()
+    while any(Path(f"/proc/{child}/cmdline").exists() for child in children):
+        time.sleep(0.01)
+    assert not (out / "summary.json").exists()
+    kept = {path: path.stat().st_mtime_ns for path in finished}
+    monkeypatch.setattr("mm1.chain.parts.group", lambda files: [(path,) for path in files])
+    config = CONFIG.replace(sources=tuple(sources_of([f"texts={tmp_path / 'in'}"])), tokenizer_documents=50)
+    for folder in (out, tmp_path / "fresh"):
+        assert prepare_folder(config, folder, lambda line: None)["documents"] == 7500
+    assert shards_of(out) == shards_of(tmp_path / "fresh")
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from mm1.data.embedded_source import EmbeddedConfig, EmbeddedSource
 from mm1.data.encode import DocumentEncoder
-from mm1.data.formats.catalog import FORMATS
+from mm1.data.formats.catalog import FORMATS, Recognised
 from mm1.data.formats.files import FilesConfig, find, group
 from mm1.data.formats.reading import Drop, Item
 from mm1.data.image import BadImage, read_image
@@ -56,7 +56,7 @@ class Part:
     documents: range = range(0)
     """Of a source that makes its documents."""
     files: tuple[Path, ...] = ()
-    format: str = ""
+    format: Recognised | None = None
     """Of the files."""
 
     @property
@@ -70,8 +70,9 @@ class Part:
     def items(self) -> Iterator[Item]:
         """The documents, and what was dropped."""
         if isinstance(self.config, FilesConfig):
+            assert self.format is not None
             for path in self.files:
-                yield from FORMATS[self.format].read(path, self.config.options)
+                yield from FORMATS[self.format.format].read(path, self.config.options)
         else:
             source = build_source(self.config)
             yield from (source.document(index) for index in self.documents)
@@ -103,7 +104,7 @@ def head_of(config: WrittenConfig, count: int) -> Iterator[Document]:
         step = -(-len(found.files) // HEAD_FILES)
         chosen = found.files[::step]
         for path in chosen:
-            items = FORMATS[found.format].read(path, config.options)
+            items = FORMATS[found.format.format].read(path, config.options)
             documents = (item for item in items if isinstance(item, Document))
             yield from islice(documents, -(-count // len(chosen)))
     else:
@@ -152,7 +153,7 @@ def write_part(part: Part, folder: Path, tokenizer: Path, tell: Told) -> None:
     encoder = DocumentEncoder(Tokenizer(tokenizer), num_image_tokens=1, image_size=16)
     losses = Losses()
     with ShardWriter(target, part.config.name, encoder) as writer:
-        for item in checked(part.items(), part.format):
+        for item in checked(part.items(), pages=part.format is not None and FORMATS[part.format.format].pages):
             if isinstance(item, Drop):
                 losses.add(item)
                 tell(0, item.count * (item.what == "document"), 0)
@@ -162,12 +163,11 @@ def write_part(part: Part, folder: Path, tokenizer: Path, tell: Told) -> None:
         losses.save(target)
 
 
-def checked(items: Iterable[Item], found_format: str = "") -> Iterator[Item]:
+def checked(items: Iterable[Item], pages: bool) -> Iterator[Item]:
     """The items without documents that are empty or have a picture that can not be decoded; what fell out is a Drop.
 
-    A page of a format of pages goes on without such a picture, if another is left.
+    Where the documents are `pages`, they go on without such a picture, if another is left.
     """
-    pages = bool(found_format) and FORMATS[found_format].pages
     for item in items:
         if isinstance(item, Drop):
             yield item

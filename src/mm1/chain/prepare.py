@@ -110,6 +110,9 @@ def prepare(
         for source in config.sources
         if not isinstance(source, ShardsConfig) and not (folder / "shards" / source.name / INDEX).exists()
     }
+    for name, own in parts.items():
+        if (found := own[0].format) is not None:
+            say(f"{name}: {sum(len(part.files) for part in own):,} files, {found.format} by {found.evidence}")
     tokenizer = _place_tokenizer(config, folder)
     for source in config.sources:
         if isinstance(source, ShardsConfig):
@@ -163,10 +166,12 @@ def prepare_folder(
         record = folder / RECORD
         values = (json.dumps(identity(config), indent=2) + "\n").encode()
         if record.exists() and record.read_bytes() != values:
-            raise UserError(
-                f"{folder} was prepared from other sources or with other settings, or its sources changed since "
-                f"({record} has them): give another --out, or delete the folder"
-            )
+            if (folder / "shards").exists():
+                raise UserError(
+                    f"{folder} was prepared from other sources or with other settings, or its sources changed since "
+                    f"({record} has them): give another --out, or delete the folder"
+                )
+            (folder / TOKENIZER).unlink(missing_ok=True)  # all that an attempt left that wrote no shard
         write_atomically(record, values)
         return prepare(config, folder, say, progress)
 

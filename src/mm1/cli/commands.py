@@ -12,14 +12,16 @@ from rich.console import Console
 from mm1.ablations.study import run_study
 from mm1.bench import figures
 from mm1.bench.train import TrainBenchConfig, bench_train
+from mm1.chain.prepare import PrepareConfig, prepare_folder
 from mm1.chain.recipe import EvalConfig, RecipeConfig
 from mm1.chain.report import write_report
 from mm1.chain.run import EVALUATED, ask, checkpoint_folder, finished_stage, run_recipe, train_stage
 from mm1.cli import tables
-from mm1.cli.progress import EvalProgress
+from mm1.cli.progress import EvalProgress, PrepareProgress
 from mm1.cli.talk import talk
 from mm1.config import UserError, from_json, load_json, override
 from mm1.config import diff as config_diff
+from mm1.data.formats.files import sources_of
 from mm1.distributed.mesh import joined
 from mm1.eval.model import MM1Model
 from mm1.eval.runner import by_task
@@ -102,6 +104,23 @@ def _numbers(text: str) -> tuple[int, ...]:
         return tuple(int(number) for number in text.split(","))
     except ValueError:
         raise UserError(f"--shots is '{text}': give numbers with commas between them, such as 0,4,8") from None
+
+
+def prepare(arguments: Namespace) -> None:
+    """Shards of what people have, then what came of it."""
+    config = PrepareConfig(
+        sources=tuple(sources_of(arguments.sources, arguments.format, arguments.images, arguments.text)),
+        tokenizer=arguments.tokenizer,
+        vocab_size=arguments.vocab_size or PrepareConfig.model_fields["vocab_size"].default,
+        tokenizer_documents=arguments.tokenizer_documents,
+        num_processes=arguments.processes,
+    )
+    with PrepareProgress(console) as progress:
+        summary = prepare_folder(config, arguments.out, console.print, progress)
+    console.print(tables.prepared(summary))
+    if summary["first_dropped"]:
+        console.print(tables.dropped(summary))
+    console.print(f"Shards: {arguments.out / 'shards'}, figures: {arguments.out / 'summary.json'}")
 
 
 def show(arguments: Namespace) -> None:

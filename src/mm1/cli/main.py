@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from mm1 import __version__
 from mm1.config import UserError
@@ -16,22 +17,14 @@ EXIT_INTERRUPTED = 130
 """What a shell gives to a program that SIGINT ended."""
 CONVERSIONS = ("import", "export", "upcycle")
 """Commands that read or write other layouts of weights, in a file of their own."""
+Command: TypeAlias = Callable[[argparse.Namespace], "int | None"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `mm1 ARGUMENTS` and returns the exit code."""
     parsed = _parse(arguments)
     try:
-        # Commands import what they need when they are called, so that `mm1 --help` answers at once.
-        if parsed.command in CONVERSIONS:
-            from mm1.cli import hf_commands
-
-            command = hf_commands.COMMANDS[parsed.command]
-        else:
-            from mm1.cli import commands
-
-            command = getattr(commands, parsed.command)
-        code: int | None = command(parsed)
+        code = _command(parsed.command)(parsed)
     except UserError as error:
         if parsed.debug:
             raise
@@ -50,6 +43,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("mm1: interrupted; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
     return code or 0
+
+
+def _command(name: str) -> Command:
+    """The function of a command. It is imported only when called, so that `mm1 --help` answers at once."""
+    if name in CONVERSIONS:
+        from mm1.cli import hf_commands
+
+        return hf_commands.COMMANDS[name]
+    if name == "score":
+        from mm1.cli import score_commands
+
+        return score_commands.score
+    from mm1.cli import commands
+
+    command: Command = getattr(commands, name)
+    return command
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -116,10 +125,33 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--steps", type=int, default=8, help="training steps a repetition")
     bench.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
     bench.add_argument("--out", type=Path, help="also write the figures as JSON to this file")
+    _prepare(commands)
     _conversions(commands)
+    _score(commands)
     for command in commands.choices.values():  # `mm1 run tiny --debug` as well as `mm1 --debug run tiny`
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return root
+
+
+def _prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    prepare = commands.add_parser("prepare", help="make training shards of files that you have; goes on where it was")
+    prepare.add_argument(
+        "sources",
+        nargs="+",
+        metavar="[NAME=]PATH",
+        help="files, or folders of them; unnamed sources have their format's",
+    )
+    prepare.add_argument("--out", type=Path, required=True, help="the folder of the shards")
+    prepare.add_argument("--format", help="of all sources; recognised where it is not given (a wrong one lists all)")
+    prepare.add_argument("--images", type=Path, help="the folder of pictures that files name (each file's own)")
+    prepare.add_argument("--text", metavar="COLUMN", help="the column or key of the text or caption, if it is unusual")
+    tokenizer = prepare.add_mutually_exclusive_group(required=True)
+    tokenizer.add_argument("--tokenizer", type=Path, metavar="FILE", help="a tokenizer.json")
+    tokenizer.add_argument("--vocab-size", type=int, metavar="N", help="train one of so many tokens on the sources")
+    prepare.add_argument(
+        "--tokenizer-documents", type=int, default=20_000, metavar="N", help="of each source, to train on (20,000)"
+    )
+    prepare.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at a time (the number of CPUs)")
 
 
 def _conversions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -152,6 +184,13 @@ def _conversions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     upcycle.add_argument("--every", type=int, default=2, help="how many layers lie from one sparse layer to the next")
     upcycle.add_argument("--seed", type=int, default=0, help="of the routers' weights")
     upcycle.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="the folder to write")
+
+
+def _score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    score = commands.add_parser("score", help="score a file of answers as the official scorers do")
+    score.add_argument("what", choices=["captions", "vqa"])
+    score.add_argument("file", type=Path, help='JSON: {"references": {id: [text, …]}, "candidates": {id: text}}')
+    score.add_argument("--out", type=Path, help="also write the scores as JSON to this file")
 
 
 def _recipe(parser: argparse.ArgumentParser) -> None:

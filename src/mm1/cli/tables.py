@@ -129,6 +129,32 @@ def _add_mixture(branch: Tree, data: DataConfig, steps: int) -> None:
             node.add(f"{source.name}  {shares[source.name]:.1%}, {sequences:,.0f} sequences")
 
 
+def prepared(summary: Mapping[str, Any]) -> Table:
+    """Sources down, what each holds across."""
+    table = Table(title="Prepared", title_justify="left", box=None, pad_edge=False)
+    table.add_column("source", no_wrap=True)
+    for name in ("documents", "images", "tokens", "tokens a document"):
+        table.add_column(name, justify="right")
+    rows = list(summary["sources"].items())
+    for name, counts in [*rows, ("in all", summary)] if len(rows) > 1 else rows:
+        mean = counts["tokens"] / max(1, counts["documents"])
+        table.add_row(name, *(f"{counts[key]:,}" for key in ("documents", "images", "tokens")), f"{mean:,.1f}")
+    return table
+
+
+def dropped(summary: Mapping[str, Any]) -> Table:
+    """Reasons down: documents dropped, pictures that pages went without, and where the first was."""
+    table = Table(title="Dropped", title_justify="left", box=None, pad_edge=False)
+    table.add_column("reason", no_wrap=True)
+    table.add_column("documents", justify="right")
+    table.add_column("images of pages", justify="right")
+    table.add_column("the first")
+    for reason, place in summary["first_dropped"].items():
+        counts = (summary[key].get(reason, 0) for key in ("dropped", "dropped_images"))
+        table.add_row(reason, *(f"{count:,}" if count else "" for count in counts), Text(place))
+    return table
+
+
 def differences(pairs: Mapping[str, tuple[JSON, JSON]], a: str, b: str) -> str:
     """The differing leaves of two recipes in three columns as wide as they need, so that a pipe gets whole words."""
     if not pairs:

@@ -92,3 +92,11 @@ def test_a_damaged_file_is_told_from_an_unknown_one(tmp_path, content):
         recognise(path)
     with pytest.raises(UserError, match="is no file"):
         recognise(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.parquet", "a.jsonl.gz", "a.json"])
+def test_a_name_that_promises_more_than_text_is_believed_to_be_damaged(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("Not Found")
+    with pytest.raises(DamagedFile, match=rf"{name} ends in \.\w+, but does not begin like one"):
+        recognise(path)

@@ -3,7 +3,8 @@
     recognise(Path("00000.tar"))        # Recognised("webdataset", "a tar archive")
     FORMATS["webdataset"].read(Path("00000.tar"), ReadOptions())        # Documents and Drops
 
-A file is looked at, not its name: its first bytes, the columns of a table, the keys of a JSON object.
+A file is looked at, not its name: its first bytes, the columns of a table, the keys of a JSON object. A name that
+promises one of them and does not keep it is a damaged file, not a text.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mm1.data.formats import captions, cauldron, coco, documents, llava, mmc4, o
 from mm1.data.formats.reading import Drop, Item, ReadOptions
 from mm1.data.formats.streams import Damaged, array_items, head
 
+_PROMISES = (".tar", ".tgz", ".parquet", ".json", ".jsonl", ".ndjson")
 _HEAD, _JSON_HEAD = 1 << 16, 1 << 20
 
 
@@ -91,6 +93,8 @@ def recognise(path: Path) -> Recognised:
     is_named_text = any(suffix in (".txt", ".md") for suffix in path.suffixes)
     if bare.startswith((b"{", b"[")) and not is_named_text:
         return _recognise_json(path)
+    if promised := next((suffix for suffix in path.suffixes if suffix in _PROMISES), None):
+        raise DamagedFile(f"{path} ends in {promised}, but does not begin like one: copy it anew, or {_HOW}")
     if b"\0" in start:
         raise UserError(f"{path} is neither a table, a tar, JSON nor text: {_HOW}")
     return Recognised("text", "neither a table, a tar nor JSON")

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from mm1.config import Config, UserError, from_json
 from mm1.data.formats.catalog import FORMATS, DamagedFile, Recognised, recognise
-from mm1.data.formats.reading import Item, ReadOptions
+from mm1.data.formats.reading import ReadOptions
 
 SUFFIXES = (".tar", ".tgz", ".parquet", ".json", ".jsonl", ".ndjson", ".txt", ".md")
 """What is looked for in a folder; each may be followed by one of _COMPRESSED. Other files are left alone."""
@@ -51,8 +51,7 @@ class Found:
     """The files of a source, in order, and the format that all of them are in."""
 
     files: tuple[Path, ...]
-    format: str
-    evidence: str
+    format: Recognised
 
 
 def find(config: FilesConfig) -> Found:
@@ -64,17 +63,14 @@ def find(config: FilesConfig) -> Found:
     files = files_of(config.paths)
     if not files:
         raise UserError(f"source '{config.name}': {_names(config.paths)} holds no file that ends in {_endings()}")
-    found = _one_format(config, files) if config.format is None else Recognised(config.format, "as it was named")
+    found = (
+        _one_format(config, files) if config.format is None else Recognised(config.format, "its name, which was given")
+    )
     if found.format not in FORMATS:
         raise UserError(f"there is no format '{found.format}': name one of {', '.join(FORMATS)}")
     for path in files:
         FORMATS[found.format].read(path, config.options)
-    return Found(tuple(files), found.format, found.evidence)
-
-
-def read(path: Path, found_format: str, options: ReadOptions) -> Iterator[Item]:
-    """What is in a file."""
-    return FORMATS[found_format].read(path, options)
+    return Found(tuple(files), found)
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
