@@ -212,8 +212,8 @@ def test_files_become_shards_and_all_that_was_read_adds_up(tmp_path):
     folder = write_files(tmp_path / "in", picture)
     summary = prepare_folder(files_config(folder), tmp_path / "out", said.append)
     assert said[:2] == [
-        "webdataset: 1 files, webdataset by a tar archive",
-        "llava: 1 files, llava by JSON with conversations",
+        "webdataset: 1 file, webdataset by a tar archive",
+        "llava: 1 file, llava by JSON with conversations",
     ]
     assert {name: counts["documents"] for name, counts in summary["sources"].items()} == {
         "webdataset": 1, "llava": 4, "obelics": 1, "text-json": 20,

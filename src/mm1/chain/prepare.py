@@ -112,7 +112,8 @@ def prepare(
     }
     for name, own in parts.items():
         if (found := own[0].format) is not None:
-            say(f"{name}: {sum(len(part.files) for part in own):,} files, {found.format} by {found.evidence}")
+            count = sum(len(part.files) for part in own)
+            say(f"{name}: {count:,} file{'s' * (count > 1)}, {found.format} by {found.evidence}")
     tokenizer = _place_tokenizer(config, folder)
     for source in config.sources:
         if isinstance(source, ShardsConfig):

@@ -66,7 +66,8 @@ class PrepareProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def __call__(self, state: State) -> None:
         seconds = max(state.seconds, 1e-9)

@@ -142,17 +142,17 @@ def prepared(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def dropped(summary: Mapping[str, Any]) -> Table:
-    """Reasons down: documents dropped, pictures that pages went without, and where the first was."""
-    table = Table(title="Dropped", title_justify="left", box=None, pad_edge=False)
-    table.add_column("reason", no_wrap=True)
-    table.add_column("documents", justify="right")
-    table.add_column("images of pages", justify="right")
-    table.add_column("the first")
-    for reason, place in summary["first_dropped"].items():
-        counts = (summary[key].get(reason, 0) for key in ("dropped", "dropped_images"))
-        table.add_row(reason, *(f"{count:,}" if count else "" for count in counts), Text(place))
-    return table
+def dropped(summary: Mapping[str, Any]) -> str:
+    """A line a reason: what was lost, and where first, in columns as wide as they need (a pipe gets whole paths)."""
+    rows = [
+        (f"{summary[key][reason]:,}", what, reason, f"first {place}")
+        for reason, place in summary["first_dropped"].items()
+        for key, what in (("dropped", "documents"), ("dropped_images", "images of pages"))
+        if reason in summary[key]
+    ]
+    wide = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = (f"{n:>{wide[0]}} {what:{wide[1]}}  {reason:{wide[2]}}  {place}" for n, what, reason, place in rows)
+    return "\n".join(["Dropped", *lines])
 
 
 def differences(pairs: Mapping[str, tuple[JSON, JSON]], a: str, b: str) -> str:
