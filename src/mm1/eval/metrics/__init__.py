@@ -2,6 +2,7 @@
 
     ptb.py      the PTB tokeniser of the caption scorers     vqa.py   VQA accuracy and its answer normalisation
     caption.py  CIDEr-D, BLEU-1..4, ROUGE-L                  text.py  exact match, ANLS, relaxed accuracy
+    files.py    a user's own file of answers, scored
 
 Nothing here knows of episodes, tasks or models.
 """
