@@ -62,8 +62,8 @@ class MM1ImageProcessor(BaseImageProcessor):  # type: ignore[misc]
         """`pixel_values` (I, 3, image_size, image_size) uint8, all sub-images of all pictures, and how many each made.
 
         Args:
-            images: one or many, in any nesting: Pillow images, arrays or tensors with 1, 3 or 4 channels first or
-                last (uint8, or floats from 0 to 1), paths, URLs, base64, bytes.
+            images: one, a list, or a list of lists, one for each row: Pillow images, paths, URLs, base64, bytes, or
+                arrays and tensors with 1, 3 or 4 channels first or last (uint8, or floats from 0 to 1).
             return_tensors: tensors are made whatever it says; there only because all processors take it.
             kwargs: nothing that would change pixels.
 

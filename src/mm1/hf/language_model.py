@@ -180,7 +180,8 @@ class MM1TextModel(MM1PreTrainedModel):
 def _positions(attention_mask: Tensor | None, seen: Any, length: int, device: torch.device) -> Tensor:
     """(B or 1, S): places in the row, padding before them not counted."""
     if attention_mask is None:
-        return torch.arange(length, device=device)[None] + seen
+        places: Tensor = torch.arange(length, device=device)[None] + seen
+        return places
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -length:]
 
 

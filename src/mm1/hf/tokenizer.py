@@ -12,7 +12,7 @@ mm1 uses is added, if any. Knows nothing of models.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class SpecialTokens:
     eos: str
     image: str
     bos: str | None
-    all: tuple[str, ...]
+    all: tuple[str, ...] = ()
     """These and all others of the vocabulary."""
 
 
@@ -50,46 +50,62 @@ def write_tokenizer(tokenizer: Tokenizer, out: Path, max_positions: int | None =
     Raises:
         UserError: a special token is a single character, or has ESCAPE in it.
     """
-    library = tokenizers.Tokenizer.from_file(str(tokenizer.path))
-    library.no_truncation()
-    library.no_padding()
-
-    def spelled(index: int) -> str:
-        name: str = library.id_to_token(index)
-        return name
-
-    pad, eos, image = spelled(tokenizer.pad_id), spelled(tokenizer.eos_id), spelled(tokenizer.image_id)
-    bos = None if tokenizer.bos_id is None else spelled(tokenizer.bos_id)
+    library = _library(tokenizer.path)
+    special = _special_tokens(tokenizer, library)
     # Some files have them as ordinary tokens.
-    library.add_special_tokens([AddedToken(name, special=True) for name in (pad, eos, image, bos) if name])
+    needed = [name for name in (special.pad, special.eos, special.image, special.bos) if name is not None]
+    library.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in needed])
     library.post_processor = None
-    if bos is not None:
-        library.post_processor = processors.TemplateProcessing(
-            single=[bos, "$A"], special_tokens=[(bos, tokenizer.bos_id)]
-        )
+    if special.bos is not None:
+        ids = [(special.bos, tokenizer.bos_id)]
+        library.post_processor = processors.TemplateProcessing(single=[special.bos, "$A"], special_tokens=ids)
     values: dict[str, Any] = json.loads(library.to_str())
-    special = [token for token in values["added_tokens"] if token["special"]]
-    names = tuple(token["content"] for token in special)
-    if bad := [name for name in names if len(name) < 2 or ESCAPE in name]:
+    special = replace(special, all=tuple(token["content"] for token in values["added_tokens"] if token["special"]))
+    if bad := [name for name in special.all if len(name) < 2 or ESCAPE in name]:
         raise UserError(f"{tokenizer.path} has the special token {bad[0]!r}, which no text can be kept from spelling")
-    for token in special:
-        token["normalized"] = False  # looked for in the text as it came
-    values["normalizer"] = _unescaping(names, values["normalizer"])
+    values["normalizer"] = _unescaping(special.all, values["normalizer"])
     values["pre_tokenizer"] = _spaced_everywhere(values["pre_tokenizer"])
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "pad_token": pad,
-        "eos_token": eos,
-        "bos_token": bos,
-        "image_token": image,
-        "extra_special_tokens": {"image_token": image},
+        "pad_token": special.pad,
+        "eos_token": special.eos,
+        "bos_token": special.bos,
+        "image_token": special.image,
+        "extra_special_tokens": {"image_token": special.image},
         "padding_side": "left",
         "clean_up_tokenization_spaces": False,
         **({} if max_positions is None else {"model_max_length": max_positions}),
     }
     write_atomically(out / TOKENIZER, json.dumps(values, ensure_ascii=False).encode())
     write_atomically(out / TOKENIZER_CONFIG, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
-    return SpecialTokens(pad=pad, eos=eos, image=image, bos=bos, all=names)
+    return special
+
+
+def _library(path: Path) -> tokenizers.Tokenizer:
+    """The tokenizer, whose special tokens are looked for in a text as it came."""
+    values: dict[str, Any] = json.loads(path.read_text())
+    for token in values["added_tokens"]:
+        token["normalized"] &= not token["special"]
+    library = tokenizers.Tokenizer.from_str(json.dumps(values))
+    library.no_truncation()
+    library.no_padding()
+    return library
+
+
+def _special_tokens(tokenizer: Tokenizer, library: tokenizers.Tokenizer) -> SpecialTokens:
+    """The spellings of those that mm1 uses."""
+
+    def spelled(index: int) -> str:
+        name: str | None = library.id_to_token(index)
+        assert name is not None
+        return name
+
+    return SpecialTokens(
+        pad=spelled(tokenizer.pad_id),
+        eos=spelled(tokenizer.eos_id),
+        image=spelled(tokenizer.image_id),
+        bos=None if tokenizer.bos_id is None else spelled(tokenizer.bos_id),
+    )
 
 
 def _unescaping(names: tuple[str, ...], normalizer: dict[str, Any] | None) -> dict[str, Any]:
