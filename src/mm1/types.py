@@ -34,6 +34,9 @@ class Image:
     """An image as encoded bytes (PNG, JPEG, WebP, …), kept as they came and decoded late, with limits."""
 
     data: bytes
+    whole: bool = False
+    """Never cut into sub-images, whatever the policy: a prompt's earlier examples, where later ones are cut. Only
+    prompts say so; shards do not keep it."""
 
 
 Segment: TypeAlias = Text | Image

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from mm1.config import UserError
 from mm1.data.encode import IMAGE_LENGTH, DocumentEncoder
 from mm1.data.image import BadImage
-from mm1.data.sub_images import BestGridConfig, SubImagesConfig, cut
+from mm1.data.sub_images import BestGridConfig, FixedGridConfig, SubImagesConfig, cut
 from mm1.types import Document, Image, Text
 
 
@@ -141,6 +143,16 @@ def test_a_picture_becomes_its_sub_images_one_after_another(encoder: DocumentEnc
     part = encoder.encode(broken, start=21, lengths=[1, -5, 1, -1])
     np.testing.assert_array_equal(part.tokens, sample.tokens[21:])
     assert part.image_starts.tolist() == [1]
+
+
+def test_a_picture_marked_whole_is_one_image_among_cut_ones(encoder: DocumentEncoder, make) -> None:
+    grid = SubImagesConfig(grid=FixedGridConfig(rows=2, columns=2), fit="pad", background=(9, 9, 9))
+    encoder = DocumentEncoder(encoder.tokenizer, 4, image_size=8, sub_images=grid)
+    wide = Image(make.file(np.full((8, 16, 3), 200, np.uint8)))
+    sample = encoder.encode(Document("d", (replace(wide, whole=True), Text("a"), wide)), end=False)
+    assert sample.image_starts.tolist() == [0, *range(5, 25, 4)]
+    assert [int(sample.images[0][row, 4, 0]) for row in (0, 4)] == [9, 200], "filled as the policy says"
+    np.testing.assert_array_equal(sample.images[0], sample.images[1])  # the overview of the cut one
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,11 @@
     [Image, Text("a cat")]   →   tokens      <img> <img> <img> <img>  a   cat  EOS     (num_image_tokens = 4)
                                  loss_mask     -     -     -     -    yes yes  yes
 
-A picture that is cut into sub-images is, from here on, so many images one after another. A tokenizer that has a BOS
-begins the document with it; as nothing precedes it, it is no target. With `pairs=True` (contrastive training) every
-image begins a segment of its own, with BOS and EOS of its own: [Image, Text, Image, Text] → <img…> text EOS | <img…>
-text EOS. Knows nothing of sources, packing or models: how many positions an image takes is given to it.
+A picture that is cut into sub-images is, from here on, so many images one after another; one that is marked `whole` is
+a single image, filled as the policy says. A tokenizer that has a BOS begins the document with it; as nothing precedes
+it, it is no target. With `pairs=True` (contrastive training) every image begins a segment of its own, with BOS and EOS
+of its own: [Image, Text, Image, Text] → <img…> text EOS | <img…> text EOS. Knows nothing of sources, packing or models:
+how many positions an image takes is given to it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from mm1.config import UserError
 from mm1.data.image import decode_sub_images, upright_size
-from mm1.data.sub_images import WHOLE, SubImagesConfig, num_sub_images
+from mm1.data.sub_images import WHOLE, FixedGridConfig, SubImagesConfig, num_sub_images
 from mm1.data.tokenizer import Tokenizer
 from mm1.types import Document, Image, Sample, Segment
 
@@ -48,6 +49,7 @@ class DocumentEncoder:
         self.num_image_tokens = num_image_tokens
         self.image_size = image_size
         self.sub_images = sub_images
+        self._uncut = sub_images.replace(grid=FixedGridConfig())
 
     def segment_lengths(self, document: Document) -> list[int]:
         """Tokens of each text, IMAGE_LENGTH for each image, whatever it will be cut into."""
@@ -117,6 +119,8 @@ class DocumentEncoder:
         return pieces
 
     def _num_sub_images(self, image: Image) -> int:
+        if image.whole:
+            return 1
         if not self.sub_images.depends_on_size:
             return self.sub_images.max_sub_images
         width, height = upright_size(image.data)
@@ -142,7 +146,8 @@ class DocumentEncoder:
                     segment_ids[low:high] = segment
                 if piece.image is not None and 0 <= position < size:
                     assert end <= size, f"the range [{start}, {stop}) ends inside an image"
-                    cut = decode_sub_images(piece.image.data, self.sub_images, self.image_size)
+                    policy = self._uncut if piece.image.whole else self.sub_images
+                    cut = decode_sub_images(piece.image.data, policy, self.image_size)
                     assert len(cut) * self.num_image_tokens == len(piece.ids), f"{len(cut)} sub-images were not planned"
                     marks += [(position + number * self.num_image_tokens, segment) for number in range(len(cut))]
                     images += cut
