@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken
+from tokenizers import AddedToken, models
 from tokenizers import Tokenizer as HFTokenizer
 
 from mm1.config import UserError
@@ -91,6 +91,15 @@ def test_special_tokens_may_have_other_names(tmp_path: Path) -> None:
     assert len(tokenizer.encode("cat")) <= 3 < len(tokenizer.encode(text))  # neither padded nor cut off
     assert tokenizer.decode([*ids, *tokenizer.encode("cat"), tokenizer.image_id]) == "cat"
     assert pickle.loads(pickle.dumps(tokenizer)).bos_id == tokenizer.bos_id
+
+
+def test_a_vocabulary_that_leaves_ids_out_is_as_large_as_its_largest_id(tmp_path: Path) -> None:
+    file = HFTokenizer(models.WordLevel({"cat": 0, "mat": 90}, unk_token="cat"))
+    file.add_special_tokens([AddedToken(name, special=True) for name in (PAD, EOS, IMAGE)])
+    file.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json")
+    assert tokenizer.encode("mat") == [90]
+    assert tokenizer.vocab_size == 91
 
 
 def test_documents_may_begin_without_a_token_of_their_own(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -70,8 +70,8 @@ class Tokenizer:
         )
         self.bos_id: int | None = self._special(names["bos_token"]) if "bos_token" in names else None
         self._check_distinct(names)
-        ids = self._tokenizer.get_added_tokens_decoder()
-        self.vocab_size: int = max(self._tokenizer.get_vocab_size(), *(index + 1 for index in ids))
+        # Not their number: some vocabularies leave ids out.
+        self.vocab_size: int = max(self._tokenizer.get_vocab().values()) + 1
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[Path]]:
         return Tokenizer, (self.path,)
