@@ -162,6 +162,17 @@ def test_pool_equals_adaptive_average_pooling(height, width, side, images):
     torch.testing.assert_close(pool(grid, side), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pool_sums_in_float32_under_autocast_and_in_bfloat16(dtype):
+    grid = (torch.randn(2, 27, 48, 8) + 3).to(dtype)
+    expected = F.adaptive_avg_pool2d(grid.double().permute(0, 3, 1, 2), 12).permute(0, 2, 3, 1).to(dtype)
+    for autocast in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            pooled = pool(grid, 12)
+        assert pooled.dtype == dtype
+        torch.testing.assert_close(pooled, expected, rtol=1e-6 if dtype == torch.float32 else 2**-8, atol=0)
+
+
 def test_average_pool_keeps_tokens_in_raster_order():
     connector = build_connector(AvgPoolConfig(num_image_tokens=4), 4, 1, 1)
     nn.init.ones_(connector.projection.weight)

@@ -199,19 +199,23 @@ class Bottleneck(nn.Module):
 def pool(grid: Float[Tensor, "I h w C"], side: int) -> Float[Tensor, "I n n C"]:
     """Adaptive average pool of any grid to `side` x `side`: window i of n spans ⌊i·h/n⌋ to ⌈(i+1)·h/n⌉.
 
-    Two products with 0/1 matrices instead of PyTorch's kernel: exact sums in bfloat16, and deterministic on CUDA.
+    Two products with 0/1 matrices instead of PyTorch's kernel, because their backward is deterministic on CUDA. Sums
+    are made in float32, which autocast would not do.
     """
     images, height, width, channels = grid.shape
-    rows, columns = _windows(height, side, grid), _windows(width, side, grid)
-    sums = torch.matmul(rows, grid.flatten(2)).view(images, side, width, channels)
-    return torch.matmul(columns, sums) / (rows.sum(1)[:, None] * columns.sum(1))[..., None]
+    rows, columns = _windows(height, side, grid.device), _windows(width, side, grid.device)
+    device_type = "cpu" if grid.is_meta else grid.device.type  # there is no autocast where nothing is computed
+    with torch.autocast(device_type, enabled=False):
+        sums = torch.matmul(rows, grid.float().flatten(2)).view(images, side, width, channels)
+        means = torch.matmul(columns, sums) / (rows.sum(1)[:, None] * columns.sum(1))[..., None]
+    return means.to(grid.dtype)
 
 
-def _windows(size: int, side: int, like: Tensor) -> Float[Tensor, "n size"]:
-    """1 where a cell of an axis lies in a window, else 0, in the dtype and on the device of `like`."""
-    cell, window = torch.arange(size, device=like.device), torch.arange(side, device=like.device)[:, None]
+def _windows(size: int, side: int, device: torch.device) -> Float[Tensor, "n size"]:
+    """1 where a cell of an axis lies in a window, else 0."""
+    cell, window = torch.arange(size, device=device), torch.arange(side, device=device)[:, None]
     inside = (cell >= window * size // side) & (cell < ((window + 1) * size + side - 1) // side)
-    return inside.to(like.dtype)
+    return inside.float()
 
 
 def _side(num_image_tokens: int) -> int:

@@ -5,9 +5,9 @@
                                      count ──────┘
 
 The gradient is that of (loss summed over all targets of the global batch) / (number of those targets), whatever the
-number of ranks and microbatches; only routers' losses, which are means, are those of the microbatches. Nothing
-in a step makes the host wait for the device; hooks may, where they log. Knows nothing of files, of what a batch holds, or
-of how the model is sharded.
+number of ranks and microbatches; only routers' losses, which are means, are those of the microbatches. Nothing in a
+step makes the host wait for the device; hooks may, where they log. Knows nothing of files, of what a batch holds, or of
+how the model is sharded.
 """
 
 from __future__ import annotations
