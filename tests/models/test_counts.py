@@ -81,6 +81,15 @@ def test_image_encoder_operations_equal_the_textbook_sum():
     assert flops["decoder"] == flops["output"] == 0
 
 
+def test_blocks_that_are_not_used_are_not_charged():
+    def encoder_flops(**layers):
+        config = paper_config()
+        config = config.replace(image_encoder=config.image_encoder.replace(**layers))
+        return flops_forward(config, tokens=0, images=1, attended_pairs=0)["image_encoder"]
+
+    assert encoder_flops(num_layers=24, num_layers_used=20) == encoder_flops(num_layers=20)
+
+
 SPARSE = {"num_experts": 5, "backend": "loop"}
 
 
