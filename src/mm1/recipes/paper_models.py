@@ -5,7 +5,7 @@ sizes without embeddings (9M, 85M, 302M, 1.2B, 2.9B, 6.4B, 30B), and of the MoE 
 layers have them, top-2 gating, and the totals (64B and 47B). It gives no other shape, and no vocabulary. Ours are:
 
     size   layers  dim   heads    MLP     non-embedding
-    9M       12     256   4         640    9.04M   ┐
+    9M       12     256   4         640    9.05M   ┐
     85M      12     768  12        2048   84.95M   │ an MLP of about 8/3 of the dim,
     302M     24    1024  16        2752   303.6M   │ two thirds of the parameters, as
     1.2B     24    2048  16        5440   1.205B   │ with 64 experts makes 64B of 3B
