@@ -24,6 +24,7 @@ from mm1.hf.folder import HFFolder
 from mm1.models.decoder import DecoderConfig
 from mm1.models.mm1 import MM1, MM1Config
 from mm1.models.moe import MoEConfig
+from tests.full_disk import room_for
 from tests.hf.decoder_cases import CASES, make, write_folder, write_tokenizer
 
 TOKENIZER_SIZE = 301
@@ -290,6 +291,21 @@ def test_mistakes_of_an_export_are_one_sentence_and_leave_no_folder(
     assert "extra is not in the model" in failing(capsys, "export", sparse, tmp_path / "out", "--decoder-only")
     weights.write_bytes(b"torn")
     assert "is not a whole safetensors file" in failing(capsys, "export", sparse, tmp_path / "out", "--decoder-only")
+    assert names_in(tmp_path) == before
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_folder(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*both(folders, tmp_path / "ours"))
+    before = names_in(tmp_path)
+    with room_for(500_000):
+        for arguments in (
+            both(folders, tmp_path / "out"),
+            ("export", tmp_path / "ours", tmp_path / "out"),
+            ("export", tmp_path / "ours", tmp_path / "out", "--decoder-only"),
+        ):
+            assert "make room" in failing(capsys, *arguments)
     assert names_in(tmp_path) == before
 
 

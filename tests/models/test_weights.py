@@ -10,6 +10,7 @@ from mm1.models.decoder import Decoder, DecoderConfig
 from mm1.models.image_encoder import ImageEncoderConfig
 from mm1.models.mm1 import MM1, MM1Config
 from mm1.models.weights import load_weights, save_weights
+from tests.full_disk import room_for
 
 
 def build(seed, **decoder):
@@ -95,3 +96,14 @@ def test_a_truncated_file_loads_nothing(tmp_path):
     with pytest.raises(UserError, match="not a whole safetensors file"):
         load_weights(model, path)
     assert equal(model, before)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_weights(build(0), path)
+    with room_for(1000), pytest.raises(UserError, match=r"can not be written .*make room"):
+        save_weights(build(1), path)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    model = build(1)
+    load_weights(model, path)
+    assert equal(model, build(0))

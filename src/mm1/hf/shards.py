@@ -13,24 +13,28 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mm1.files import write_atomically
 from mm1.hf.folder import INDEX, WEIGHTS
+from mm1.models.weights import write_tensors
 
 SHARD_BYTES = 5 * 10**9
 """Most of one file: what the hub asks for, and transformers 4 wrote."""
 
 
 def write_shards(tensors: Iterable[tuple[str, Tensor]], out: Path, shard_bytes: int = SHARD_BYTES) -> torch.dtype:
-    """Writes files of `shard_bytes` at most and, where there are several, their index; returns the tensors' dtype."""
+    """Writes files of `shard_bytes` at most and, where there are several, their index; returns the tensors' dtype.
+
+    Raises:
+        UserError: there is no room, or a file can not be written for another reason.
+    """
     shards: list[list[str]] = []
     shard: dict[str, Tensor] = {}
     total, dtypes = 0, set()
 
     def close() -> None:
-        save_file(shard, out / f"{len(shards)}.part", metadata={"format": "pt"})
+        write_tensors(shard, out / f"{len(shards)}.part", metadata={"format": "pt"})
         shards.append(list(shard))
         shard.clear()
 

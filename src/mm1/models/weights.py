@@ -26,14 +26,35 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 def save_weights(weights: nn.Module | Mapping[str, Tensor], path: Path) -> None:
-    """Writes every parameter and buffer; a reader finds the old file or the new one, never a part."""
+    """Writes every parameter and buffer; a reader finds the old file or the new one, never a part.
+
+    Raises:
+        UserError: there is no room, or the file can not be written for another reason.
+    """
     named = weights.state_dict() if isinstance(weights, nn.Module) else weights
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file(tensors, temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        write_tensors(tensors, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes a safetensors file in its place.
+
+    Raises:
+        UserError: there is no room, or the file can not be written for another reason.
+    """
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:  # the library's own, even where the system said that the disk is full
+        raise UserError(
+            f"{path} can not be written ({error}): make room, or give a folder that can be written to"
+        ) from None
 
 
 def load_weights(
