@@ -22,6 +22,44 @@ def test_packs_keep_both_budgets_and_hold_everything_once(items: list[tuple[int,
     assert all(lengths[group].sum() <= 64 and images[group].sum() <= 5 for group in packs)
 
 
+def best_fit_decreasing(items: list[tuple[int, int]], capacity: int, max_images: int, window: int) -> list[list[int]]:
+    """The rule, word by word: the largest range first, into the pack that is left with least of both budgets."""
+
+    def left(pack: list[int], extra: int | None = None) -> tuple[int, int]:
+        inside = [*pack, *([] if extra is None else [extra])]
+        return capacity - sum(items[i][0] for i in inside), max_images - sum(items[i][1] for i in inside)
+
+    opened: list[list[int]] = []
+    closed: list[list[int]] = []
+    size = [max(tokens / capacity, images / max_images) for tokens, images in items]
+    for index in sorted(range(len(items)), key=lambda i: -size[i]):
+        fitting = [pack for pack in opened if min(left(pack, index)) >= 0]
+        remaining = [left(pack, index)[0] * max_images + left(pack, index)[1] * capacity for pack in fitting]
+        if fitting:
+            chosen = fitting[remaining.index(min(remaining))]
+        else:
+            chosen = []
+            opened.append(chosen)
+        chosen.append(index)
+        full = chosen if left(chosen)[0] == 0 else None
+        if full is None and len(opened) > window:
+            full = min(opened, key=lambda pack: min(left(pack)[0] / capacity, left(pack)[1] / max_images))
+        if full is not None:
+            closed.append(full)
+            opened[opened.index(full)] = opened[-1]
+            opened.pop()
+    return [sorted(pack) for pack in (*closed, *opened)]
+
+
+@given(items=items, window=st.integers(1, 12))
+def test_packing_is_best_fit_decreasing(items: list[tuple[int, int]], window: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "WINDOW", window)
+        lengths, images = np.array(items, np.int64).reshape(-1, 2).T
+        packs = [group.tolist() for group in pack(lengths, images, capacity=64, max_images=5)]
+    assert packs == best_fit_decreasing(items, 64, 5, window)
+
+
 def test_the_window_of_open_packs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "WINDOW", 3)
     lengths = np.random.default_rng(0).integers(1, 64, 300)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mm1.config import UserError
+from mm1.data.loader import Loader
 from mm1.data.plan import DataConfig, GroupConfig, MixtureConfig, Plan, Row, SourceConfig, build_plan, load_plan
+from mm1.data.sources import ListSource, MeasuredSource
 from mm1.data.sub_images import FixedGridConfig, SubImagesConfig
+from mm1.types import IGNORE, Document, Text
 
 
 def config(seed: int = 0, rows: int = 4, **weights: float) -> DataConfig:
@@ -64,6 +69,57 @@ def test_declared_and_realised_shares(sources) -> None:
     assert plan.realised(250) == counted
     assert plan.declared == pytest.approx({"captions": 0.45, "web": 0.45, "text": 0.1})
     assert all(abs(counted[name] - plan.declared[name]) < 0.005 for name in plan.source_names)
+
+
+def chats(make, encoder) -> MeasuredSource:
+    """Long prompts with short answers: full sequences of few targets."""
+    documents = [
+        Document(f"{n}", (Text("red blue " * (n % 9 + 5), target=False), Text("star", target=True))) for n in range(250)
+    ]
+    return MeasuredSource(ListSource("chats", documents), encoder)
+
+
+def test_weights_may_be_shares_of_target_tokens(sources, make, encoder) -> None:
+    """What is counted in real batches is what was declared, within half a point over 1,000 packs, and is said so."""
+    sources = {**sources, "chats": chats(make, encoder)}
+    asked = config(captions=0.3, web=0.3, text=0.1, chats=0.3)
+    asked = asked.replace(mixture=asked.mixture.replace(measure="target_tokens"))
+    plan = build_plan(asked, sources, 4)
+    loader = Loader(plan, encoder, sources)
+    counted = Counter()
+    for step in range(250):
+        batch = loader.batch(step)
+        numbers = batch.source_ids[batch.targets != IGNORE]
+        counted.update({plan.source_names[n]: int((numbers == n).sum()) for n in range(len(plan.source_names))})
+    shares = {name: count / counted.total() for name, count in counted.items()}
+    assert plan.realised(250) == pytest.approx(shares)
+    assert plan.declared == pytest.approx({"captions": 0.3, "web": 0.3, "text": 0.1, "chats": 0.3})
+    assert all(abs(shares[name] - share) < 0.005 for name, share in plan.declared.items())
+    assert plan.sequence_shares["chats"] > 0.6  # which are not the shares of sequences
+    assert build_plan(config(), sources, 4).sequence_shares == build_plan(config(), sources, 4).declared
+    account = plan.account(250)
+    assert account["measure"] == "target_tokens"
+    assert account["realised"] == plan.realised(250)
+    assert account["documents"]["chats"] == 250
+
+
+def test_what_has_no_targets_can_have_no_share_of_them(sources, encoder) -> None:
+    asked = config(captions=0.5, pictures=0.5)
+    asked = asked.replace(mixture=asked.mixture.replace(measure="target_tokens"))
+    silent = [
+        Document(str(n), (Text("red", target=False), sources["captions"].document(0).images[0])) for n in range(3)
+    ]
+
+    class Unended(MeasuredSource):
+        """Without even ends."""
+
+        def target_tokens(self, indices):
+            return -np.ones(len(indices), np.int64), np.zeros(len(indices), bool)
+
+    with pytest.raises(UserError, match=r"source 'pictures' has no token that is predicted"):
+        build_plan(asked, {**sources, "pictures": Unended(ListSource("pictures", silent), encoder)}, 4)
+    with pytest.raises(UserError, match=r"shares of target tokens, but training on pairs predicts none"):
+        build_plan(asked, sources, 0, pairs=True)
 
 
 def test_fill_and_epochs_are_those_of_the_rows(sources) -> None:

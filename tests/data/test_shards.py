@@ -44,6 +44,13 @@ def test_documents_come_back_whole(
     text, images = source.totals(backwards)
     assert text.tolist() == [sum(length for length in row if length >= 0) for row in lengths[::-1]]
     assert images.tolist() == [sum(length < 0 for length in row) for row in lengths[::-1]]
+    measured = MeasuredSource(ListSource("s", rows), encoder)
+    assert [source.segment_targets(index) for index in range(len(rows))] == [
+        measured.segment_targets(index) for index in range(len(rows))
+    ]
+    assert [column.tolist() for column in source.target_tokens(backwards)] == [
+        column.tolist() for column in measured.target_tokens(backwards)
+    ]
     assert source.image_sizes(backwards).tolist() == [[0, 0]] * int(images.sum())  # bytes that are no picture
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from mm1.config import UserError
 from mm1.data import stream as stream_module
+from mm1.data.budget import Budget
 from mm1.data.encode import IMAGE_LENGTH
 from mm1.data.sources import sum_lengths
-from mm1.data.stream import Budget, SourceStream
+from mm1.data.stream import SourceStream
 from mm1.data.sub_images import WHOLE, BestGridConfig, FixedGridConfig, SubImagesConfig, num_sub_images
 
 
@@ -97,7 +98,7 @@ def test_every_token_of_every_document_once_an_epoch(
                 for unit in units:
                     seen[unit.document].append((unit.start, unit.stop))
             for document, parts in seen.items():
-                expected = [(unit.start, unit.stop) for unit in budget.units("s", document, rows[document])]
+                expected = [(unit.start, unit.stop) for unit in budget.cut("s", document, rows[document])]
                 assert sorted(parts) == expected
             assert stream.epochs((epoch + 1) * count) == epoch + 1
             assert stream.tokens((epoch + 1) * count) == tokens * (epoch + 1)
@@ -194,7 +195,7 @@ def test_pictures_cut_by_their_size_keep_the_budgets_and_lose_nothing(
         lengths = budget.segment_lengths(source, document)
         expected = [num_sub_images(policy, 8, np.array([w]), np.array([h]))[0] for w, h in sizes[document]]
         assert [-length for length in lengths if length < 0] == expected
-        units = budget.units("s", document, lengths)
+        units = budget.cut("s", document, lengths)
         assert (units[-1].stop, sum(unit.num_images for unit in units)) == (total, count)
         assert total == sum(length if length >= 0 else -3 * length for length in lengths) + 1 + bos
     stream = SourceStream(source, "s", 0, budget)

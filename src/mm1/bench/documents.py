@@ -67,7 +67,7 @@ def make_workload(recipe: RecipeConfig, steps: int, folder: Path, documents_per_
     stage = recipe.pretrain
     tokenizer = train_on_heads(recipe.prepare, folder / TOKENIZER)
     encoder = DocumentEncoder(tokenizer, stage.model.num_image_tokens, stage.data.image_size)
-    sources = _sources(recipe.prepare, list(stage.data.mixture.shares()), encoder, documents_per_source)
+    sources = head_of_sources(recipe.prepare, list(stage.data.mixture.shares()), encoder, documents_per_source)
     loader = build_loader(stage, sources, tokenizer)
     samples = [sample for batch in loader.batches(0, steps) for sample in unpack(batch)]
     return Workload(
@@ -81,7 +81,7 @@ def make_workload(recipe: RecipeConfig, steps: int, folder: Path, documents_per_
     )
 
 
-def _sources(
+def head_of_sources(
     config: PrepareConfig, names: Sequence[str], encoder: DocumentEncoder, documents_per_source: int
 ) -> dict[str, Source]:
     """The sources named, their first documents held in memory."""

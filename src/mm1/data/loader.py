@@ -205,7 +205,7 @@ class _Reader(Dataset[_Outcome]):
             if not room.fits(lengths):
                 continue
             fitting += 1
-            sample = self._attempt(room.units(unit.source, document, lengths)[0], room.capacity, tally)
+            sample = self._attempt(room.cut(unit.source, document, lengths)[0], room.capacity, tally)
             if sample is not None:
                 return sample
         if fitting < len(candidates):

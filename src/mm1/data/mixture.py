@@ -11,6 +11,9 @@ by (seed, block). What is rounded off is made up for in later blocks. Knows noth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 import numpy as np
 from pydantic import Field, model_validator
 
@@ -20,7 +23,9 @@ from mm1.data.order import key_of, shuffled
 BLOCK = 100
 """Packs dealt at once: shares are exact to one pack in it, so a short run has its mixture as well as a long one."""
 
-GOLDEN = 0.6180339887498949
+UNIT = 1 << 53
+GOLDEN = round(0.6180339887498949 * UNIT)
+"""The golden ratio in units, in whole numbers: a share is the same on every machine, however far a run goes."""
 
 
 class SourceConfig(Config):
@@ -36,7 +41,7 @@ class GroupConfig(Config):
 
     name: str
     weight: float = Field(1.0, ge=0)
-    """Relative to the other groups, in sequences."""
+    """Relative to the other groups, in what `MixtureConfig.measure` says."""
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
 
 
@@ -44,6 +49,9 @@ class MixtureConfig(Config):
     """Weights of everything a run reads."""
 
     groups: tuple[GroupConfig, ...] = Field(min_length=1)
+    measure: Literal["sequences", "target_tokens"] = "sequences"
+    """What weights are shares of: sequences, as in MM1, or the tokens that are predicted. A caption in a sequence of
+    images leaves few targets where a book leaves all, so the two differ much."""
 
     @model_validator(mode="after")
     def _check(self) -> MixtureConfig:
@@ -55,7 +63,7 @@ class MixtureConfig(Config):
         return self
 
     def shares(self) -> dict[str, float]:
-        """Share of the sequences by source, summing to 1, in declaration order; sources without weight are left out."""
+        """Share of the measure by source, summing to 1, in declaration order; sources without weight are left out."""
         products = {}
         for group in self.groups:
             inner = sum(source.weight for source in group.sources)
@@ -67,14 +75,25 @@ class MixtureConfig(Config):
 
 
 class Deal:
-    """Which source each pack of a run comes from, and how many of that source's packs went before."""
+    """Which source each pack of a run comes from, and how many of that source's packs went before.
 
-    def __init__(self, mixture: MixtureConfig, seed: int) -> None:
-        shares = mixture.shares()
+    Any pack is found in the same time, the first as the billionth: nothing is counted through from the beginning.
+
+    Args:
+        shares: of the packs, by source; they sum to 1.
+        seed: of the order within blocks.
+    """
+
+    def __init__(self, shares: Mapping[str, float], seed: int) -> None:
         self.names = tuple(shares)
-        self._exact = BLOCK * np.array(list(shares.values()))
+        exact = BLOCK * np.array(list(shares.values()))
+        whole = np.floor(exact + 1e-9)
+        ends = np.cumsum(exact - whole)
+        ends[-1] = round(ends[-1])
+        self._whole: list[int] = whole.astype(np.int64).tolist()
+        # A hair before each end, so that one on a tooth but for its rounding is always on the same side of it.
+        self._ends = [round((end + 1 - 1e-9) * UNIT) for end in (0.0, *ends.tolist())]
         self._seed = seed
-        self._before = np.zeros((1, len(shares)), np.int64)
         self._current: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def pack(self, number: int) -> tuple[str, int]:
@@ -82,39 +101,44 @@ class Deal:
         block, place = divmod(number, BLOCK)
         dealt = self._dealt(block)
         source = int(dealt[place])
-        earlier = int(np.count_nonzero(dealt[:place] == source))
-        return self.names[source], int(self._before[block, source]) + earlier
+        return self.names[source], self._before(source, block) + int(np.count_nonzero(dealt[:place] == source))
 
     def counts(self, packs: int) -> dict[str, int]:
         """Packs of each source among the first `packs`."""
         block, place = divmod(packs, BLOCK)
-        inside = np.bincount(self._dealt(block)[:place], minlength=len(self.names))
-        totals = self._before[block] + inside
-        return {name: int(total) for name, total in zip(self.names, totals, strict=True)}
+        inside = np.bincount(self._dealt(block)[:place], minlength=len(self.names)).tolist()
+        return {name: self._before(source, block) + inside[source] for source, name in enumerate(self.names)}
 
     def _dealt(self, block: int) -> np.ndarray:
-        """(BLOCK,) the source of each pack of a block; `_before` then reaches to the block's end."""
-        while len(self._before) < block + 2:
-            first = len(self._before) - 1
-            more = self._rounded(np.arange(first, max(block + 1, 2 * first)))
-            self._before = np.concatenate([self._before, self._before[-1] + np.cumsum(more, axis=0)])
+        """(BLOCK,) the source of each pack of a block."""
         if self._current[0] != block:
-            in_order = np.repeat(np.arange(len(self.names)), self._before[block + 1] - self._before[block])
+            sources = range(len(self.names))
+            counts = [self._before(source, block + 1) - self._before(source, block) for source in sources]
+            in_order = np.repeat(np.arange(len(self.names)), counts)
             self._current = (block, in_order[shuffled(BLOCK, key_of(self._seed, "deal", block))])
         return self._current[1]
 
-    def _rounded(self, blocks: np.ndarray) -> np.ndarray:
-        """(blocks, sources) whole packs of each source: each exact share rounded up or down, BLOCK in every row.
+    def _before(self, source: int, block: int) -> int:
+        """Packs of a source in the blocks before `block`: its exact share of each, rounded up or down.
 
         Systematic rounding: on a line of the shares' fractions laid end to end, a source gets one more pack where a
         comb of unit teeth meets its stretch. The comb moves by the golden ratio from block to block, so that over the
-        blocks every source gets its fraction with the least error.
+        blocks every source gets its fraction with the least error, and all sources together BLOCK packs a block.
         """
-        whole = np.floor(self._exact + 1e-9)
-        ends = np.cumsum(self._exact - whole)
-        ends[-1] = round(ends[-1])
-        offset = (blocks * GOLDEN % 1.0)[:, None]
-        teeth = np.floor(ends + offset - 1e-9).astype(np.int64)
-        extra = np.diff(teeth, axis=1, prepend=np.floor(offset - 1e-9).astype(np.int64))
-        rounded: np.ndarray = whole.astype(np.int64) + extra
-        return rounded
+        teeth = [sum_of_floors(block, UNIT, GOLDEN, self._ends[source + end]) for end in (0, 1)]
+        return self._whole[source] * block + teeth[1] - teeth[0]
+
+
+def sum_of_floors(count: int, divisor: int, step: int, start: int) -> int:
+    """The sum of floor((step * i + start) / divisor) over i = 0 … count - 1, in O(log divisor); none is negative.
+
+    As Euclid's algorithm: whole parts are summed at once, and what is left is the same question, turned on its side,
+    with `step` and `divisor` changing places.
+    """
+    total = 0
+    while count:
+        total += count * (count - 1) // 2 * (step // divisor) + count * (start // divisor)
+        step, start = step % divisor, start % divisor
+        count, start = divmod(step * count + start, divisor)
+        step, divisor = divisor, step
+    return total

@@ -9,13 +9,14 @@ Pure functions of numbers; knows nothing of documents' content, of sources or of
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 WINDOW = 1024
-"""Open packs at most: when there are more, the fullest is closed. Keeps packing linear in the number of ranges."""
+"""Open packs at most: when there are more, the fullest is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +43,88 @@ def pack(lengths: np.ndarray, images: np.ndarray, capacity: int, max_images: int
     needs = np.stack([lengths, images]).astype(np.int64)
     budgets = np.array([[capacity], [max_images]])
     assert needs.size == 0 or (needs <= budgets).all()
-    shares = needs / budgets
-    room = np.empty((2, WINDOW + 1), np.int64)  # what the open packs still take
-    opened: list[list[int]] = []
-    closed: list[list[int]] = []
-    for index in np.argsort(-shares.max(axis=0), kind="stable").tolist():
-        left = room[:, : len(opened)] - needs[:, index, None]
-        fits = (left >= 0).all(axis=0)
-        if fits.any():
-            # Whole numbers, so that ties fall the same way on every machine.
-            remaining = left[0] * max_images + left[1] * capacity
-            place = int(np.where(fits, remaining, np.iinfo(np.int64).max).argmin())
+    order = np.argsort(-(needs / budgets).max(axis=0), kind="stable")
+    opened = _OpenPacks(capacity, max_images)
+    for index, tokens, count in zip(order.tolist(), *needs[:, order].tolist(), strict=True):
+        opened.add(index, tokens, count)
+    return [np.sort(np.array(group)) for group in (*opened.closed, *opened.packs)]
+
+
+class _OpenPacks:
+    """Packs that still take ranges, found by what room they have left.
+
+    For each number of images left, the bits of one whole number say which numbers of tokens are left somewhere: the
+    fullest pack with room for n tokens is the lowest bit from n upwards. So a range costs some steps for each number of
+    images, however many packs are open.
+    """
+
+    def __init__(self, capacity: int, max_images: int) -> None:
+        self.packs: list[list[int]] = []
+        self.closed: list[list[int]] = []
+        self._capacity, self._max_images = capacity, max_images
+        self._rooms: list[tuple[int, int]] = []
+        self._shares = np.ones(WINDOW + 1)
+        """Of the budgets that is left in each pack: of tokens or images, whichever is less."""
+        self._bits = [0] * (max_images + 1)
+        self._places: dict[tuple[int, int], list[int]] = {}
+        """Open packs by room, each list sorted."""
+
+    def add(self, index: int, tokens: int, images: int) -> None:
+        """Puts a range into the fullest pack that takes it, or into a new one."""
+        place = self._fullest_with_room(tokens, images)
+        if place is None:
+            place = len(self.packs)
+            self.packs.append([])
+            self._rooms.append((self._capacity, self._max_images))
         else:
-            place = len(opened)
-            opened.append([])
-            room[:, place] = budgets[:, 0]
-        opened[place].append(index)
-        room[:, place] -= needs[:, index]
-        full = place if room[0, place] == 0 else None
-        if full is None and len(opened) > WINDOW:
-            full = int((room[:, : len(opened)] / budgets).min(axis=0).argmin())
-        if full is not None:
-            closed.append(opened[full])
-            opened[full] = opened[-1]
-            room[:, full] = room[:, len(opened) - 1]
-            opened.pop()
-    return [np.sort(np.array(group)) for group in (*closed, *opened)]
+            self._forget(place)
+        self.packs[place].append(index)
+        room = self._rooms[place]
+        self._rooms[place] = room[0] - tokens, room[1] - images
+        self._note(place)
+        if room[0] == tokens:
+            self._close(place)
+        elif len(self.packs) > WINDOW:
+            self._close(int(self._shares[: len(self.packs)].argmin()))
+
+    def _fullest_with_room(self, tokens: int, images: int) -> int | None:
+        """The pack with the least left of both budgets together; the first of equals."""
+        least: int | None = None
+        place: int | None = None
+        for left in range(images, self._max_images + 1):
+            with_room = self._bits[left] >> tokens
+            if with_room:
+                room = tokens + (with_room & -with_room).bit_length() - 1
+                remaining = room * self._max_images + left * self._capacity
+                first = self._places[room, left][0]
+                if least is None or place is None or (remaining, first) < (least, place):
+                    least, place = remaining, first
+        return place
+
+    def _note(self, place: int) -> None:
+        room = self._rooms[place]
+        self._shares[place] = min(room[0] / self._capacity, room[1] / self._max_images)
+        insort(self._places.setdefault(room, []), place)
+        self._bits[room[1]] |= 1 << room[0]
+
+    def _forget(self, place: int) -> None:
+        room = self._rooms[place]
+        self._places[room].remove(place)
+        if not self._places[room]:
+            del self._places[room]
+            self._bits[room[1]] ^= 1 << room[0]
+
+    def _close(self, place: int) -> None:
+        """Takes a pack out; the last one moves to its place."""
+        self.closed.append(self.packs[place])
+        self._forget(place)
+        last = len(self.packs) - 1
+        if place != last:
+            self._forget(last)
+            self.packs[place], self._rooms[place] = self.packs[last], self._rooms[last]
+            self._note(place)
+        self.packs.pop()
+        self._rooms.pop()
 
 
 def split(

@@ -2,7 +2,7 @@
 
     plan = build_plan(config, {"captions": captions, "pages": pages}, num_image_tokens=4)
     plan.rows(17)          # rows of units (source, document, start, stop): one row a sequence of the global batch
-    plan.declared          # {"captions": 0.5, "pages": 0.5}, beside plan.realised(100)
+    plan.declared          # {"captions": 0.5, "pages": 0.5}, beside plan.realised(100) and plan.epochs(100)
 
 As in MM1, each sequence is drawn from one source, and the mixture is a snapshot: the same for every model, rank and
 resume. Each source's order hangs on its own name, so adding another leaves it as it was. Knows nothing of documents'
@@ -15,15 +15,16 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from pydantic import Field
 
 from mm1.config import Config, UserError, from_json, to_json
+from mm1.data.budget import Budget, Unit
 from mm1.data.mixture import Deal, GroupConfig, MixtureConfig, SourceConfig
 from mm1.data.sources import Source
-from mm1.data.stream import Budget, SourceStream, Unit
+from mm1.data.stream import SourceStream
 from mm1.data.sub_images import SubImagesConfig
 from mm1.files import write_atomically
 
@@ -38,6 +39,9 @@ __all__ = [
     "build_plan",
     "load_plan",
 ]
+
+JUDGED_BLOCKS = 8
+"""Blocks of each source by which its targets a sequence are judged, where weights are shares of targets."""
 
 Row: TypeAlias = "list[Unit]"
 """What one sequence of a batch holds, left to right; all from one source."""
@@ -74,6 +78,7 @@ class Plan:
         self.bos = bos
         self.num_image_tokens = num_image_tokens
         self.declared: dict[str, float] = config.mixture.shares()
+        measure = config.mixture.measure
         self.budget = Budget(
             capacity=config.seq_len,
             max_images=config.max_images,
@@ -82,13 +87,34 @@ class Plan:
             sub_images=config.sub_images,
             pairs=pairs,
             bos=bos,
+            counts_targets=measure == "target_tokens",
         )
-        self._deal = Deal(config.mixture, config.seed)
         self._streams: dict[str, SourceStream] = {}
         for name in self.declared:
             if name not in sources:
                 raise UserError(f"the mixture reads '{name}', which is not among the sources {sorted(sources)}")
             self._streams[name] = SourceStream(sources[name], name, config.seed, self.budget)
+        self.sequence_shares = self.declared if measure == "sequences" else self._shares_for_targets()
+        """Of the sequences by source, from which the declared shares of the mixture's measure follow."""
+        self._deal = Deal(self.sequence_shares, config.seed)
+
+    def _shares_for_targets(self) -> dict[str, float]:
+        """Shares of the sequences that give the declared shares of targets, judged by the first blocks of each source:
+        a number that hangs on the source and the seed alone.
+        """
+        sequences = {}
+        for name, stream in self._streams.items():
+            stream.count(JUDGED_BLOCKS)
+            last = min(JUDGED_BLOCKS, stream.num_blocks)
+            packs, _, targets = stream.counts[:, last].tolist()
+            if targets == 0:
+                raise UserError(
+                    f"source '{name}' has no token that is predicted, so no share of the target tokens can be given to "
+                    "it: take it out of the mixture, or set data.mixture.measure=sequences"
+                )
+            sequences[name] = self.declared[name] * packs / targets
+        total = sum(sequences.values())
+        return {name: share / total for name, share in sequences.items()}
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -105,9 +131,11 @@ class Plan:
         return rows
 
     def realised(self, steps: int) -> dict[str, float]:
-        """Share of the sequences by source in the first `steps` steps."""
-        counts = self._deal.counts(steps * self.config.rows)
-        return {name: count / max(1, steps * self.config.rows) for name, count in counts.items()}
+        """Share by source in the first `steps` steps, of what the mixture's weights measure."""
+        amounts = self._deal.counts(steps * self.config.rows)
+        if self.budget.counts_targets:
+            amounts = {name: stream.targets(amounts[name]) for name, stream in self._streams.items()}
+        return {name: amount / max(1, sum(amounts.values())) for name, amount in amounts.items()}
 
     def epochs(self, steps: int) -> dict[str, float]:
         """How often each source was gone through in the first `steps` steps."""
@@ -119,6 +147,17 @@ class Plan:
         counts = self._deal.counts(steps * self.config.rows)
         tokens = sum(stream.tokens(counts[name]) for name, stream in self._streams.items())
         return tokens / max(1, steps * self.config.rows * self.config.seq_len)
+
+    def account(self, steps: int) -> dict[str, Any]:
+        """What the first `steps` steps read, as JSON values: shares asked for and given, epochs."""
+        return {
+            "measure": self.config.mixture.measure,
+            "declared": dict(self.declared),
+            "realised": self.realised(steps),
+            "sequence_shares": dict(self.sequence_shares),
+            "documents": {name: stream.num_documents for name, stream in self._streams.items()},
+            "epochs": self.epochs(steps),
+        }
 
     def save(self, folder: Path) -> None:
         """Writes plan.json (what was asked) and plan.npz (what was counted) to `folder`."""
@@ -184,6 +223,11 @@ def load_plan(folder: Path, sources: Mapping[str, Source]) -> Plan:
 
 def _check_room(config: DataConfig, num_image_tokens: int, pairs: bool, bos: bool) -> None:
     most = config.sub_images.max_sub_images
+    if pairs and config.mixture.measure == "target_tokens":
+        raise UserError(
+            "the mixture's weights are shares of target tokens, but training on pairs predicts none: "
+            "set data.mixture.measure=sequences"
+        )
     if pairs and most > 1:
         raise UserError(
             f"sub_images cuts a picture into {most}, but training on pairs compares whole pictures: "

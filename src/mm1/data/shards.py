@@ -28,10 +28,10 @@ import pyarrow as pa
 from mm1.config import UserError
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import upright_size
+from mm1.data.shard_columns import ShardColumns
 from mm1.data.shard_index import INDEX, read_index, write_index
-from mm1.data.sources import sum_lengths
 from mm1.files import write_atomically
-from mm1.types import Document, Image, Segment, Text
+from mm1.types import Document, Image, Segment
 
 OPEN_BATCHES = 256
 """Record batches a source keeps at hand; their content stays in the page cache, not in the process."""
@@ -168,7 +168,7 @@ class ShardSource:
         counts = [count for shard in self._shards for count in shard["batches"]]
         self._bounds = np.cumsum([0, *counts])
         self._files: dict[int, pa.ipc.RecordBatchFileReader] = {}
-        self._columns: dict[int, _Columns] = {}
+        self._columns: dict[int, ShardColumns] = {}
 
     def __reduce__(self) -> tuple[type[ShardSource], tuple[Path, str]]:
         return ShardSource, (self.folder, self.name)
@@ -194,6 +194,20 @@ class ShardSource:
             rows = indices[chosen] - self._bounds[batch]
             text[chosen], images[chosen] = columns.text_tokens[rows], columns.num_images[rows]
         return text, images
+
+    def segment_targets(self, index: int) -> list[bool]:
+        columns, row = self._locate(index)
+        targets: list[bool] = columns.targets[columns.bounds[row] : columns.bounds[row + 1]].tolist()
+        return targets
+
+    def target_tokens(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        batches = np.searchsorted(self._bounds, indices, side="right") - 1
+        counts, begins = np.empty(len(indices), np.int64), np.empty(len(indices), bool)
+        for batch in np.unique(batches):
+            chosen = batches == batch
+            rows = indices[chosen] - self._bounds[batch]
+            counts[chosen], begins[chosen] = (column[rows] for column in self._open(int(batch)).target_tokens)
+        return counts, begins
 
     def image_sizes(self, indices: np.ndarray) -> np.ndarray:
         _, images = self.totals(indices)
@@ -226,12 +240,12 @@ class ShardSource:
             found = "is missing" if size is None else f"has {size} bytes where the index says {shard['bytes']}"
             raise UserError(f"{path} {found}: prepare the source '{self.name}' again, or copy the file anew")
 
-    def _locate(self, index: int) -> tuple[_Columns, int]:
+    def _locate(self, index: int) -> tuple[ShardColumns, int]:
         assert 0 <= index < len(self), f"document {index} of {len(self)}"
         batch = int(np.searchsorted(self._bounds, index, side="right")) - 1
         return self._open(batch), index - int(self._bounds[batch])
 
-    def _open(self, batch: int) -> _Columns:
+    def _open(self, batch: int) -> ShardColumns:
         """The columns of record batch number `batch`, counted over all shards."""
         columns = self._columns.get(batch)
         if columns is None:
@@ -239,38 +253,11 @@ class ShardSource:
             if shard not in self._files:
                 path = self.folder / self._shards[shard]["file"]
                 self._files[shard] = pa.ipc.open_file(pa.memory_map(str(path)))
-            columns = _Columns(self._files[shard].get_batch(place))
+            columns = ShardColumns(self._files[shard].get_batch(place))
             if len(self._columns) >= OPEN_BATCHES:
                 del self._columns[next(iter(self._columns))]
             self._columns[batch] = columns
         return columns
-
-
-class _Columns:
-    """One record batch, its columns laid open so that a row costs a few element reads."""
-
-    def __init__(self, batch: pa.RecordBatch) -> None:
-        lengths, segments = batch.column("segment_lengths"), batch.column("segments")
-        self.bounds: np.ndarray = lengths.offsets.to_numpy()
-        self.lengths: np.ndarray = lengths.values.to_numpy()
-        self.text_tokens, self.num_images = sum_lengths(self.lengths, self.bounds)
-        sizes = batch.column("image_sizes")
-        self.first_image: np.ndarray = sizes.offsets.to_numpy()[:-1] // 2
-        self.image_sizes: np.ndarray = sizes.values.to_numpy().reshape(-1, 2)
-        self._segment_bounds: np.ndarray = segments.offsets.to_numpy()
-        self._ids, self._sources = batch.column("id"), batch.column("source")
-        self._texts, self._targets, self._images = (segments.values.field(name) for name in ("text", "target", "image"))
-
-    def document(self, row: int, default_source: str) -> Document:
-        segments = tuple(self._segment(i) for i in range(self._segment_bounds[row], self._segment_bounds[row + 1]))
-        source = self._sources[row].as_py() or default_source
-        return Document(id=self._ids[row].as_py(), segments=segments, source=source)
-
-    def _segment(self, index: int) -> Segment:
-        image = self._images[index].as_py()
-        if image is not None:
-            return Image(image)
-        return Text(self._texts[index].as_py(), self._targets[index].as_py())
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

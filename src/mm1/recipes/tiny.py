@@ -4,7 +4,7 @@
 
 What differs from MM1 (docs/log.md tells what was compared): Muon instead of AdamW for hidden matrices; smeared keys in
 the decoder, without which a few layers do not learn to copy from their context in minutes; a tenth of the learning rate
-for the pretrained image encoder and twice for the connector; a convolutional stem; up to 32 images a sequence; text
+for the pretrained image encoder and twice for the connector; a convolutional stem; up to 40 images a sequence; text
 pretraining of the decoder on the same small world. The mixture is the paper's: 45 % interleaved, 45 % captions, 10 %
 text.
 """
@@ -146,8 +146,8 @@ def _group(name: str, weight: float, **sources: float) -> GroupConfig:
 _TEXT = {"sums": 0.25, "facts": 0.15, "copying": 0.15, "reading": 0.2, "told_binding": 0.2, "text": 0.05}
 
 
-def _data(*groups: GroupConfig, rows: int = ROWS, max_images: int = 32) -> DataConfig:
-    """Twice the paper's 16 images a sequence: at 4 tokens each they would leave a quarter of the positions empty."""
+def _data(*groups: GroupConfig, rows: int = ROWS, max_images: int = 40) -> DataConfig:
+    """Up to 40 images a sequence, not the paper's 16, which at 4 tokens each would leave many positions empty."""
     return DataConfig(
         mixture=MixtureConfig(groups=groups), seq_len=SEQ_LEN, rows=rows, max_images=max_images, image_size=IMAGE_SIZE
     )
