@@ -17,7 +17,7 @@ from mm1.config import UserError
 from mm1.data.encode import DocumentEncoder
 from mm1.data.sub_images import FixedGridConfig, SubImagesConfig
 from mm1.data.tokenizer import Tokenizer, train_tokenizer
-from mm1.eval.model import EvalModel, MM1Model, cut
+from mm1.eval.model import EvalModel, MM1Model, PromptTooLong, cut
 from mm1.generate.request import Completion, Prompt
 from mm1.generate.sampling import SamplingConfig
 from mm1.models.connector import AvgPoolConfig
@@ -72,6 +72,7 @@ class ScriptedEngine:
 
     tokens: Sequence[int]
     prompts: list[Prompt] = field(default_factory=list)
+    max_len: int = 8192
     said: list[int] = field(default_factory=list)
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
@@ -198,3 +199,15 @@ def test_documents_the_model_can_not_read_are_refused(model: MM1Model, tokenizer
 def test_pixels_reach_the_model_unchanged(model: MM1Model) -> None:
     prompt = model._prompt(_document(77))
     assert np.array_equal(prompt.images[0], np.full((16, 16, 3), [77, 77, 178], np.uint8))
+
+
+def test_too_long_documents_are_all_named_before_anything_is_computed(tokenizer: Tokenizer) -> None:
+    model = MM1Model.of(_model(384), tokenizer, max_len=12)
+    short, long = Document("short", (Text("a red"),)), Document("long", (Text("a red circle a red circle, the end."),))
+    longer = replace(long, id="longer")
+    with pytest.raises(PromptTooLong, match=r"'long' \(and 1 more\) has \d+ tokens") as caught:
+        model.generate([short, long, longer], 4, ())
+    assert caught.value.ids == {"long", "longer"}
+    with pytest.raises(PromptTooLong) as caught:
+        model.loglikelihood([(short, " a red circle, the end. the end. the end."), (short, " a")])
+    assert caught.value.ids == {"short"}

@@ -3,7 +3,10 @@
 import hashlib
 import json
 import random
+import statistics
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,11 @@ from typing import Any
 import pytest
 
 from mm1.config import UserError
-from mm1.eval.episodes import Episode
-from mm1.eval.runner import by_task, evaluate, read_results
+from mm1.distributed.mesh import World
+from mm1.eval.episodes import Episode, Unaskable, digest_of
+from mm1.eval.model import PromptTooLong
+from mm1.eval.results import Result, by_task, read_results
+from mm1.eval.runner import evaluate
 from mm1.eval.tasks import Task, exact_match
 from mm1.types import Document, Image, Segment, Text
 
@@ -246,3 +252,114 @@ def test_a_model_that_loses_answers_or_counts_nan_is_caught(tmp_path: Path) -> N
         evaluate(Loses(), [task()], [0], tmp_path)
     with pytest.raises(AssertionError, match="NaN in episode 'e0'"):
         evaluate(Loses(), [task(mode="choose")], [0], tmp_path)
+
+
+class Forgetful(ReadsTheShots):
+    """Has room for so many pictures."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
+        if too_long := {d.id: len(d.images) for d in documents if len(d.images) > self.room}:
+            raise PromptTooLong(too_long, self.room)
+        return super().generate(documents, max_new_tokens, stop)
+
+
+def test_a_prompt_that_does_not_fit_loses_its_oldest_shots_and_is_counted(tmp_path: Path) -> None:
+    (result,) = evaluate(Forgetful(3), [task()], [4], tmp_path)
+    assert (result.n, result.missing, result.shortened) == (200, {}, 200)
+    line = json.loads((tmp_path / "binding-4shot.samples.jsonl").read_text().splitlines()[0])
+    assert (line["shots"], line["examples"], line["dropped_shots"]) == (4, 2, 2)
+    kept = [*EPISODES[0].shots[2], *EPISODES[0].shots[3], *EPISODES[0].query]
+    assert line["image_sha256"] == [digest_of(part) for part in kept if isinstance(part, Image)]
+    assert by_task([result])["binding"]["4"]["shortened"] == 200
+
+
+def test_a_question_that_does_not_fit_at_all_is_missing_and_the_others_are_scored(tmp_path: Path) -> None:
+    wide = replace(EPISODES[0], query=(*EPISODES[0].query, Image(b"\x89PNG another circle")))
+    (result,) = evaluate(Forgetful(1), [task(episodes=(wide, *EPISODES[1:]))], [2], tmp_path)
+    assert (result.n, result.missing, result.shortened) == (199, {"prompt too long": 1}, 199)
+    assert by_task([result])["binding"]["2"]["missing"] == 1
+    with pytest.raises(UserError, match=r"no question of task 'binding' .*200 with 'prompt too long'"):
+        evaluate(Forgetful(0), [task()], [2], tmp_path)
+
+
+class Drawn(Task):
+    """Draws other shots for every seed; one of its pictures is gone."""
+
+    def episode(self, number: int, shots: int, seed: int) -> Episode:
+        if number == 7:
+            raise Unaskable("missing image")
+        episode = self.episodes[number]
+        return replace(episode, shots=tuple(random.Random(f"{seed}/{episode.id}").sample(episode.shots, shots)))
+
+
+def test_seeds_draw_other_shots_and_their_scores_are_told_apart(tmp_path: Path) -> None:
+    drawn = Drawn(name="drawn", episodes=EPISODES, metric=exact_match, seeds=(3, 5, 6), missing={"no answer": 2})
+    zero, one = evaluate(ReadsTheShots(), [drawn], [0, 1], tmp_path)
+    assert (zero.by_seed, zero.deviation) == ({"3": zero.score}, None), "without shots there is nothing to draw"
+    assert list(one.by_seed) == ["3", "5", "6"]
+    assert one.score == pytest.approx(statistics.fmean(one.by_seed.values()))
+    assert one.deviation == pytest.approx(statistics.stdev(one.by_seed.values()))
+    assert one.deviation
+    assert (one.n, one.missing) == (199, {"no answer": 2, "missing image": 1})
+    lines = [json.loads(line) for line in (tmp_path / "drawn-1shot.samples.jsonl").read_text().splitlines()]
+    assert [line["seed"] for line in lines] == [3] * 199 + [5] * 199 + [6] * 199
+    assert [line["id"] for line in lines[:199]] == [line["id"] for line in lines[-199:]]
+
+
+def test_a_killed_evaluation_goes_on_from_its_answers(tmp_path: Path) -> None:
+    class Dies(ReadsTheShots):
+        def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
+            if len(self.calls) == 2:
+                raise KeyboardInterrupt
+            return super().generate(documents, max_new_tokens, stop)
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Dies(), [task()], [2], tmp_path, chunk=70)
+    (journal,) = tmp_path.glob(".asked/*/*.jsonl")
+    with journal.open("a") as file:
+        file.write('{"number": 199, "see')  # torn
+    model = ReadsTheShots()
+    told: list[int] = []
+    evaluate(model, [task()], [2], tmp_path, chunk=70, progress=lambda *step: told.append(step[2]))
+    assert model.calls == [60], "two chunks of 70 were answered before"
+    assert told == [200]
+    assert not (tmp_path / ".asked").exists()
+
+
+def test_processes_share_the_work_and_write_what_one_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads for processes, which share nothing but the folder."""
+    meeting = threading.Barrier(2, timeout=30)
+    for module in ("asking", "runner"):
+        monkeypatch.setattr(f"mm1.eval.{module}.wait_for_all", meeting.wait)
+    models = Asked(), Asked()
+
+    def run(rank: int) -> list[Result]:
+        world = World(rank=rank, size=2)
+        return evaluate(models[rank], [task()], [0, 2], tmp_path / "two", chunk=30, world=world)
+
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(run, (0, 1))
+    monkeypatch.undo()
+    one = evaluate(ReadsTheShots(), [task()], [0, 2], tmp_path / "one", chunk=30)
+    for results in (first, second):
+        assert [replace(result, seconds=0) for result in results] == [replace(result, seconds=0) for result in one]
+    assert not models[0].ids & models[1].ids
+    assert len(models[0].ids) == 110, "every second chunk of thirty: 0, 2, 4, and the rest of 20"
+    samples = [tmp_path / folder / "binding-2shot.samples.jsonl" for folder in ("one", "two")]
+    assert samples[0].read_bytes() == samples[1].read_bytes()
+
+
+class Asked(ReadsTheShots):
+    """Remembers whom it answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+
+    def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
+        self.ids |= {document.id for document in documents}
+        return super().generate(documents, max_new_tokens, stop)

@@ -24,9 +24,11 @@ from mm1.config import UserError, load_json, save_json, to_json
 from mm1.data.tokenizer import Tokenizer
 from mm1.distributed.collectives import from_first_rank
 from mm1.distributed.mesh import TOLD_ELSEWHERE, World
+from mm1.eval.asking import Progress
 from mm1.eval.model import MM1Model
 from mm1.eval.naming import naming_tasks
-from mm1.eval.runner import Progress, Result, evaluate
+from mm1.eval.results import Result
+from mm1.eval.runner import evaluate
 from mm1.eval.tasks import Task
 from mm1.eval.world import chat_tasks, pretrained_tasks
 from mm1.steps import Outcome, Step, execute

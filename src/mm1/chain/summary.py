@@ -20,7 +20,7 @@ import torch
 
 import mm1
 from mm1.chain.recipe import RecipeConfig
-from mm1.eval.runner import by_task, read_results
+from mm1.eval.results import by_task, read_results
 from mm1.files import write_atomically
 
 

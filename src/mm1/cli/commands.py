@@ -24,7 +24,7 @@ from mm1.config import diff as config_diff
 from mm1.data.formats.files import sources_of
 from mm1.distributed.mesh import joined
 from mm1.eval.model import MM1Model
-from mm1.eval.runner import by_task
+from mm1.eval.results import by_task
 from mm1.files import write_atomically
 from mm1.recipes.catalog import load_recipe
 from mm1.recipes.smoke import smoke

@@ -14,7 +14,7 @@ LINE_SECONDS = 10.0
 
 
 class EvalProgress:
-    """A `mm1.eval.runner.Progress`; a context manager, so that the bar is put away."""
+    """A `mm1.eval.asking.Progress`; a context manager, so that the bar is put away."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -20,6 +20,14 @@ from mm1.config import UserError
 from mm1.types import Document, Image, Segment, Text
 
 
+class Unaskable(Exception):
+    """A question that can not be put to any model; `reason` is one of a few fixed phrases, fit for counting."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class Attribute:
     """A word or phrase that a free answer has to contain, and what it tells of: ("red", "colour")."""
@@ -65,29 +73,25 @@ def prompt(episode: Episode, num_shots: int) -> Document:
     return Document(id=episode.id, segments=segments)
 
 
-def blinded(prompts: Sequence[Document], seed: int) -> list[Document]:
-    """Each prompt with its images replaced, in place, by those of one other prompt (repeated or cut to fit).
+def exchange(sees: Sequence[bool], seed: int) -> dict[int, int]:
+    """For a blind run: whose images each episode that has any (`sees`) is shown, by their numbers.
 
-    The donors form one seeded cycle through the prompts that have images, so nobody keeps their own. Wording, order
-    and number of images stay.
+    One seeded cycle, so nobody keeps their own and everybody gives theirs once.
 
     Raises:
-        UserError: fewer than two prompts have images.
+        UserError: fewer than two episodes have images.
     """
-    seeing = [index for index, document in enumerate(prompts) if document.images]
+    seeing = [number for number, has_images in enumerate(sees) if has_images]
     if len(seeing) < 2:
         raise UserError(
-            f"a blind run exchanges images between episodes, but {len(seeing)} of {len(prompts)} have any: it needs 2"
+            f"a blind run exchanges images between episodes, but {len(seeing)} of {len(sees)} have any: it needs 2"
         )
     cycle = [seeing[index] for index in np.random.default_rng(seed).permutation(len(seeing))]
-    donors = dict(zip(cycle, cycle[1:] + cycle[:1], strict=True))
-    return [
-        _with_images(document, prompts[donors[index]].images) if index in donors else document
-        for index, document in enumerate(prompts)
-    ]
+    return dict(zip(cycle, cycle[1:] + cycle[:1], strict=True))
 
 
-def _with_images(document: Document, images: Sequence[Image]) -> Document:
+def with_images(document: Document, images: Sequence[Image]) -> Document:
+    """`document` with `images` in the places of its own, repeated or cut to fit; wording and order stay."""
     segments: list[Segment] = []
     taken = 0
     for segment in document.segments:

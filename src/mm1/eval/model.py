@@ -9,7 +9,7 @@ Strings are this file's affair: the engine below it knows ids only. Knows nothin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,8 +29,25 @@ from mm1.models.mm1 import MM1
 from mm1.types import Document
 
 
+class PromptTooLong(UserError):
+    """Documents that do not fit the model with what is to follow them; nothing was computed for the others either."""
+
+    def __init__(self, lengths: Mapping[str, int], max_len: int) -> None:
+        """`lengths`: by id of each document that is too long, its tokens and the new ones."""
+        id_, length = next(iter(lengths.items()))
+        others = f" (and {len(lengths) - 1} more)" if len(lengths) > 1 else ""
+        super().__init__(
+            f"document '{id_}'{others} has {length} tokens, the new ones included, but the limit is {max_len}: shorten "
+            "it, or raise max_len"
+        )
+        self.ids = frozenset(lengths)
+
+
 class EvalModel(Protocol):
-    """Whatever can be evaluated: anything with these two calls."""
+    """Whatever can be evaluated: anything with these two calls.
+
+    Both raise PromptTooLong, naming all that are, where a document does not fit.
+    """
 
     def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
         """What each document goes on with: only the new text, cut before the first of the `stop` strings."""
@@ -71,7 +88,12 @@ class MM1Model:
         # A text model is refused every image, so it has no use for a size.
         size = image_encoder.image_size if image_encoder is not None else 1
         return MM1Model(
-            engine=Engine(model, eos_id=tokenizer.eos_id, banned_ids=tokenizer.never_generated(decoder.vocab_size), max_len=max_len),
+            engine=Engine(
+                model,
+                eos_id=tokenizer.eos_id,
+                banned_ids=tokenizer.never_generated(decoder.vocab_size),
+                max_len=max_len,
+            ),
             encoder=DocumentEncoder(tokenizer, model.config.num_image_tokens, size, sub_images),
             sampling=sampling,
         )
@@ -96,11 +118,13 @@ class MM1Model:
         """See EvalModel.
 
         Raises:
-            UserError: an empty document, an unreadable image, or a prompt too long.
+            UserError: an empty document, an unreadable image.
+            PromptTooLong: as EvalModel says.
         """
         tokenizer = self.encoder.tokenizer
         ends = _stop_function(tokenizer, stop)
         prompts = [self._prompt(document, max_new_tokens, ends) for document in documents]
+        self._check_lengths([(d.id, p, max_new_tokens) for d, p in zip(documents, prompts, strict=True)])
         return [cut(tokenizer.decode(done.tokens), stop) for done in self.engine.generate(prompts)]
 
     def loglikelihood(self, pairs: Sequence[tuple[Document, str]]) -> list[float]:
@@ -110,12 +134,22 @@ class MM1Model:
         the document does not end with one.
 
         Raises:
-            UserError: an empty document or string, an unreadable image, or a prompt too long.
+            UserError: an empty document or string, an unreadable image.
+            PromptTooLong: as EvalModel says.
         """
         # Candidates of one question repeat its document, which may hold many images: decode them once.
         prompts = {document: self._prompt(document) for document in dict.fromkeys(document for document, _ in pairs)}
-        encode = self.encoder.tokenizer.encode
-        return self.engine.loglikelihood([prompts[document] for document, _ in pairs], [encode(s) for _, s in pairs])
+        continuations = [self.encoder.tokenizer.encode(string) for _, string in pairs]
+        self._check_lengths(
+            [(d.id, prompts[d], len(tokens)) for (d, _), tokens in zip(pairs, continuations, strict=True)]
+        )
+        return self.engine.loglikelihood([prompts[document] for document, _ in pairs], continuations)
+
+    def _check_lengths(self, asked: Sequence[tuple[str, Prompt, int]]) -> None:
+        """`asked`: id, prompt and number of new tokens of each."""
+        lengths = [(id_, len(prompt.tokens) + new) for id_, prompt, new in asked]
+        if too_long := {id_: length for id_, length in lengths if length > self.engine.max_len}:
+            raise PromptTooLong(too_long, self.engine.max_len)
 
     def _prompt(self, document: Document, max_new_tokens: int = 1, stop: StopFunction | None = None) -> Prompt:
         try:

@@ -11,15 +11,18 @@ serves all. Knows nothing of models, files, or which tasks a recipe runs.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
 
 from mm1.config import UserError
-from mm1.eval.episodes import Episode, assert_no_leak
+from mm1.eval.episodes import Episode, assert_no_leak, digest_of
 from mm1.eval.metrics import caption, text, vqa
+from mm1.types import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,14 @@ class Task:
     max_new_tokens: int = 32
     length_normalised: bool = False
     """choose only: compare log-likelihoods per UTF-8 byte of the candidate, instead of their sums."""
+    tidy: Callable[[str], str] = str.strip
+    """What becomes of an answer after it was cut at the first stop."""
+    seeds: tuple[int, ...] = (0,)
+    """By each of these, an episode gets other shots; scores are means over them. One where shots are not drawn."""
+    missing: Mapping[str, int] = field(default_factory=dict)
+    """How many questions of the files are no episodes, by reason."""
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    """What one has to know to ask the same again: files, prompt, choice of shots. JSON; it stands in the results."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.+-]+", self.name):
@@ -84,6 +95,47 @@ class Task:
             if self.mode == "choose":
                 self._check_choice(episode)
 
+    def check_shots(self, shots: int) -> None:
+        """Refuses a number of shots that some episode can not have.
+
+        Raises:
+            UserError: naming the episode and both numbers.
+        """
+        for episode in self.episodes:
+            if not 0 <= shots <= len(episode.shots):
+                raise UserError(
+                    f"episode '{episode.id}' has {len(episode.shots)} shots, {shots} were asked for: ask for 0 to "
+                    f"{len(episode.shots)}, or make episodes with more"
+                )
+
+    def episode(self, number: int, shots: int, seed: int) -> Episode:
+        """Episode `number` with exactly so many shots, those that `seed` draws.
+
+        Raises:
+            Unaskable: a picture that it needs is gone or broken.
+        """
+        episode = self.episodes[number]
+        return replace(episode, shots=episode.shots[:shots])
+
+    def has_images(self, number: int, shots: int) -> bool:
+        """Whether the prompt of episode `number` shows any."""
+        episode = self.episodes[number]
+        parts = (episode.header, *episode.shots[:shots], episode.query)
+        return any(isinstance(segment, Image) for part in parts for segment in part)
+
+    def identity(self) -> str:
+        """A hash of all that is asked and how, so that a stale result is not taken for an answer."""
+        content = hashlib.sha256()
+        how = [self.metric.__name__, self.mode, self.stop, self.max_new_tokens, self.length_normalised]
+        content.update(json.dumps([self.name, how, self.seeds, dict(self.conditions)]).encode())
+        for episode in self.episodes:
+            parts = (episode.header, *episode.shots, episode.query)
+            shown = [[digest_of(s) if isinstance(s, Image) else s.text for s in part] for part in parts]
+            required = [[attribute.words, attribute.kind, attribute.chance] for attribute in episode.required]
+            asked = [episode.id, episode.kind, episode.references, episode.candidates, episode.chance, required, shown]
+            content.update(json.dumps(asked).encode())
+        return content.hexdigest()
+
     def _check_choice(self, episode: Episode) -> None:
         right = {normalise(reference) for reference in episode.references}
         choices = [normalise(candidate) for candidate in episode.candidates]
@@ -94,10 +146,10 @@ class Task:
             )
 
     def extract(self, output: str) -> str:
-        """The answer in a raw output: what precedes the first stop, stripped. Its case is the metric's affair."""
+        """The answer in a raw output: what precedes the first stop, tidied. Its case is the metric's affair."""
         for stop in self.stop:
             output = output.split(stop, 1)[0]
-        return output.strip()
+        return self.tidy(output).strip()
 
 
 def normalise(answer: str) -> str:
