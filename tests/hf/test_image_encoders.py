@@ -269,9 +269,19 @@ def test_an_image_size_between_patches_is_cut_to_what_the_encoder_sees(tmp_path:
         ({"model_type": "aimv2", "rms_norm_eps": 1e-5}, r"hidden_act='quick_gelu', .* can silu$"),
         ({"model_type": "dinov2", "qkv_bias": False}, r"qkv_bias=False\) and MLP \(True\)"),
         ({"num_channels": 1}, "num_channels=1, but mm1's images have 3"),
-        ({"image_size": [28, 35]}, r"image_size=\[28, 35\], but .* a square"),
+        ({"image_size": [28, 35]}, r"'image_size' is \[28, 35\]: .* a square"),
+        ({"image_size": []}, "'image_size' is None"),
+        ({"patch_size": 0}, "'patch_size' is 0"),
+        ({"patch_size": None}, "'patch_size' is None"),
+        ({"intermediate_size": "wide"}, "'intermediate_size' is 'wide'"),
+        ({"intermediate_size": None}, "'mlp_dim' is None"),
+        ({"layer_norm_eps": -1}, "'layer_norm_eps' is -1"),
+        ({"hidden_act": ["gelu"]}, r"'hidden_act' is \['gelu'\]"),
+        ({"model_type": ["clip"]}, r"\['clip'\]: the image encoders mm1 can import are clip, siglip, aimv2, dinov2$"),
+        ({"model_type": "dinov2", "mlp_ratio": "4x"}, "'mlp_ratio' is '4x'"),
+        ({"vision_config": None}, "vision_config=None, which is no object"),
         ({"num_attention_heads": 5}, "dim 32 is not a multiple of num_heads 5"),
-        ({"hidden_size": "wide"}, "'dim' is 'wide'"),
+        ({"hidden_size": "wide"}, "'hidden_size' is 'wide'"),
     ],
 )
 def test_what_ours_can_not_be_is_refused_in_one_sentence(
@@ -281,6 +291,33 @@ def test_what_ours_can_not_be_is_refused_in_one_sentence(
     with pytest.raises(UserError, match=words) as raised:
         read_image_encoder(HFFolder(clip_folder))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "settings", "words"),
+    [
+        ("preprocessor_config.json", {"image_mean": "grey"}, "'image_mean' is 'grey'"),
+        ("preprocessor_config.json", {"image_mean": [0.5]}, "'image_mean.1'"),
+        ("preprocessor_config.json", {"image_std": [0.5, 0.5, 0]}, "'image_std.2' is 0"),
+        ("preprocessor_config.json", {"rescale_factor": 0}, "'rescale_factor' is 0"),
+        ("preprocessor_config.json", {"do_rescale": "maybe"}, "'do_rescale' is 'maybe'"),
+        ("processor_config.json", {"image_processor": [1]}, "image_processor that is no object"),
+    ],
+)
+def test_settings_that_no_pixels_can_have_are_refused_in_one_sentence(
+    clip_folder: Path, file: str, settings: dict[str, Any], words: str
+) -> None:
+    (clip_folder / file).write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=words) as raised:
+        read_image_encoder(HFFolder(clip_folder))
+    assert file in str(raised.value)
+
+
+def test_settings_that_are_null_are_the_familys(clip_folder: Path) -> None:
+    before, _ = read_image_encoder(HFFolder(clip_folder))
+    nothing = dict.fromkeys(("image_mean", "image_std", "rescale_factor", "do_rescale", "do_normalize"))
+    (clip_folder / "preprocessor_config.json").write_text(json.dumps(nothing))
+    assert read_image_encoder(HFFolder(clip_folder))[0] == before
 
 
 @pytest.mark.parametrize(
