@@ -271,6 +271,7 @@ def test_initial_weights_follow_the_seed_and_shrink_residual_outputs():
         ({"dim": 30, "num_heads": 4}, "dim 30 is not a multiple of num_heads 4"),
         ({"num_heads": 4, "num_kv_heads": 3}, "num_heads 4 is not a multiple of num_kv_heads 3"),
         ({"head_dim": 7}, "head dim 7 is odd"),
+        ({"num_layers": 3, "moe": {"num_experts": 2, "every": 4}}, "moe.every 4 makes none of the 3 layers sparse"),
     ],
 )
 def test_impossible_shapes_are_refused_with_both_numbers(options, words):

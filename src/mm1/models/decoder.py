@@ -74,6 +74,8 @@ class DecoderConfig(Config):
             raise ValueError(f"num_heads {self.num_heads} is not a multiple of num_kv_heads {self.kv_heads}")
         if self.dim_per_head % 2:
             raise ValueError(f"the head dim {self.dim_per_head} is odd, but rotary positions turn pairs: make it even")
+        if self.moe is not None and self.moe.every > self.num_layers:
+            raise ValueError(f"moe.every {self.moe.every} makes none of the {self.num_layers} layers sparse: lower it")
         return self
 
     @property

@@ -46,7 +46,8 @@ class MoEConfig(Config):
     expert_dim: PositiveInt | None = None
     """Hidden width of an expert; the decoder's `mlp_dim` where None."""
     renormalise: bool = True
-    """Gates divided by their sum over the chosen experts; False leaves them probabilities (some Qwen3-MoE)."""
+    """Gates divided by their sum over the chosen experts; False leaves them probabilities (some Qwen3-MoE). To train
+    with a top_k of 1 takes False: the only gate would always be 1, and the router learn nothing from the loss."""
     capacity_factor: PositiveFloat | None = None
     """Slots of an expert in a row, as a multiple of the fair share S / E, when training. None drops nothing."""
     backend: Backend = "auto"
