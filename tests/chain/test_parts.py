@@ -4,8 +4,10 @@ import io
 import json
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 from PIL import Image as PillowImage
+from pyarrow import parquet
 
 from mm1.chain.parts import Losses, Part, checked, head_of, parts_of, write_part
 from mm1.data.formats.files import FilesConfig
@@ -103,3 +105,14 @@ def test_a_part_that_fails_is_not_finished_and_begins_anew(tmp_path):
         "index.json", "lost.json", "shard-00000.arrow",
     ]  # fmt: skip
     assert told[3:] == [(1, 0)] * 4
+
+
+def test_pictures_that_a_page_goes_without_are_not_told_as_dropped_documents(tmp_path):
+    train_tokenizer(iter(["a"]), 300, tmp_path / "tokenizer.json")
+    pictures, texts = [[b"broken", GOOD.data, None]] * 2, [[None, None, "text"]] * 2
+    parquet.write_table(pa.table({"images": pictures, "texts": texts}), tmp_path / "pages.parquet")
+    (part,) = parts_of(FilesConfig(name="pages", paths=(tmp_path / "pages.parquet",)))
+    told = []
+    write_part(part, tmp_path, tmp_path / "tokenizer.json", lambda *counts: told.append(counts))
+    size = len(GOOD.data) + len("text")
+    assert told == [(0, 0, 0), (1, 0, size)] * 2

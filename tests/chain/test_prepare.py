@@ -250,7 +250,8 @@ def test_a_folder_stays_what_it_was_prepared_from(tmp_path):
     wrong = config.replace(sources=(FilesConfig(name="pages", paths=(folder / "pages.parquet",), format="captions"),))
     with pytest.raises(UserError, match="none is named image"):
         prepare_folder(wrong, out, lambda line: None)
-    prepare_folder(config, out, lambda line: None)  # nothing stood there yet
+    (out / "tokenizer.json").write_text("of another attempt")
+    prepare_folder(config, out, lambda line: None)  # no shard stood there yet
     with pytest.raises(UserError, match=r"was prepared from other sources or with other settings"):
         prepare_folder(config.replace(vocab_size=300), out, lambda line: None)
     (folder / "text.jsonl").write_text('{"text": "changed"}')

@@ -98,7 +98,9 @@ def test_a_line_that_is_no_object_is_one_drop_and_the_next_is_read(tmp_path, lin
 
 @settings(max_examples=50)
 @given(
-    rows=st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.floats(0, 1)), max_size=3)),
+    rows=st.lists(
+        st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.floats(0, 1)), max_size=3) | st.integers()
+    ),
     window=st.integers(1, 40),
     indent=st.none() | st.integers(0, 3),
 )

@@ -44,11 +44,10 @@ def test_members_are_those_of_the_standard_library(tmp_path, layout):
 
 def test_an_extended_header_may_tell_the_size(tmp_path):
     path = tmp_path / "a.tar"
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
-        info = tarfile.TarInfo("big")
-        info.size, info.pax_headers = 700, {"size": "700"}
-        archive.addfile(info, io.BytesIO(b"x" * 700))
-        archive.addfile(tarfile.TarInfo("next"))
+    extended, big = tarfile.TarInfo("x"), tarfile.TarInfo("big")  # whose own header says 0 bytes
+    extended.type, extended.size = tarfile.XHDTYPE, len(b"12 size=700\n")
+    parts = [extended.tobuf(), b"12 size=700\n".ljust(512, b"\0"), big.tobuf(), (b"x" * 700).ljust(1024, b"\0")]
+    path.write_bytes(b"".join([*parts, tarfile.TarInfo("next").tobuf(), bytes(1024)]))
     assert gather(path) == ([("big", b"x" * 700), ("next", b"")], None)
 
 
