@@ -111,7 +111,7 @@ def prepare(arguments: Namespace) -> None:
     config = PrepareConfig(
         sources=tuple(sources_of(arguments.sources, arguments.format, arguments.images, arguments.text)),
         tokenizer=arguments.tokenizer,
-        vocab_size=arguments.vocab_size or PrepareConfig.model_fields["vocab_size"].default,
+        vocab_size=arguments.vocab_size,
         tokenizer_documents=arguments.tokenizer_documents,
         num_processes=arguments.processes,
     )

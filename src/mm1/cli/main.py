@@ -145,9 +145,11 @@ def _prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     prepare.add_argument("--format", help="of all sources; recognised where it is not given (a wrong one lists all)")
     prepare.add_argument("--images", type=Path, help="the folder of pictures that files name (each file's own)")
     prepare.add_argument("--text", metavar="COLUMN", help="the column or key of the text or caption, if it is unusual")
-    tokenizer = prepare.add_mutually_exclusive_group(required=True)
+    tokenizer = prepare.add_mutually_exclusive_group()
     tokenizer.add_argument("--tokenizer", type=Path, metavar="FILE", help="a tokenizer.json")
-    tokenizer.add_argument("--vocab-size", type=int, metavar="N", help="train one of so many tokens on the sources")
+    tokenizer.add_argument(
+        "--vocab-size", type=int, default=32_000, metavar="N", help="train one of so many tokens on the sources (32,000)"
+    )
     prepare.add_argument(
         "--tokenizer-documents", type=int, default=20_000, metavar="N", help="of each source, to train on (20,000)"
     )
