@@ -64,8 +64,17 @@ def sentence_piece(path: Path, prepend: str) -> None:
     path.with_name("tokenizer_config.json").write_text(json.dumps(names))
 
 
+def rewriting(path: Path) -> None:
+    """One whose normalizer changes what special tokens are spelled with."""
+    train_tokenizer(iter(WORDS), 300, path)
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    tokenizer.normalizer = normalizers.Replace("<|", "(")
+    tokenizer.save(str(path))
+
+
 KINDS = {
     "byte level": byte_level,
+    "rewriting": rewriting,
     "with a beginning": with_beginning,
     "metaspace first": lambda path: sentence_piece(path, "first"),
     "metaspace always": lambda path: sentence_piece(path, "always"),
