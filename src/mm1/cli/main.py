@@ -148,7 +148,7 @@ def _prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     tokenizer = prepare.add_mutually_exclusive_group()
     tokenizer.add_argument("--tokenizer", type=Path, metavar="FILE", help="a tokenizer.json")
     tokenizer.add_argument(
-        "--vocab-size", type=int, default=32_000, metavar="N", help="train one of so many tokens on the sources (32,000)"
+        "--vocab-size", type=int, default=32_000, metavar="N", help="train one of so many tokens (32,000)"
     )
     prepare.add_argument(
         "--tokenizer-documents", type=int, default=20_000, metavar="N", help="of each source, to train on (20,000)"
