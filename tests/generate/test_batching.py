@@ -14,7 +14,8 @@ def requests(draw: st.DrawFn) -> list[Request]:
     made = []
     for values in draw(st.lists(keys, min_size=1, max_size=12)):
         sharable = draw(st.integers(0, len(values) - 1))
-        made.append(Request(np.array(values), sharable, len(values) + draw(st.integers(0, 5))))
+        known = draw(st.integers(0, sharable))
+        made.append(Request(np.array(values), sharable, len(values) + draw(st.integers(0, 5)), known))
     return made
 
 
@@ -39,6 +40,8 @@ def test_groups_hold_equal_things_that_nobody_asks_for(asked: list[Request]) -> 
         grouped = [row for group in plan.groups for row in group.rows]
         assert len(set(grouped)) == len(grouped)
         assert all(plan.starts[row] == 0 for row in range(len(rows)) if row not in grouped)
+        assert all(start >= row.known for row, start in zip(rows, plan.starts, strict=True))
+        assert [group.shared for group in plan.groups] == sorted((g.shared for g in plan.groups), reverse=True)
         for group in plan.groups:
             beginning = rows[group.rows[0]].keys[: group.shared]
             for row in group.rows:
@@ -60,6 +63,18 @@ def test_a_short_header_does_not_break_up_long_beginnings() -> None:
     (plan,) = plan_batches(_asking(*texts), 1000)
     assert plan.starts == (25, 25, 25, 25)
     assert len(plan.groups) == 2
+
+
+def test_a_request_that_shares_little_does_not_take_from_those_that_share_much() -> None:
+    texts = ["shots " + "s" * 40 + end for end in "1234567"] + ["shots " + "s" * 20 + "x" * 14]
+    (plan,) = plan_batches(_asking(*texts), 1000)
+    assert dict(zip(plan.requests, plan.starts, strict=True)) == {**dict.fromkeys(range(7), 46), 7: 0}
+
+
+def test_what_is_shared_is_the_same_in_every_batch() -> None:
+    plans = plan_batches(_asking(*("shots: " + end for end in ("aa", "ab", "ac", "bb"))), 18)
+    assert len(plans) == 2
+    assert [group.shared for plan in plans for group in plan.groups] == [7, 7]
 
 
 def test_equal_prompts_keep_their_last_position() -> None:

@@ -166,6 +166,16 @@ def test_a_stop_function_sees_every_token_and_ends_with_the_one_it_stops_at(make
     assert other.tokens == whole.tokens
 
 
+def test_a_stop_token_ends_a_completion_and_is_not_part_of_it(make_model: MakeModel) -> None:
+    model = make_model()
+    prompt = _prompt(np.random.default_rng(0), [5])
+    (whole,) = _engine(model).generate([prompt])
+    place = next(i for i, token in enumerate(whole.tokens) if i > 0 and token not in whole.tokens[:i])
+    stopped, other = _engine(model).generate([replace(prompt, stop_tokens=frozenset([whole.tokens[place]])), prompt])
+    assert stopped == Completion(whole.tokens[:place], pytest.approx(whole.logprobs[:place], abs=1e-5), "stop")
+    assert other.tokens == whole.tokens
+
+
 def test_banned_ids_are_never_generated_and_take_no_probability(make_model: MakeModel) -> None:
     model = make_model()
     rng = np.random.default_rng(0)
@@ -203,7 +213,7 @@ def test_images_matter_and_so_does_their_order(make_model: MakeModel) -> None:
     first = _prompt(np.random.default_rng(0), [3, "image", 2, "image", 3], [1, 2])
     asked = [replace(first, images=tuple(map(_picture, pair))) for pair in ((1, 2), (1, 3), (2, 1), (1, 2))]
     one, other_image, other_order, same = (engine.generate([prompt])[0].logprobs[0] for prompt in asked)
-    assert one == same
+    assert one == pytest.approx(same, abs=1e-5)
     assert abs(one - other_image) > 1e-3
     assert abs(one - other_order) > 1e-3
     together = [done.logprobs[0] for done in engine.generate(asked)]
@@ -247,6 +257,90 @@ def test_what_is_shared_is_computed_once(make_model: MakeModel, monkeypatch: pyt
     positions.clear()
     _engine(model).loglikelihood([shots] * 5, [[5, 6, token] for token in range(10, 15)])
     assert sum(positions) <= len(shots.tokens) + 5 * 3
+
+
+@pytest.mark.parametrize("shape", [SHAPES[index] for index in (1, 3, 5)])
+@pytest.mark.parametrize("kept", [30, 8192])
+def test_what_was_kept_from_earlier_calls_changes_nothing(
+    make_model: MakeModel, shape: dict[str, object], kept: int
+) -> None:
+    model = make_model(seed=3, **shape)
+    engine = _engine(model, max_kept_positions=kept, max_cached_positions=200)
+    prompts = _mixed_prompts()
+    expected = [_uncached_greedy(model, prompt) for prompt in prompts]
+    for order in (slice(None), slice(None, None, -1), slice(0, 1), slice(3, 4), slice(4, None)):
+        for completion, wanted in zip(engine.generate(prompts[order]), expected[order], strict=True):
+            _assert_same(completion, wanted)
+    longer = replace(prompts[3], tokens=np.concatenate([prompts[3].tokens, np.array(expected[3].tokens, np.int32)]))
+    _assert_same(engine.generate([longer])[0], _uncached_greedy(model, longer))
+
+
+def test_shots_are_computed_once_over_batches_and_calls(make_model: MakeModel) -> None:
+    engine = _engine(make_model(smeared_keys=True), max_cached_positions=200)  # four rows a batch
+    rng = np.random.default_rng(0)
+    shots = _prompt(rng, ["image", 20, "image", 14], [1, 2])
+    ends = [_prompt(rng, ["image", 4], [10 + number]) for number in range(10)]
+    asked = [
+        replace(
+            shots,
+            tokens=np.concatenate([shots.tokens, end.tokens]),
+            image_starts=np.append(shots.image_starts, len(shots.tokens)),
+            images=(*shots.images, *end.images),
+            max_new_tokens=2,
+        )
+        for end in ends
+    ]
+    engine.generate(asked[:7])
+    first = engine.statistics
+    assert first.prefilled_positions == len(shots.tokens) + 7 * 8
+    assert (first.images, first.images_encoded) == (21, 9)
+    engine.generate(asked[5:])
+    later = engine.statistics - first
+    assert later.prefilled_positions == 5 * 8
+    assert (later.prompts, later.images, later.images_encoded) == (5, 15, 3)
+    assert later.prompt_positions == 5 * (len(shots.tokens) + 8)
+    assert later.prefix_hit_share == pytest.approx(1 - 8 / (len(shots.tokens) + 8))
+    assert later.padding_positions == 0
+    assert 0 < later.new_tokens <= 10
+    assert later.seconds > later.encoding_seconds > 0
+
+
+def test_a_conversation_goes_on_where_it_was(make_model: MakeModel) -> None:
+    engine = _engine(make_model(smeared_keys=True))
+    first = _prompt(np.random.default_rng(0), ["image", 20], [1])
+    (said,) = engine.generate([first])
+    before = engine.statistics
+    engine.generate([replace(first, tokens=np.concatenate([first.tokens, np.array([*said.tokens, 7, 8], np.int32)]))])
+    done = engine.statistics - before
+    assert done.prefilled_positions == len(said.tokens) + 2
+    assert done.images_encoded == 0
+
+
+@pytest.mark.parametrize(("smeared", "computed"), [(False, 4), (True, 24)])
+def test_a_part_of_what_was_kept_serves_where_keys_are_not_smeared(
+    make_model: MakeModel, smeared: bool, computed: int
+) -> None:
+    model = make_model(smeared_keys=smeared)
+    engine, rng = _engine(model), np.random.default_rng(0)
+    asked = _prompt(rng, [24])
+    other = replace(asked, tokens=np.concatenate([asked.tokens[:20], rng.integers(3, 64, 4).astype(np.int32)]))
+    engine.generate([asked])
+    before = engine.statistics
+    _assert_same(engine.generate([other])[0], _uncached_greedy(model, other))
+    assert (engine.statistics - before).prefilled_positions == computed
+
+
+def test_other_weights_forget_what_was_kept(make_model: MakeModel) -> None:
+    model = make_model()
+    engine = _engine(model)
+    prompt = _prompt(np.random.default_rng(0), [3, "image", 9], [1])
+    engine.generate([prompt])
+    with torch.no_grad():
+        model.connector.projection.weight.mul_(-1.5)
+        model.decoder.blocks[0].attention.qkv.weight.mul_(0.5)
+    _assert_same(engine.generate([prompt])[0], _uncached_greedy(model, prompt))
+    model.load_state_dict(make_model(seed=9).state_dict())
+    _assert_same(engine.generate([prompt])[0], _uncached_greedy(model, prompt))
 
 
 def test_a_text_model_generates_text_and_refuses_images() -> None:

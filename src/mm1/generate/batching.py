@@ -10,7 +10,7 @@ tensors; a key is any integer that says what stands at a position.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,11 +31,13 @@ class Request:
     """Leading positions whose hidden states nobody asks for; less than S."""
     capacity: int
     """Positions that its row of the cache must hold."""
+    known: int = 0
+    """Leading positions that stand in a memory, at most `sharable`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows whose first `shared` positions hold the same things."""
+    """Rows whose first `shared` positions hold the same things; one row, if these stand in a memory."""
 
     shared: int
     rows: tuple[int, ...]
@@ -63,6 +65,7 @@ def plan_batches(requests: Sequence[Request], max_positions: int) -> list[BatchP
         range(len(requests)),
         key=lambda i: (requests[i].capacity.bit_length(), requests[i].keys.astype(">i8").tobytes()),
     )
+    runs = _runs(requests, order)
     batches: list[list[int]] = []
     capacity = 0
     for index in order:
@@ -74,7 +77,7 @@ def plan_batches(requests: Sequence[Request], max_positions: int) -> list[BatchP
         else:
             batches.append([index])
             capacity = requests[index].capacity
-    return [_plan(requests, batch) for batch in batches]
+    return [_plan(requests, batch, runs) for batch in batches]
 
 
 def slices(lengths: Sequence[int], max_positions: int) -> list[range]:
@@ -90,49 +93,59 @@ def slices(lengths: Sequence[int], max_positions: int) -> list[range]:
     return [*runs, range(first, len(lengths))] if lengths else []
 
 
-def _plan(requests: Sequence[Request], batch: Sequence[int]) -> BatchPlan:
-    """`batch` lists requests with those that begin alike side by side."""
-    shared_by: dict[int, int] = {}
-    found = []
-    for start, stop, shared in _alike([requests[index] for index in batch]):
-        members = batch[start:stop]
-        shared_by.update(dict.fromkeys(members, shared))
-        found.append((shared, members))
-    left = {index: len(requests[index].keys) - shared_by.get(index, 0) for index in batch}
-    order = sorted(batch, key=lambda index: -left[index])
-    row_of = {index: row for row, index in enumerate(order)}
-    groups = [Group(shared, tuple(row_of[index] for index in members)) for shared, members in found]
-    return BatchPlan(
-        requests=tuple(order),
-        starts=tuple(shared_by.get(index, 0) for index in order),
-        groups=tuple(sorted(groups, key=lambda group: -group.shared)),
-    )
-
-
-def _alike(requests: Sequence[Request]) -> list[tuple[int, int, int]]:
-    """(start, stop, shared) of each run of two or more in which every request shares half of itself with the last.
-
-    Less is not worth a pass of its own, and would let a short common header break up long common prefixes.
-    """
-    runs: list[tuple[int, int, int]] = []
-    start = shared = 0
-    for index, request in enumerate(requests):
-        if index > 0:
-            last = requests[index - 1]
-            common = min(_common(last.keys, request.keys), last.sharable, request.sharable)
-            if 2 * common >= len(request.keys):
-                shared = common if start == index - 1 else min(shared, common)
-                continue
-        if index - start > 1:
-            runs.append((start, index, shared))
-        start = index
-    if len(requests) - start > 1:
-        runs.append((start, len(requests), shared))
-    return runs
-
-
-def _common(a: np.ndarray, b: np.ndarray) -> int:
-    """Length of the longest common beginning."""
+def common_beginning(a: np.ndarray, b: np.ndarray) -> int:
+    """How many first items of both are equal."""
     size = min(len(a), len(b))
     differs = np.flatnonzero(a[:size] != b[:size])
     return int(differs[0]) if len(differs) else size
+
+
+def _plan(requests: Sequence[Request], batch: Sequence[int], runs: Mapping[int, _Run]) -> BatchPlan:
+    """`runs` holds the run of each request that shares something with others."""
+    groups: dict[int, list[int]] = {}
+    starts = {index: requests[index].known for index in batch}
+    for index in batch:
+        if index in runs and runs[index].shared >= starts[index]:
+            starts[index] = runs[index].shared
+    order = sorted(batch, key=lambda index: starts[index] - len(requests[index].keys))
+    for row, index in enumerate(order):
+        if starts[index]:
+            with_others = index in runs and runs[index].shared == starts[index]
+            # A run is called by its first member; who goes alone, by a name that is nobody's number.
+            groups.setdefault(runs[index].members[0] if with_others else -1 - index, []).append(row)
+    made = [Group(starts[order[rows[0]]], tuple(rows)) for rows in groups.values()]
+    return BatchPlan(
+        requests=tuple(order),
+        starts=tuple(starts[index] for index in order),
+        groups=tuple(sorted(made, key=lambda group: -group.shared)),
+    )
+
+
+@dataclass(slots=True)
+class _Run:
+    """Requests that begin alike, side by side in the order."""
+
+    members: list[int]
+    shared: int = 0
+
+
+def _runs(requests: Sequence[Request], order: Sequence[int]) -> dict[int, _Run]:
+    """The run of each request that stands in one of two or more.
+
+    In a run every request shares half of itself with the one before: less is not worth a pass of its own. And no
+    request joins that would make the others give up more than it gains, or a common header would break up long shots.
+    """
+    runs: list[_Run] = []
+    for index in order:
+        if runs:
+            run = runs[-1]
+            last, request = requests[run.members[-1]], requests[index]
+            common = min(common_beginning(last.keys, request.keys), last.sharable, request.sharable)
+            alone = len(run.members) == 1
+            given_up = 0 if alone else len(run.members) * (run.shared - common)
+            if 2 * common >= len(request.keys) and given_up <= common:
+                run.shared = common if alone else min(run.shared, common)
+                run.members.append(index)
+                continue
+        runs.append(_Run([index]))
+    return {index: run for run in runs if len(run.members) > 1 for index in run.members}

@@ -39,6 +39,8 @@ class Prompt:
     """(H, W, 3) uint8 each, in the order of their places."""
     max_new_tokens: int = 32
     stop: StopFunction | None = None
+    stop_tokens: frozenset[int] = frozenset()
+    """Ends the completion as EOS does: it is not part of it."""
     sampling: SamplingConfig = GREEDY
 
     def __post_init__(self) -> None:
@@ -51,7 +53,11 @@ class Prompt:
 
     @staticmethod
     def of(
-        sample: Sample, max_new_tokens: int = 32, stop: StopFunction | None = None, sampling: SamplingConfig = GREEDY
+        sample: Sample,
+        max_new_tokens: int = 32,
+        stop: StopFunction | None = None,
+        sampling: SamplingConfig = GREEDY,
+        stop_tokens: frozenset[int] = frozenset(),
     ) -> Prompt:
         """The prompt that a Sample of one segment makes."""
         return Prompt(
@@ -60,13 +66,14 @@ class Prompt:
             images=sample.images,
             max_new_tokens=max_new_tokens,
             stop=stop,
+            stop_tokens=stop_tokens,
             sampling=sampling,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The new tokens of one prompt, without the EOS that may have ended them."""
+    """The new tokens of one prompt, without the EOS or the stop token that may have ended them."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
