@@ -162,6 +162,7 @@ def test_the_command_line_is_parsed_without_torch(tmp_path: Path) -> None:
 
 IMPORT_ALL = """
 import pkgutil, signal, sys, threading
+import torch._dynamo, torch._inductor.utils  # transformers brings them in, and they make folders of their own
 
 written = []
 
