@@ -9,7 +9,7 @@ Strings are this file's affair: the engine below it knows ids only. Knows nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -121,11 +121,10 @@ class MM1Model:
             UserError: an empty document, an unreadable image.
             PromptTooLong: as EvalModel says.
         """
-        tokenizer = self.encoder.tokenizer
-        ends = _stop_function(tokenizer, stop)
-        prompts = [self._prompt(document, max_new_tokens, ends) for document in documents]
+        decode = self.encoder.tokenizer.decode
+        prompts = [self.prompt(document, max_new_tokens, stop) for document in documents]
         self._check_lengths([(d.id, p, max_new_tokens) for d, p in zip(documents, prompts, strict=True)])
-        return [cut(tokenizer.decode(done.tokens), stop) for done in self.engine.generate(prompts)]
+        return [cut(decode(done.tokens), stop) for done in self.engine.generate(prompts)]
 
     def loglikelihood(self, pairs: Sequence[tuple[Document, str]]) -> list[float]:
         """See EvalModel. The string is tokenised apart from the document, as generated text is.
@@ -138,7 +137,7 @@ class MM1Model:
             PromptTooLong: as EvalModel says.
         """
         # Candidates of one question repeat its document, which may hold many images: decode them once.
-        prompts = {document: self._prompt(document) for document in dict.fromkeys(document for document, _ in pairs)}
+        prompts = {document: self.prompt(document) for document in dict.fromkeys(document for document, _ in pairs)}
         continuations = [self.encoder.tokenizer.encode(string) for _, string in pairs]
         self._check_lengths(
             [(d.id, prompts[d], len(tokens)) for (d, _), tokens in zip(pairs, continuations, strict=True)]
@@ -151,12 +150,25 @@ class MM1Model:
         if too_long := {id_: length for id_, length in lengths if length > self.engine.max_len}:
             raise PromptTooLong(too_long, self.engine.max_len)
 
-    def _prompt(self, document: Document, max_new_tokens: int = 1, stop: StopFunction | None = None) -> Prompt:
+    def prompt(
+        self,
+        document: Document,
+        max_new_tokens: int = 1,
+        stop: tuple[str, ...] = (),
+        sampling: SamplingConfig | None = None,
+        stop_tokens: Collection[int] = (),
+    ) -> Prompt:
+        """The document as the engine is asked it; `cut` takes a stop string off what comes back.
+
+        Raises:
+            UserError: an empty document, or an unreadable image.
+        """
         try:
             sample = self.encoder.encode(document, end=False)
         except BadImage as error:
             raise UserError(f"document '{document.id}' has an image that is {error.reason}: replace it") from None
-        return Prompt.of(sample, max_new_tokens, stop, self.sampling)
+        ends = _stop_function(self.encoder.tokenizer, stop)
+        return Prompt.of(sample, max_new_tokens, ends, sampling or self.sampling, frozenset(stop_tokens))
 
 
 def cut(text: str, stop: Sequence[str]) -> str:
