@@ -214,6 +214,17 @@ def test_autoregressive_pixels_is_the_mean_squared_error_of_predicted_patches(ti
     assert losses.source_counts[captions] == losses.count
 
 
+def test_autoregressive_pixels_compares_in_float32_under_autocast(tiny: ModuleType, tmp_path: Path) -> None:
+    model, batch = batch_of(tiny, tmp_path, "aim")
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = autoregressive_pixels(model, batch)
+        predictions, targets, predicted = model(batch)
+    assert predictions.dtype == torch.bfloat16
+    reference = (predictions.double() - targets.double()).square().mean(-1)[predicted].sum()
+    torch.testing.assert_close(losses.total.double(), reference, rtol=1e-5, atol=0)
+    assert losses.count.dtype == torch.float32
+
+
 def test_autoregressive_pixels_does_not_care_how_rows_are_cut(tiny: ModuleType, tmp_path: Path) -> None:
     model, batch = batch_of(tiny, tmp_path, "aim")
     whole, parts = autoregressive_pixels(model, batch), [autoregressive_pixels(model, part) for part in split(batch, 1)]
