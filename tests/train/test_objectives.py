@@ -177,7 +177,7 @@ def test_contrastive_without_pairs_is_zero_and_reaches_every_parameter(tiny: Mod
 
 
 def test_contrastive_is_the_loss_and_gradient_of_transformers_clip(tiny: ModuleType, tmp_path: Path) -> None:
-    """Of the same embeddings, which its own towers make. Worst difference measured: 1.5e-5, of a gradient; the loss to 1e-6."""
+    """Of the same embeddings, which its own towers make. Worst difference: 1.5e-5, of a gradient; the loss to 1e-6."""
     _, batch = batch_of(tiny, tmp_path, "clip", text_share=0.0)
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     config = transformers.CLIPConfig(
