@@ -18,11 +18,12 @@ from mm1.config import UserError
 from mm1.hf.decoder_tensors import decoder_layout, read_decoder
 from mm1.hf.decoders import FAMILIES, choose_family, config_json, decoder_config, family_of
 from mm1.hf.folder import HFFolder
+from mm1.hf.rope import ORIGINAL
 from mm1.models.attention import AttentionMask
 from mm1.models.decoder import Decoder, DecoderConfig
 from mm1.models.moe import MoEConfig
 from mm1.models.rotary import YarnScaling
-from tests.hf.decoder_cases import CASES, LLAMA3, make
+from tests.hf.decoder_cases import CASES, LLAMA3, YARN, make
 
 TOLERANCE = 1e-4
 
@@ -176,6 +177,15 @@ def test_an_unsupported_family_lists_those_that_are() -> None:
         ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "mrope": 1}}, "mrope=1"),
         ("qwen2", {"use_sliding_window": True, "sliding_window": 7, "layer_types": None, "max_window_layers": 1},
          "1 of 2 layers"),
+        ("mistral", {"layer_types": 5}, "layer_types=5, which is no list"),
+        ("llama", {"rms_norm_eps": -1}, "'norm_eps' is -1"),
+        ("llama", {"head_dim": 0}, "'head_dim' is 0"),
+        ("llama", {"num_key_value_heads": 0}, "'num_kv_heads' is 0"),
+        ("llama", {"max_position_embeddings": "long"}, "max_position_embeddings='long', which is no number"),
+        ("llama", {"rope_parameters": {**YARN, "factor": "4"}}, "factor='4' of its rotary positions"),
+        ("llama", {"rope_parameters": {**YARN, "mscale": "a", "mscale_all_dim": 1.0}}, "mscale='a'"),
+        ("llama", {"rope_parameters": {**YARN, ORIGINAL: "x"}}, f"{ORIGINAL}='x'"),
+        ("llama", {"rope_parameters": {**YARN, "factor": None}, ORIGINAL: [1]}, rf"{ORIGINAL}=\[1\]"),
         ("qwen3_moe", {"mlp_only_layers": [0]}, r"mlp_only_layers=\[0\]"),
     ],
 )  # fmt: skip

@@ -52,6 +52,7 @@ def test_the_weights_are_looked_for_only_when_they_are_needed(sharded: Path) -> 
         (lambda folder: (folder / "config.json").write_text("{"), r"config\.json is not valid JSON"),
         (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), r"config\.json is not valid JSON"),
         (lambda folder: (folder / "config.json").write_text("[]"), "is not a JSON object"),
+        (lambda folder: (folder / "config.json").write_text("[" * 100_000), r"config\.json is not valid JSON"),
         (lambda folder: (folder / INDEX).write_text("{}"), "has no weight_map"),
         (lambda folder: (folder / INDEX).write_text('{"weight_map": {"a": "../a"}}'), "has no weight_map"),
         (

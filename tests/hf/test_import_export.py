@@ -294,6 +294,42 @@ def test_mistakes_of_an_export_are_one_sentence_and_leave_no_folder(
     assert names_in(tmp_path) == before
 
 
+def test_a_damaged_record_of_the_imported_folder_is_one_sentence(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*both(folders, tmp_path / "ours"))
+    path = tmp_path / "ours" / "tokenizer_config.json"
+    values = json.loads(path.read_text())
+
+    def with_config(text: str) -> bytes:
+        source = {**values["source"], "files": {**values["source"]["files"], "config.json": text}}
+        return json.dumps({**values, "source": source}).encode()
+
+    for content, said in (
+        (b"{", "is not valid JSON"),
+        (b"\xff", "is not valid JSON"),
+        (b"[]", "is not a JSON object"),
+        (with_config("{"), "is not valid JSON"),
+        (with_config("[]"), "is not a JSON object"),
+        (with_config('{"model_type": "llama"}'), "has no"),
+    ):
+        path.write_bytes(content)
+        assert said in failing(capsys, "export", tmp_path / "ours", tmp_path / "out", "--decoder-only")
+        if b"source" not in content:
+            assert said in failing(capsys, "export", tmp_path / "ours", tmp_path / "out")
+    assert "out" not in names_in(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [(), ("--decoder-only",)])
+def test_a_context_has_room_for_a_token(
+    kind: tuple[str, ...], folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*both(folders, tmp_path / "ours"))
+    for number in (0, -3):
+        said = failing(capsys, "export", tmp_path / "ours", tmp_path / "out", *kind, "--max-positions", number)
+        assert f"--max-positions is {number}" in said
+
+
 def test_a_full_disk_is_one_sentence_and_leaves_no_folder(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

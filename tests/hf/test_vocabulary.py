@@ -141,8 +141,8 @@ def _drop_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
 
 
-def _no_end(folder: Path) -> None:
-    (folder / "config.json").write_text("{}")
+def _no_end(folder: Path, index: int | None = None) -> None:
+    (folder / "config.json").write_text(json.dumps({"eos_token_id": index}))
     (folder / "tokenizer_config.json").write_text("{}")
 
 
@@ -165,6 +165,13 @@ def _holes(folder: Path) -> None:
         (_unknown_end, "has no token '<end>' for the end of a text"),
         (_holes, "has holes among its ids"),
         (lambda folder: (folder / "tokenizer_config.json").write_text("{"), "is not valid JSON"),
+        (
+            lambda folder: (folder / "tokenizer_config.json").write_text("[]"),
+            r"tokenizer_config\.json is not a JSON object",
+        ),
+        (lambda folder: (folder / "special_tokens_map.json").write_text("5"), "is not a JSON object"),
+        (lambda folder: _no_end(folder, -1), "names no end-of-text token"),
+        (lambda folder: _no_end(folder, 10**12), "names no end-of-text token"),
     ],
 )
 def test_a_tokenizer_that_mm1_can_not_take_is_one_sentence(

@@ -127,8 +127,10 @@ def _read_names(path: Path) -> dict[str, str]:
         return {"pad_token": PAD, "eos_token": EOS, "image_token": IMAGE}
     try:
         values: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # not JSON, or not even text
         raise UserError(f"{path} is not valid JSON ({error}): make or copy it again") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not a JSON object: make or copy it again")
     names = {}
     for key in ("pad_token", "eos_token", "image_token", "bos_token"):
         value = values.get(key)

@@ -97,15 +97,17 @@ def decoder_config(config: dict[str, Any]) -> DecoderConfig:
             )
     heads, dim = _count(config, "num_attention_heads"), _count(config, "hidden_size")
     # transformers takes 128 for a Qwen3 that does not say: a model that relies on that is one too unclear to guess.
-    head_dim = _need(config, "head_dim") if family.model_type == "qwen3" else config.get("head_dim") or dim // heads
+    head_dim = _need(config, "head_dim") if family.model_type == "qwen3" else config.get("head_dim")
+    kv_heads = config.get("num_key_value_heads")
+    context_length(config)  # an export tells it to others, who need a number
     rope_theta, rope_scaling = read_rope(config, family.rope_theta)
     values = {
         "vocab_size": _need(config, "vocab_size"),
         "dim": dim,
         "num_layers": _count(config, "num_hidden_layers"),
         "num_heads": heads,
-        "num_kv_heads": config.get("num_key_value_heads") or heads,
-        "head_dim": head_dim,
+        "num_kv_heads": heads if kv_heads is None else kv_heads,
+        "head_dim": dim // heads if head_dim is None else head_dim,
         "mlp_dim": _need(config, "intermediate_size"),
         "mlp": "swiglu",
         "rope_theta": rope_theta,
@@ -119,6 +121,15 @@ def decoder_config(config: dict[str, Any]) -> DecoderConfig:
         "moe": _read_experts(config, family),
     }
     return from_json(DecoderConfig, values, "config.json")
+
+
+def context_length(config: dict[str, Any]) -> int | None:
+    """How many positions config.json says that a text may have; None where it says nothing.
+
+    Raises:
+        UserError: it says what is no number from 1 up.
+    """
+    return None if config.get("max_position_embeddings") is None else _count(config, "max_position_embeddings")
 
 
 def choose_family(config: DecoderConfig, preferred: str | None = None) -> Family:
@@ -199,6 +210,8 @@ def _read_window(config: dict[str, Any], family: Family) -> int | None:
     if kinds is None and family.model_type in ("qwen2", "qwen3") and window is not None:
         first = _count(config, "max_window_layers")  # layers before it see everything
         kinds = ["full_attention"] * min(first, layers) + ["sliding_attention"] * max(layers - first, 0)
+    if not isinstance(kinds, list | None):
+        raise UserError(f"config.json has layer_types={kinds!r}, which is no list: copy it again")
     sliding = sum(kind == "sliding_attention" for kind in kinds or [])
     if kinds is None or window is None or sliding == layers:
         return window

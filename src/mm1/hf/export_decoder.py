@@ -22,7 +22,8 @@ from mm1.checkpoint import Checkpoint, new_folder
 from mm1.config import UserError
 from mm1.files import write_atomically
 from mm1.hf.decoder_tensors import VOCABULARY, decoder_layout
-from mm1.hf.decoders import Family, choose_family, config_json
+from mm1.hf.decoders import Family, choose_family, config_json, context_length, decoder_config
+from mm1.hf.folder import read_json
 from mm1.hf.shards import SHARD_BYTES, write_shards
 from mm1.hf.source import Source, recall
 from mm1.hf.vocabulary import restore, write_for_transformers
@@ -43,15 +44,16 @@ def export_decoder(
 
     Raises:
         UserError: `out` is there already; no family of transformers is like the decoder; or nothing says
-            `max_positions`.
+            `max_positions`, or it is less than 1.
     """
+    check_positions(max_positions)
     with new_folder(out) as partial:
         source = recall(checkpoint.folder)
         config = checkpoint.config.model.decoder
         if source is not None:
-            config = config.replace(vocab_size=source.config["vocab_size"])
+            config = config.replace(vocab_size=decoder_config(source.config).vocab_size)
         family = choose_family(config, None if source is None else source.config.get("model_type"))
-        positions = max_positions or known_positions(checkpoint, source)
+        positions = known_positions(checkpoint, source) if max_positions is None else max_positions
         if positions is None:
             raise UserError(f"nothing in {checkpoint.folder} says how long its texts may be: give --max-positions")
         special = _special_ids(checkpoint, source)
@@ -68,11 +70,22 @@ def export_decoder(
 
 def known_positions(checkpoint: Checkpoint, source: Source | None) -> int | None:
     """The context's length: what the imported folder said, or else the length of the rows that the stage trained on."""
-    if source is not None and "max_position_embeddings" in source.config:
-        return int(source.config["max_position_embeddings"])
-    values = json.loads((checkpoint.folder / "config.json").read_text())
-    length = values.get("data", {}).get("seq_len")
-    return None if length is None else int(length)
+    said = None if source is None else context_length(source.config)
+    if said is not None:
+        return said
+    data = read_json(checkpoint.folder / "config.json").get("data")
+    length = data.get("seq_len") if isinstance(data, dict) else None
+    return length if isinstance(length, int) else None
+
+
+def check_positions(max_positions: int | None) -> None:
+    """Refuses a context without room for a token.
+
+    Raises:
+        UserError: it is less than 1.
+    """
+    if max_positions is not None and max_positions < 1:
+        raise UserError(f"--max-positions is {max_positions}, but a text has at least 1: give what the model can take")
 
 
 def _special_ids(checkpoint: Checkpoint, source: Source | None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from mm1.config import to_json
 from mm1.files import write_atomically
 from mm1.hf.chat_template import chat_template
 from mm1.hf.configuration import MM1MultimodalConfig
-from mm1.hf.export_decoder import known_positions
+from mm1.hf.export_decoder import check_positions, known_positions
 from mm1.hf.image_processing import MM1ImageProcessor
 from mm1.hf.processing import MM1Processor
 from mm1.hf.remote_code import write_remote_code
@@ -46,12 +46,14 @@ def export_multimodal(
 
     Raises:
         UserError: `out` is there already, the model takes no images, its weights are damaged, or its tokenizer has a
-            special token that no text can be kept from spelling.
+            special token that no text can be kept from spelling; or `max_positions` is less than 1.
     """
+    check_positions(max_positions)
     with new_folder(out) as partial:
         model, tokenizer = checkpoint.config.model, checkpoint.tokenizer
         config = MM1MultimodalConfig.of(model, tokenizer.image_id, checkpoint.config.data.sub_images)
-        positions = max_positions or known_positions(checkpoint, recall(checkpoint.folder))
+        source = recall(checkpoint.folder)
+        positions = known_positions(checkpoint, source) if max_positions is None else max_positions
         if positions is not None:
             config.text_config.max_position_embeddings = positions
         config.architectures = ["MM1ForConditionalGeneration"]

@@ -125,11 +125,24 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: there is no such file, or it holds no JSON object.
     """
     try:
-        values = json.loads(path.read_text())
+        text = path.read_text()
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a folder that transformers' save_pretrained wrote") from None
-    except ValueError as error:  # not JSON, or not even text
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} is not valid JSON ({error}): copy it again") from None
+    return parse_json(text, str(path))
+
+
+def parse_json(text: str, where: str) -> dict[str, Any]:
+    """The object in a text.
+
+    Raises:
+        UserError: it is no JSON object.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:  # the latter of lists in lists in lists …
+        raise UserError(f"{where} is not valid JSON ({error}): copy it again") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path} is not a JSON object: copy it again")
+        raise UserError(f"{where} is not a JSON object: copy it again")
     return values

@@ -33,6 +33,8 @@ KEYS: dict[str, tuple[str, ...]] = {
         "finetuned",
     ),
 }
+NUMBERS = ("factor", "mscale", "mscale_all_dim", ORIGINAL)
+"""Of these, the ones that are reckoned with here."""
 """By kind, what may be said of it. `finetuned` is a remark of YaRN's authors that computes nothing."""
 
 
@@ -48,6 +50,7 @@ def read_rope(config: dict[str, Any], default_theta: float) -> tuple[float, dict
     kind = str(given.get("rope_type", given.get("type", "default")))
     theta = given.get("rope_theta", config.get("rope_theta", default_theta))
     _check(given, kind)
+    _check_numbers({**given, ORIGINAL: config.get(ORIGINAL) or given.get(ORIGINAL)})
     if kind == "default":
         return theta, None
     longest, factor = config.get("max_position_embeddings"), given.get("factor")
@@ -85,6 +88,15 @@ def _check(given: dict[str, Any], kind: str) -> None:
             f"config.json has partial_rotary_factor={given['partial_rotary_factor']}, but mm1's decoder turns all "
             "channels of a head: give another checkpoint"
         )
+
+
+def _check_numbers(values: dict[str, Any]) -> None:
+    for key in NUMBERS:
+        value = values.get(key)
+        if value is not None and (not isinstance(value, int | float) or value < 0):
+            raise UserError(
+                f"config.json has {key}={value!r} of its rotary positions, which is no number: copy it again"
+            )
 
 
 def _yarn(given: dict[str, Any], factor: float) -> dict[str, Any]:

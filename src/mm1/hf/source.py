@@ -9,12 +9,12 @@ training. Knows nothing of tensors.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mm1.config import Config, UserError, from_json
 from mm1.data.tokenizer import TOKENIZER_CONFIG
+from mm1.hf.folder import parse_json, read_json
 
 SOURCE = "source"
 KEPT = (
@@ -38,8 +38,7 @@ class Source(Config):
     @property
     def config(self) -> dict[str, Any]:
         """Its config.json."""
-        values: dict[str, Any] = json.loads(self.files["config.json"])
-        return values
+        return parse_json(self.files["config.json"], "the imported config.json")
 
 
 def remember(folder: Path, added_tokens: dict[str, int]) -> Source:
@@ -67,7 +66,7 @@ def recall(checkpoint: Path) -> Source | None:
     path = checkpoint / TOKENIZER_CONFIG
     if not path.is_file():
         return None
-    values = json.loads(path.read_text()).get(SOURCE)
+    values = read_json(path).get(SOURCE)
     if values is None:
         return None
     source = from_json(Source, values, f"{path}, {SOURCE}")
@@ -75,4 +74,5 @@ def recall(checkpoint: Path) -> Source | None:
     if unknown or "config.json" not in source.files:
         what = f"a file {unknown[0]!r} that mm1 does not keep" if unknown else "no config.json"
         raise UserError(f"{path} has {what} in its {SOURCE}: import the model again")
+    parse_json(source.files["config.json"], f"config.json in {path}, {SOURCE}")
     return source

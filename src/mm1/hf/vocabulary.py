@@ -21,7 +21,7 @@ from tokenizers import processors
 from mm1.config import UserError
 from mm1.data.tokenizer import IMAGE, PAD, TOKENIZER_CONFIG, Tokenizer
 from mm1.files import write_atomically
-from mm1.hf.folder import HFFolder
+from mm1.hf.folder import HFFolder, read_json
 from mm1.hf.source import SOURCE, Source, remember
 
 TOKENIZER = "tokenizer.json"
@@ -113,10 +113,7 @@ def _declared(folder: Path) -> dict[str, str]:
     for file in ("special_tokens_map.json", TOKENIZER_CONFIG):
         if not (folder / file).is_file():
             continue
-        try:
-            values = json.loads((folder / file).read_text())
-        except ValueError as error:
-            raise UserError(f"{folder / file} is not valid JSON ({error}): copy it again") from None
+        values = read_json(folder / file)
         for key in ("eos_token", "pad_token", "unk_token"):
             value = values.get(key)
             value = value.get("content") if isinstance(value, dict) else value
@@ -131,7 +128,8 @@ def _eos(folder: HFFolder, declared: dict[str, str], tokenizer: tokenizers.Token
     if name is None:
         index: Any = folder.config.get("eos_token_id")
         index = index[0] if isinstance(index, list) and index else index
-        name = tokenizer.id_to_token(index) if isinstance(index, int) else None
+        names = {index: name for name, index in tokenizer.get_vocab(with_added_tokens=True).items()}
+        name = names.get(index) if isinstance(index, int) else None
     if name is None or tokenizer.token_to_id(name) is None:
         what = "names no end-of-text token" if name is None else f"has no token '{name}' for the end of a text"
         raise UserError(f"{folder.path} {what}: set eos_token in its tokenizer_config.json")
@@ -152,7 +150,7 @@ def _before(tokenizer: tokenizers.Tokenizer) -> list[str]:
     """The special tokens that stand before every text."""
     plain = tokenizer.encode("a", add_special_tokens=False).tokens
     whole: list[str] = tokenizer.encode("a", add_special_tokens=True).tokens
-    return whole[: next(at for at in range(len(whole)) if whole[at : at + len(plain)] == plain)]
+    return whole[: next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)]
 
 
 def _free(name: str, ids: dict[str, int]) -> str:

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from mm1.config import Config
@@ -49,7 +49,7 @@ class DecoderConfig(Config):
     rope_theta: float = Field(default=10_000.0, gt=1.0)
     rope_scaling: RopeScalingConfig | None = None
     """How rotary positions were stretched to longer documents (Llama 3.1, and YaRN); not at all where None."""
-    norm_eps: float = 1e-5
+    norm_eps: NonNegativeFloat = 1e-5
     tied_embeddings: bool = True
     """Whether the input embedding is also the output matrix."""
     qkv_bias: bool = False

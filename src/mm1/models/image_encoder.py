@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
-from pydantic import PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from mm1.config import Config
@@ -65,14 +65,14 @@ class ImageEncoderConfig(Config):
     positions: Literal["learned", "sincos"] = "learned"
     """`sincos` is the fixed two-dimensional table of AIM."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
-    norm_eps: float = 1e-5
+    norm_eps: NonNegativeFloat = 1e-5
     pre_norm: bool = False
     """A norm before the first block, after the positions (CLIP)."""
     post_norm: bool = True
     """A norm after the last block. Hugging Face's `last_hidden_state` of CLIP comes before it."""
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     """Of the pixels in [0, 1], by channel; CLIP's."""
-    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.26862954, 0.26130258, 0.27577711)
 
     @model_validator(mode="after")
     def _check(self) -> ImageEncoderConfig:
