@@ -109,3 +109,12 @@ def test_what_is_missing_or_damaged_is_named(saved: Path, tmp_path: Path) -> Non
         (saved / "config.json").write_text(text)
         with pytest.raises(UserError, match=message):
             open_checkpoint(saved)
+
+
+@pytest.mark.parametrize("read", ["tensors", "load_model"])
+def test_weights_that_are_not_the_configs_are_refused_with_names_and_shapes(saved: Path, read: str) -> None:
+    wider = CONFIG.model.replace(decoder=CONFIG.model.decoder.replace(mlp_dim=24))
+    weights_module.save_weights(MM1(wider), saved / "model.safetensors")
+    message = r"decoder\.blocks\.0\.mlp\.up\.weight is \(24, 16\) there but \(16, 16\) in the model"
+    with pytest.raises(UserError, match=message):
+        getattr(open_checkpoint(saved), read)()
