@@ -55,8 +55,8 @@ def test_mistakes_are_one_sentence(texts: Path, capsys: pytest.CaptureFixture[st
         assert error.startswith(sentence)
         assert error.count("\n") == 1
     with pytest.raises(SystemExit):
-        prepare(texts, "--out", out)
-    assert "one of the arguments --tokenizer --vocab-size is required" in capsys.readouterr().err
+        prepare(texts, "--out", out, "--vocab-size", 300, "--tokenizer", out)
+    assert "--tokenizer: not allowed with argument --vocab-size" in capsys.readouterr().err
 
 
 def test_no_room_is_one_sentence(
