@@ -92,6 +92,21 @@ def test_workers_change_nothing(loader: Loader, num_workers: int) -> None:
         assert_same(batch, loader.batch(step, 1, 2))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_what_workers_count_is_known_here(loader: Loader, sources, encoder: DocumentEncoder, monkeypatch) -> None:
+    """So that saving the plan, or telling of its epochs, goes through no document again."""
+    for _ in loader.batches(0, 40, num_workers=2):
+        pass
+    monkeypatch.setattr(MeasuredSource, "totals", lambda *_: pytest.fail("counted again"))
+    known = {name: stream.counts.tolist() for name, stream in loader.plan.streams.items()}
+    assert all(len(counts[0]) > 1 for counts in known.values())
+    monkeypatch.undo()
+    alone = build_plan(loader.plan.config, sources, 4)
+    for step in range(40):
+        alone.rows(step)
+    assert known == {name: stream.counts.tolist() for name, stream in alone.streams.items()}
+
+
 def test_images_stand_in_the_rows_of_their_documents(loader: Loader, sources) -> None:
     """The fixtures' pictures carry their document's number in red and green."""
     for step in range(10):

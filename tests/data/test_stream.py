@@ -166,9 +166,27 @@ def test_counts_are_taken_over_unless_the_data_changed(monkeypatch: pytest.Monke
     second.restore(first.counts)
     assert second.pack(50) == expected
     assert source.asked <= 20  # the block asked for, and the first as a check
-    changed = SourceStream(Lengths([[24 - n % 25] for n in range(100)]), "s", 0, BUDGET)
-    with pytest.raises(UserError, match=r"source 's' begins with .* tokens .* the data changed under the plan"):
+    changed = SourceStream(Lengths([[n * n % 25] for n in range(100)]), "s", 0, BUDGET)
+    with pytest.raises(
+        UserError, match=r"source 's' begins with \d+ tokens where the plan counted \d+: the data changed"
+    ):
         changed.restore(first.counts)
+
+
+def test_a_stream_learns_what_another_copy_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_blocks(monkeypatch, 10)
+    rows = [[n % 25] for n in range(100)]
+    counting, source = SourceStream(Lengths(rows), "s", 0, BUDGET), Lengths(rows)
+    counting.count(7)
+    stream = SourceStream(source, "s", 0, BUDGET)
+    stream.learn(0, counting.counts[:, :4])
+    stream.learn(2, counting.counts[:, 2:8])  # from where it knew less
+    stream.learn(1, counting.counts[:, 1:3])  # what is known already changes nothing
+    assert stream.counts.tolist() == counting.counts.tolist()
+    assert source.asked == 0
+    stream = SourceStream(source, "s", 0, BUDGET)
+    stream.learn(3, counting.counts[:, 3:])  # with a gap before it, it says nothing
+    assert stream.counts.shape == (3, 1)
 
 
 def test_what_can_not_be_streamed() -> None:

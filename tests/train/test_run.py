@@ -10,11 +10,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from mm1.config import UserError, override
+from mm1.data.stream import SourceStream
 from mm1.data.tokenizer import TOKENIZER_CONFIG, Tokenizer
 from mm1.distributed import checkpoint
 from mm1.distributed.mesh import World
@@ -165,6 +167,30 @@ def test_an_equal_config_is_not_written_again(tiny: ModuleType, tmp_path: Path) 
     run(tiny, folder)
     after = (folder / "config.json").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_what_the_plan_counted_is_kept_beside_the_checkpoints(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on counts no block again, and not with data that changed under it."""
+    with pytest.raises(Interrupted):
+        run(tiny, tmp_path / "run", (tiny.SignalAt(5, signal.SIGTERM),))
+    restored: list[int] = []
+    real = SourceStream.restore
+    monkeypatch.setattr(
+        SourceStream, "restore", lambda self, counts: (restored.append(counts.shape[1] - 1), real(self, counts))[1]
+    )
+    run(tiny, tmp_path / "run")
+    assert len(restored) == 2
+    assert min(restored) >= 1
+
+    with pytest.raises(Interrupted):
+        run(tiny, tmp_path / "changed", (tiny.SignalAt(5, signal.SIGTERM),))
+    counts = dict(np.load(tmp_path / "changed" / "plan.npz"))
+    counts["text"][1, 1:] += 1
+    np.savez(tmp_path / "changed" / "plan.npz", **counts)
+    with pytest.raises(UserError, match="source 'text' begins with .* the data changed under the plan"):
+        run(tiny, tmp_path / "changed")
 
 
 def test_dropped_documents_are_counted_through_an_interruption(tiny: ModuleType, tmp_path: Path) -> None:

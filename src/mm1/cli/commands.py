@@ -10,8 +10,6 @@ from pathlib import Path
 from rich.console import Console
 
 from mm1.ablations.study import run_study
-from mm1.bench import figures
-from mm1.bench.train import TrainBenchConfig, bench_train
 from mm1.chain.prepare import PrepareConfig, prepare_folder
 from mm1.chain.recipe import EvalConfig, RecipeConfig
 from mm1.chain.report import write_report
@@ -19,13 +17,12 @@ from mm1.chain.run import EVALUATED, ask, checkpoint_folder, finished_stage, run
 from mm1.cli import tables
 from mm1.cli.progress import EvalProgress, PrepareProgress
 from mm1.cli.talk import talk
-from mm1.config import UserError, from_json, load_json, override
+from mm1.config import UserError, load_json, override
 from mm1.config import diff as config_diff
 from mm1.data.formats.files import sources_of
 from mm1.distributed.mesh import joined
 from mm1.eval.model import MM1Model
 from mm1.eval.results import by_task
-from mm1.files import write_atomically
 from mm1.recipes.catalog import load_recipe
 from mm1.recipes.smoke import smoke
 from mm1.recipes.studies import load_study
@@ -160,17 +157,3 @@ def ablate(arguments: Namespace) -> None:
     table = run_study(study, folder, arguments.jobs, say=console.print)
     console.print(table.read_text())
     console.print(f"Table: {table}")
-
-
-def bench(arguments: Namespace) -> None:
-    """A measurement beside a peer, as a table."""
-    if arguments.out and not arguments.out.parent.is_dir():
-        raise UserError(f"--out is {arguments.out}, but there is no folder {arguments.out.parent}: make it first")
-    asked = {"repetitions": arguments.repetitions, "steps": arguments.steps, "device": arguments.device}
-    measured = bench_train(from_json(TrainBenchConfig, asked, "mm1 bench train"), say=console.print)
-    console.print(figures.table(measured))
-    for line in figures.lines(measured):
-        console.print(line)
-    if arguments.out:
-        write_atomically(arguments.out, (json.dumps(measured.to_json(), indent=2) + "\n").encode())
-        console.print(f"Figures: {arguments.out}")

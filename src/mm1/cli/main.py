@@ -55,6 +55,14 @@ def _command(name: str) -> Command:
         from mm1.cli import score_commands
 
         return score_commands.score
+    if name == "generate":
+        from mm1.cli import generate_commands
+
+        return generate_commands.generate
+    if name == "bench":
+        from mm1.cli import bench_commands
+
+        return bench_commands.bench
     from mm1.cli import commands
 
     command: Command = getattr(commands, name)
@@ -119,14 +127,10 @@ def parser() -> argparse.ArgumentParser:
     ablate.add_argument("--jobs", type=int, default=1, help="variants at a time, one thread each")
     ablate.add_argument("--smoke", action="store_true", help="as in `mm1 run`")
 
-    bench = commands.add_parser("bench", help="measure a part beside its peer, in one run")
-    bench.add_argument("what", choices=["train"])
-    bench.add_argument("--repetitions", type=int, default=5, help="alternating repetitions; medians are printed")
-    bench.add_argument("--steps", type=int, default=8, help="training steps a repetition")
-    bench.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
-    bench.add_argument("--out", type=Path, help="also write the figures as JSON to this file")
+    _bench(commands)
     _prepare(commands)
     _conversions(commands)
+    _generate(commands)
     _score(commands)
     for command in commands.choices.values():  # `mm1 run tiny --debug` as well as `mm1 --debug run tiny`
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -188,11 +192,45 @@ def _conversions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     upcycle.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="the folder to write")
 
 
+def _generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    new = commands.add_parser("generate", help="continue every document of a file; goes on where it was")
+    new.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
+    new.add_argument("documents", type=Path, metavar="DOCUMENTS.jsonl", help='JSONL: {"id", "segments": […]} a line')
+    new.add_argument("--out", type=Path, required=True, metavar="OUT.jsonl", help="a line a document, in their order")
+    new.add_argument("--stage", help="of a run: whose model (the last stage's)")
+    new.add_argument("--max-new-tokens", type=int, metavar="N", help="of a text (128)")
+    new.add_argument("--stop", action="append", metavar="TEXT", help=r"a text ends before it (\n, \t); may be repeated")
+    new.add_argument("--stop-token", action="append", type=int, metavar="ID", help="likewise, a token's id")
+    new.add_argument("--temperature", type=float, help="0 takes the likeliest token, 1 draws as the model says (0)")
+    new.add_argument("--top-k", type=int, metavar="K", help="draw among the K likeliest")
+    new.add_argument("--top-p", type=float, metavar="P", help="draw among the fewest that reach this probability")
+    new.add_argument("--min-p", type=float, metavar="P", help="draw among those at least P as likely as the likeliest")
+    new.add_argument("--seed", type=int, help="of what is drawn (0)")
+    new.add_argument("--logprobs", action="store_true", help="also write each token's id and log-probability")
+    new.add_argument("--batch", type=int, metavar="N", help="documents read and answered at once (64)")
+    new.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest document with its text (8192)")
+    new.add_argument("--device", help="cpu or cuda; cuda where there is one")
+
+
 def _score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     score = commands.add_parser("score", help="score a file of answers as the official scorers do")
     score.add_argument("what", choices=["captions", "vqa"])
     score.add_argument("file", type=Path, help='JSON: {"references": {id: [text, …]}, "candidates": {id: text}}')
     score.add_argument("--out", type=Path, help="also write the scores as JSON to this file")
+
+
+def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bench = commands.add_parser("bench", help="measure a part beside its peer, in one run")
+    parts = bench.add_subparsers(dest="what", required=True, metavar="WHAT")
+    train = parts.add_parser("train", help="training tokens a second beside Hugging Face's Llava")
+    train.add_argument("--steps", type=int, default=8, help="training steps a repetition")
+    train.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
+    plan = parts.add_parser("plan", help="what the plan of 10^5 to 10^9 documents costs")
+    plan.add_argument("--counted", type=int, default=200_000, help="documents of each source counted, not reckoned")
+    for part in parts.choices.values():
+        part.add_argument("--repetitions", type=int, default=5, help="alternating repetitions; medians are printed")
+        part.add_argument("--out", type=Path, help="also write the figures as JSON to this file")
+        part.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def _recipe(parser: argparse.ArgumentParser) -> None:

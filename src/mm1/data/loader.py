@@ -23,7 +23,7 @@ from mm1.data.collate import collate
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import BadImage
 from mm1.data.order import key_of
-from mm1.data.plan import Plan, Unit
+from mm1.data.plan import News, Plan, Unit
 from mm1.data.sources import Source
 from mm1.types import Batch, Sample
 
@@ -141,7 +141,8 @@ class Loader:
         """The batch, after its dropped documents are counted and held against the limit."""
         if isinstance(outcome, UserError):
             raise outcome
-        batch, tally = outcome
+        batch, tally, news = outcome
+        self.plan.learn(news)
         total = self._tally
         total.read += tally.read
         total.dropped += tally.dropped
@@ -155,7 +156,7 @@ class Loader:
         return batch
 
 
-_Outcome = tuple[Batch, _Tally] | UserError
+_Outcome = tuple[Batch, _Tally, News] | UserError
 
 
 def _as_it_is(outcome: Any) -> Any:
@@ -184,7 +185,8 @@ class _Reader(Dataset[_Outcome]):
         except UserError as error:
             return error
         placed = [[sample for sample in row if sample is not None] for row in samples]
-        return collate(placed, config.seq_len, self._encoder, self._plan.source_names, keys), tally
+        batch = collate(placed, config.seq_len, self._encoder, self._plan.source_names, keys)
+        return batch, tally, self._plan.news()
 
     def _sample(self, unit: Unit, tally: _Tally) -> Sample | None:
         """The unit's Sample, or that of the document that takes its place.

@@ -26,6 +26,12 @@ def drawn(count: int, key: int) -> np.ndarray:
     return (_mix(np.arange(count, dtype=np.uint64), key) >> np.uint64(1)).astype(np.int64)
 
 
+def uniform(numbers: np.ndarray, key: int) -> np.ndarray:
+    """(n,) float64 in [0, 1), one for each of `numbers` (n,), independent of each other."""
+    values: np.ndarray = (_mix(numbers.astype(np.uint64), key) >> np.uint64(11)) * 2.0**-53
+    return values
+
+
 def shuffled(count: int, key: int) -> np.ndarray:
     """(count,) int64: a permutation of 0 … count - 1."""
     return np.argsort(_mix(np.arange(count, dtype=np.uint64), key), kind="stable")

@@ -40,11 +40,16 @@ __all__ = [
     "load_plan",
 ]
 
+PLAN = "plan.json"
+
 JUDGED_BLOCKS = 8
 """Blocks of each source by which its targets a sequence are judged, where weights are shares of targets."""
 
 Row: TypeAlias = "list[Unit]"
 """What one sequence of a batch holds, left to right; all from one source."""
+
+News: TypeAlias = dict[str, tuple[int, np.ndarray]]
+"""By source: a number of blocks, and the counts before that block and before each of those that were counted next."""
 
 
 class DataConfig(Config):
@@ -89,11 +94,12 @@ class Plan:
             bos=bos,
             counts_targets=measure == "target_tokens",
         )
-        self._streams: dict[str, SourceStream] = {}
+        self.streams: dict[str, SourceStream] = {}
+        self._told: dict[str, int] = {}
         for name in self.declared:
             if name not in sources:
                 raise UserError(f"the mixture reads '{name}', which is not among the sources {sorted(sources)}")
-            self._streams[name] = SourceStream(sources[name], name, config.seed, self.budget)
+            self.streams[name] = SourceStream(sources[name], name, config.seed, self.budget)
         self.sequence_shares = self.declared if measure == "sequences" else self._shares_for_targets()
         """Of the sequences by source, from which the declared shares of the mixture's measure follow."""
         self._deal = Deal(self.sequence_shares, config.seed)
@@ -103,7 +109,7 @@ class Plan:
         a number that hangs on the source and the seed alone.
         """
         sequences = {}
-        for name, stream in self._streams.items():
+        for name, stream in self.streams.items():
             stream.count(JUDGED_BLOCKS)
             last = min(JUDGED_BLOCKS, stream.num_blocks)
             packs, _, targets = stream.counts[:, last].tolist()
@@ -127,25 +133,25 @@ class Plan:
         rows = []
         for number in range(first, first + self.config.rows):
             source, pack_number = self._deal.pack(number)
-            rows.append(self._streams[source].pack(pack_number))
+            rows.append(self.streams[source].pack(pack_number))
         return rows
 
     def realised(self, steps: int) -> dict[str, float]:
         """Share by source in the first `steps` steps, of what the mixture's weights measure."""
         amounts = self._deal.counts(steps * self.config.rows)
         if self.budget.counts_targets:
-            amounts = {name: stream.targets(amounts[name]) for name, stream in self._streams.items()}
+            amounts = {name: stream.targets(amounts[name]) for name, stream in self.streams.items()}
         return {name: amount / max(1, sum(amounts.values())) for name, amount in amounts.items()}
 
     def epochs(self, steps: int) -> dict[str, float]:
         """How often each source was gone through in the first `steps` steps."""
         counts = self._deal.counts(steps * self.config.rows)
-        return {name: stream.epochs(counts[name]) for name, stream in self._streams.items()}
+        return {name: stream.epochs(counts[name]) for name, stream in self.streams.items()}
 
     def fill(self, steps: int) -> float:
         """Share of the positions of the first `steps` steps that are not padding."""
         counts = self._deal.counts(steps * self.config.rows)
-        tokens = sum(stream.tokens(counts[name]) for name, stream in self._streams.items())
+        tokens = sum(stream.tokens(counts[name]) for name, stream in self.streams.items())
         return tokens / max(1, steps * self.config.rows * self.config.seq_len)
 
     def account(self, steps: int) -> dict[str, Any]:
@@ -155,9 +161,24 @@ class Plan:
             "declared": dict(self.declared),
             "realised": self.realised(steps),
             "sequence_shares": dict(self.sequence_shares),
-            "documents": {name: stream.num_documents for name, stream in self._streams.items()},
+            "documents": {name: stream.num_documents for name, stream in self.streams.items()},
             "epochs": self.epochs(steps),
         }
+
+    def news(self) -> News:
+        """What was counted since this was asked last, for `learn` of a copy of this plan in another process."""
+        news = {}
+        for name, stream in self.streams.items():
+            first = self._told.get(name, 0)
+            if first < stream.counts.shape[1] - 1:
+                news[name] = (first, stream.counts[:, first:].copy())
+                self._told[name] = stream.counts.shape[1] - 1
+        return news
+
+    def learn(self, news: News) -> None:
+        """Takes over what a copy of this plan counted, so that what is saved and told needs no counting here."""
+        for name, (first, counts) in news.items():
+            self.streams[name].learn(first, counts)
 
     def save(self, folder: Path) -> None:
         """Writes plan.json (what was asked) and plan.npz (what was counted) to `folder`."""
@@ -166,24 +187,25 @@ class Plan:
             "num_image_tokens": self.num_image_tokens,
             "pairs": self.pairs,
             "bos": self.bos,
-            "documents": {name: stream.num_documents for name, stream in self._streams.items()},
+            "documents": {name: stream.num_documents for name, stream in self.streams.items()},
         }
         counts = io.BytesIO()
-        np.savez(counts, allow_pickle=False, **{name: stream.counts for name, stream in self._streams.items()})
+        np.savez(counts, allow_pickle=False, **{name: stream.counts for name, stream in self.streams.items()})
         write_atomically(folder / "plan.npz", counts.getvalue())
-        write_atomically(folder / "plan.json", (json.dumps(record, indent=2) + "\n").encode())
+        write_atomically(folder / PLAN, (json.dumps(record, indent=2) + "\n").encode())
 
     def restore(self, folder: Path) -> None:
         """Takes over the counts that `save` wrote; UserError if a source has changed since."""
-        record = json.loads((folder / "plan.json").read_text())
+        record = json.loads((folder / PLAN).read_text())
         with np.load(folder / "plan.npz", allow_pickle=False) as counts:
-            for name, stream in self._streams.items():
+            for name, stream in self.streams.items():
                 if record["documents"][name] != stream.num_documents:
                     raise UserError(
                         f"source '{name}' has {stream.num_documents} documents where the plan in {folder} was made of "
                         f"{record['documents'][name]}: the data changed under the plan, start a new run"
                     )
                 stream.restore(counts[name])
+                self._told[name] = stream.counts.shape[1] - 1
 
 
 def build_plan(
@@ -212,10 +234,10 @@ def build_plan(
 def load_plan(folder: Path, sources: Mapping[str, Source]) -> Plan:
     """The plan that `Plan.save` wrote to `folder`, over the same sources."""
     try:
-        record = json.loads((folder / "plan.json").read_text())
+        record = json.loads((folder / PLAN).read_text())
     except FileNotFoundError:
-        raise UserError(f"{folder} has no plan.json: build a plan and save it there") from None
-    config = from_json(DataConfig, record["config"], str(folder / "plan.json"))
+        raise UserError(f"{folder} has no {PLAN}: build a plan and save it there") from None
+    config = from_json(DataConfig, record["config"], str(folder / PLAN))
     plan = build_plan(config, sources, record["num_image_tokens"], record["pairs"], record["bos"])
     plan.restore(folder)
     return plan

@@ -12,7 +12,7 @@ adding one changes nothing here.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -75,6 +75,12 @@ class SourceStream:
             self._bounds[:, self._counted + 1] = self._bounds[:, self._counted] + more
             self._counted += 1
 
+    def learn(self, first: int, counts: np.ndarray) -> None:
+        """Takes over what another copy of this stream counted: `counts` (3, n + 1) from block `first` on."""
+        last = first + counts.shape[1] - 1
+        if first <= self._counted < last:
+            self._bounds, self._counted = np.concatenate([self._bounds[:, :first], counts], axis=1), last
+
     def restore(self, counts: np.ndarray) -> None:
         """Takes over counts from an earlier run, instead of counting again.
 
@@ -82,12 +88,11 @@ class SourceStream:
             UserError: the source's first block is not what was counted then.
         """
         if counts.shape[1] > 1:
-            first = self._block(0)
-            packs, (tokens, _) = len(first.packs), first.contents().tolist()
-            if (packs, tokens) != tuple(counts[:2, 1].tolist()):
+            tokens = int(self._budget.totals(self._source, self._documents(0))[0].sum())
+            if tokens != counts[1, 1]:
                 raise UserError(
-                    f"source '{self.name}' begins with {tokens} tokens in {packs} packs where the plan counted "
-                    f"{counts[1, 1]} in {counts[0, 1]}: the data changed under the plan, start a new run"
+                    f"source '{self.name}' begins with {tokens} tokens where the plan counted {counts[1, 1]}: the data "
+                    "changed under the plan, start a new run"
                 )
         self._bounds, self._counted = counts.copy(), counts.shape[1] - 1
 
@@ -162,10 +167,14 @@ class SourceStream:
             self._blocks[number] = self._pack_block(number)
         return self._blocks[number]
 
+    def _documents(self, block: int) -> np.ndarray:
+        """(n,) the documents of a block."""
+        first = block * BLOCK
+        positions = np.arange(first, first + self._size(block))
+        return permute(positions, self.num_documents, key_of(self._seed, self.name, "documents"))
+
     def _pack_block(self, number: int) -> _Block:
-        first = number * BLOCK
-        positions = np.arange(first, first + self._size(number))
-        documents = permute(positions, self.num_documents, key_of(self._seed, self.name, "documents"))
+        documents = self._documents(number)
         budget, source = self._budget, self._source
         lengths, images = budget.totals(source, documents)
         whole = (lengths <= budget.capacity) & (images <= budget.max_images)
@@ -175,6 +184,10 @@ class SourceStream:
         rows = [np.stack([column[whole] for column in columns], axis=1)]
         for document in documents[~whole].tolist():
             units = budget.units(source, self.name, document)
-            rows.append(np.array([astuple(unit)[1:] for unit in units]))
+            rows.append(np.array([_row(unit) for unit in units]))
         table = np.concatenate(rows).astype(np.int64)
         return _Block(table, pack(table[:, 2] - table[:, 1], table[:, 4], budget.capacity, budget.max_images))
+
+
+def _row(unit: Unit) -> tuple[int, ...]:
+    return unit.document, unit.start, unit.stop, unit.document_len, unit.num_images, unit.num_targets

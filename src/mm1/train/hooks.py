@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from mm1.config import UserError
+from mm1.data.plan import Plan
 from mm1.distributed import checkpoint
 from mm1.distributed.collectives import any_rank, num_ranks
 from mm1.files import write_atomically
@@ -92,6 +93,21 @@ def truncate_log(path: Path, step: int) -> None:
             break
         kept.append(line + "\n")
     write_atomically(path, "".join(kept).encode())
+
+
+class PlanFile:
+    """Keeps what the plan has counted beside the checkpoints, so that a run that goes on need not count it again."""
+
+    def __init__(self, folder: Path | None, plan: Plan, *, every: int) -> None:
+        """`folder` is None on the ranks that do not write."""
+        self._folder = folder
+        self._plan = plan
+        self._every = every
+
+    def on_step(self, info: StepInfo) -> None:
+        if self._folder is not None and info.step % self._every == 0:
+            with info.state.clock.measure("checkpoint"):
+                self._plan.save(self._folder)
 
 
 class Checkpoints:

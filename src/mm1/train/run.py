@@ -24,14 +24,14 @@ from mm1.checkpoint import CONFIG
 from mm1.config import TornFile, UserError, diff, load_json, save_json
 from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
-from mm1.data.plan import build_plan
+from mm1.data.plan import PLAN, build_plan
 from mm1.data.sources import Source
 from mm1.data.tokenizer import Tokenizer
 from mm1.distributed.collectives import wait_for_all
 from mm1.distributed.mesh import CPU, World, joined
 from mm1.models.image_encoder import ImageEncoder
 from mm1.models.weights import load_weights
-from mm1.train.hooks import Checkpoints, MetricsLog, StopSignal, resume, truncate_log
+from mm1.train.hooks import Checkpoints, MetricsLog, PlanFile, StopSignal, resume, truncate_log
 from mm1.train.loop import Hook, LoopConfig, train
 from mm1.train.objectives import build_objective
 from mm1.train.optimizer import Optimizers, freeze
@@ -88,10 +88,13 @@ def run_stage(
         state = initial_state(config, init_weights, world)
         resume(state, folder / CHECKPOINTS, own_say)
         loader = build_loader(config, sources, tokenizer)
+        if state.step and (folder / PLAN).exists():
+            loader.plan.restore(folder)
         state.count_dropped = lambda: loader.dropped
         batches = loader.batches(state.step, config.steps, world.rank, world.size, config.num_workers)
+        plan_file = PlanFile(folder if world.is_first else None, loader.plan, every=config.checkpoint_every)
         with display(name, config.steps, say, shown=world.is_first) as shown:
-            own_hooks = _hooks(config, folder, state, world, shown, stop, hooks)
+            own_hooks = _hooks(config, folder, state, world, shown, stop, [*hooks, plan_file])
             objective = build_objective(config.objective, config.loss)
             train(state, objective, batches, loop_config(config, rows, world), own_hooks)
         return finish(config, state, loader, tokenizer.path, folder, world)

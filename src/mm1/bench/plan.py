@@ -1,0 +1,236 @@
+"""`mm1 bench plan`: what a plan costs, from a hundred thousand documents to a thousand million.
+
+    captions, pages, text (lengths by formula, nothing stored) → plan → time, memory, file size, steps 0 and 10^6
+
+A plan counts a block of documents when it first comes to it, and keeps what it counted. So there are two costs: of
+counting, a few microseconds a document and once in a run's life; and of finding a step in a plan that was stored. Both
+are measured; counting on no more than `counted` documents of each source, from which the rest is reckoned. Knows
+nothing of documents' content.
+"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import PositiveInt
+from rich.table import Table
+
+from mm1.config import Config
+from mm1.data.encode import IMAGE_LENGTH
+from mm1.data.order import key_of, uniform
+from mm1.data.plan import DataConfig, GroupConfig, MixtureConfig, Plan, SourceConfig, build_plan, load_plan
+from mm1.data.sources import Source
+from mm1.data.stream import BLOCK, SourceStream
+from mm1.types import Document
+
+T = TypeVar("T")
+
+LATE_STEP = 10**6
+NUM_IMAGE_TOKENS = 144
+
+
+class PlanBenchConfig(Config):
+    """How large the plans are."""
+
+    documents: tuple[PositiveInt, ...] = (10**5, 10**6, 10**7, 10**8, 10**9)
+    """Of all sources together."""
+    counted: PositiveInt = 200_000
+    """Documents of each source that are counted at most; as many as there are: nothing is reckoned."""
+    repetitions: PositiveInt = 5
+    rows: PositiveInt = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFigures:
+    """Of a plan for so many documents; the seconds of lookups are medians, each in a plan just loaded."""
+
+    documents: int
+    counting_seconds: float
+    """CPU seconds of one pass over all documents; reckoned where not all were counted."""
+    reckoned: bool
+    load_seconds: float
+    first_step_seconds: float
+    late_step_seconds: float
+    plan_bytes: int
+    """Of the counts in memory."""
+    file_bytes: int
+    peak_rss_bytes: int
+    """Of the process so far, with Python, numpy and torch in it."""
+    fill: dict[str, float]
+    """Share of the positions of each source's packs that is not padding."""
+
+
+class SimulatedSource:
+    """`count` documents whose lengths are a function of their number: nothing is stored, whatever `count` is.
+
+    Args:
+        name: of the source; lengths hang on it.
+        count: documents.
+        median_tokens, spread: of the text of a document, log-normal.
+        images: the least and the most images of a document, drawn evenly.
+    """
+
+    def __init__(self, name: str, count: int, median_tokens: float, spread: float, images: tuple[int, int]) -> None:
+        self.name = name
+        self._count = count
+        self._median_tokens, self._spread = median_tokens, spread
+        self._images = images
+
+    def __len__(self) -> int:
+        return self._count
+
+    def document(self, index: int) -> Document:
+        raise AssertionError("a plan looks at lengths only")
+
+    def totals(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        first, second, third = (uniform(indices, key_of(self.name, part)) for part in ("radius", "angle", "images"))
+        normal = np.sqrt(-2 * np.log1p(-first)) * np.cos(2 * np.pi * second)
+        text = np.ceil(self._median_tokens * np.exp(self._spread * normal)).astype(np.int64)
+        least, most = self._images
+        return text, least + (third * (most + 1 - least)).astype(np.int64)
+
+    def segment_lengths(self, index: int) -> list[int]:
+        """Images, each before an equal part of the text."""
+        text, images = (int(values[0]) for values in self.totals(np.array([index])))
+        parts = [len(part) for part in np.array_split(np.arange(text), max(1, images))]
+        return [length for part in parts for length in ((IMAGE_LENGTH, part) if images else (part,))]
+
+    def segment_targets(self, index: int) -> list[bool]:
+        return [length >= 0 for length in self.segment_lengths(index)]
+
+    def target_tokens(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        text, images = self.totals(indices)
+        return text, images == 0
+
+    def image_sizes(self, indices: np.ndarray) -> np.ndarray:
+        raise AssertionError("whole pictures have one size")
+
+
+def bench_plan(config: PlanBenchConfig, say: Callable[[str], None]) -> list[PlanFigures]:
+    """Measures each size, the smallest first, and says what it is doing."""
+    figures = []
+    for documents in sorted(config.documents):
+        say(f"a plan for {documents:,} documents")
+        figures.append(_measure(config, documents))
+    return figures
+
+
+def _measure(config: PlanBenchConfig, documents: int) -> PlanFigures:
+    sources = _sources(documents)
+    plan = build_plan(_data(config.rows), sources, NUM_IMAGE_TOKENS)
+    seconds = 0.0
+    for stream in plan.streams.values():
+        began = time.process_time()
+        stream.count(-(-config.counted // BLOCK))
+        own = time.process_time() - began
+        seconds += own * stream.num_blocks / (stream.counts.shape[1] - 1)
+    fill = _fill(plan)
+    for stream in plan.streams.values():
+        stream.restore(_supposed(stream))
+    with tempfile.TemporaryDirectory() as folder:
+        plan.save(Path(folder))
+        file_bytes = sum(path.stat().st_size for path in Path(folder).iterdir())
+        loads, first, late = zip(*(_lookups(Path(folder), sources) for _ in range(config.repetitions)), strict=True)
+    return PlanFigures(
+        documents=documents,
+        counting_seconds=seconds,
+        reckoned=any(config.counted < len(source) for source in sources.values()),
+        load_seconds=median(loads),
+        first_step_seconds=median(first),
+        late_step_seconds=median(late),
+        plan_bytes=sum(stream.counts.nbytes for stream in plan.streams.values()),
+        file_bytes=file_bytes,
+        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        fill=fill,
+    )
+
+
+def _sources(documents: int) -> dict[str, Source]:
+    """MM1's kinds of data, 45, 45 and 10 % of the documents."""
+    tenth = documents // 20
+    return {
+        "captions": SimulatedSource("captions", 9 * tenth, 25, 0.6, (1, 1)),
+        "pages": SimulatedSource("pages", 9 * tenth, 500, 0.9, (0, 8)),
+        "text": SimulatedSource("text", documents - 18 * tenth, 600, 1.0, (0, 0)),
+    }
+
+
+def _data(rows: int) -> DataConfig:
+    """MM1's sequences: 4,096 positions, 16 images."""
+    weights = {"pages": 0.45, "captions": 0.45, "text": 0.1}
+    groups = tuple(GroupConfig(name=name, weight=w, sources=(SourceConfig(name=name),)) for name, w in weights.items())
+    return DataConfig(mixture=MixtureConfig(groups=groups), seq_len=4096, rows=rows, max_images=16, image_size=378)
+
+
+def _fill(plan: Plan) -> dict[str, float]:
+    """Share of the positions of each source's packs, of those counted, that is not padding."""
+    ends = {name: stream.counts[:, -1] for name, stream in plan.streams.items()}
+    return {name: float(tokens / (packs * plan.config.seq_len)) for name, (packs, tokens, _) in ends.items()}
+
+
+def _supposed(stream: SourceStream) -> np.ndarray:
+    """(3, blocks + 1) counts of all blocks; those not counted are taken to hold a little less than any that was, so
+    that every pack that is looked up is there.
+    """
+    counts = stream.counts
+    missing = stream.num_blocks - (counts.shape[1] - 1)
+    each = (np.diff(counts).min(axis=1) * 0.9).astype(np.int64)
+    beyond = counts[:, -1:] + each[:, None] * np.arange(1, missing + 1)
+    return np.concatenate([counts, beyond], axis=1)
+
+
+def _lookups(folder: Path, sources: Mapping[str, Source]) -> tuple[float, float, float]:
+    """Seconds of loading a plan, of finding its first step, and of finding a late step in another, fresh copy."""
+    plan, load = _timed(lambda: load_plan(folder, sources))
+    _, first = _timed(lambda: plan.rows(0))
+    fresh = load_plan(folder, sources)
+    _, late = _timed(lambda: fresh.rows(LATE_STEP))
+    return load, first, late
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    began = time.perf_counter()
+    return work(), time.perf_counter() - began
+
+
+def table(figures: Sequence[PlanFigures]) -> Table:
+    """Sizes down, what they cost across."""
+    result = Table(title="What a plan costs", title_justify="left", box=None)
+    for name in ("documents", "counting, once", "in the file", "in memory", "loading", "step 0", f"step {LATE_STEP:,}"):
+        result.add_column(name, justify="right")
+    for row in figures:
+        result.add_row(
+            f"{row.documents:,}",
+            f"{'about ' if row.reckoned else ''}{row.counting_seconds:,.1f} s",
+            f"{row.file_bytes / 1e6:,.2f} MB",
+            f"{row.plan_bytes / 1e6:,.2f} MB",
+            f"{row.load_seconds * 1e3:,.0f} ms",
+            f"{row.first_step_seconds * 1e3:,.0f} ms",
+            f"{row.late_step_seconds * 1e3:,.0f} ms",
+        )
+    return result
+
+
+def lines(figures: Sequence[PlanFigures]) -> list[str]:
+    """What stands below the table."""
+    largest = figures[-1]
+    fill = ", ".join(f"{name} {share:.1%}" for name, share in largest.fill.items())
+    return [
+        "One core. Counting is done as a run comes to the documents, and is kept with its checkpoints: the file is all "
+        "that a resumed run needs. A step is found in a plan just loaded, so its blocks are packed anew.",
+        f"The process took {largest.peak_rss_bytes / 1e6:,.0f} MB at most, Python and torch included. "
+        f"Fill of sequences of 4,096 positions and 16 images: {fill}.",
+    ]
+
+
+def to_json(figures: Sequence[PlanFigures]) -> dict[str, Any]:
+    """Plain values."""
+    return {"bench": "plan", "late_step": LATE_STEP, "sizes": [asdict(row) for row in figures]}

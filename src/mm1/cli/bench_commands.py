@@ -1,0 +1,52 @@
+"""`mm1 bench`: measurements, each beside what it is compared with; a table for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rich.console import Console
+from rich.table import Table
+
+from mm1.bench import figures, plan
+from mm1.bench.train import TrainBenchConfig, bench_train
+from mm1.config import UserError, from_json
+from mm1.files import write_atomically
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+Shown: TypeAlias = tuple[list[Table], Sequence[str], dict[str, Any]]
+"""Tables, the lines below them, and the same as JSON values."""
+
+
+def bench(arguments: Namespace) -> None:
+    """One measurement."""
+    out: Path | None = arguments.out
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
+    shown, lines, values = MEASUREMENTS[arguments.what](arguments)
+    for table in shown:
+        console.print(table)
+    for line in lines:
+        console.print(line)
+    if out is not None:
+        write_atomically(out, (json.dumps(values, indent=2) + "\n").encode())
+        console.print(f"Figures: {out}")
+
+
+def _train(arguments: Namespace) -> Shown:
+    asked = {"repetitions": arguments.repetitions, "steps": arguments.steps, "device": arguments.device}
+    measured = bench_train(from_json(TrainBenchConfig, asked, "mm1 bench train"), say=console.print)
+    return [figures.table(measured)], figures.lines(measured), measured.to_json()
+
+
+def _plan(arguments: Namespace) -> Shown:
+    asked = {"repetitions": arguments.repetitions, "counted": arguments.counted}
+    measured = plan.bench_plan(from_json(plan.PlanBenchConfig, asked, "mm1 bench plan"), say=console.print)
+    return [plan.table(measured)], plan.lines(measured), plan.to_json(measured)
+
+
+MEASUREMENTS: dict[str, Callable[[Namespace], Shown]] = {"train": _train, "plan": _plan}

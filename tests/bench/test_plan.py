@@ -1,0 +1,67 @@
+"""A plan's cost is measured on lengths by formula; what is reckoned says so, and the steps looked up are there."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mm1.bench import plan
+from mm1.bench.plan import LATE_STEP, NUM_IMAGE_TOKENS, PlanBenchConfig, SimulatedSource, bench_plan
+from mm1.cli import main
+from mm1.data.encode import IMAGE_LENGTH
+from mm1.data.sources import sum_lengths, sum_targets
+
+
+@pytest.mark.parametrize("images", [(0, 0), (1, 1), (0, 5)])
+def test_simulated_lengths_agree_however_they_are_asked_for(images):
+    source = SimulatedSource("s", 10**9, median_tokens=30, spread=0.7, images=images)
+    indices = np.array([0, 17, 10**9 - 1, 5])
+    rows = [source.segment_lengths(index) for index in indices.tolist()]
+    flat = [length for row in rows for length in row]
+    bounds = np.cumsum([0, *map(len, rows)])
+    for mine, expected in zip(source.totals(indices), sum_lengths(np.array(flat), bounds), strict=True):
+        assert mine.tolist() == expected.tolist()
+    targets = np.array([length != IMAGE_LENGTH for length in flat])
+    for mine, expected in zip(source.target_tokens(indices), sum_targets(np.array(flat), targets, bounds), strict=True):
+        assert mine.tolist() == expected.tolist()
+
+
+def test_simulated_lengths_have_the_distribution_asked_for():
+    text, images = SimulatedSource("s", 10**9, 100, 0.5, (2, 4)).totals(np.arange(20_000))
+    assert np.median(text) == pytest.approx(100, rel=0.03)
+    assert np.log(text).std() == pytest.approx(0.5, rel=0.03)
+    assert np.bincount(images)[2:] == pytest.approx([20_000 / 3] * 3, rel=0.05)
+
+
+def test_small_plans_are_counted_and_large_ones_reckoned():
+    small, large = bench_plan(
+        PlanBenchConfig(documents=(10**8, 2000), counted=1500, repetitions=1, rows=8), say=lambda line: None
+    )
+    assert (small.documents, small.reckoned) == (2000, False)
+    assert (large.documents, large.reckoned) == (10**8, True)
+    assert large.counting_seconds > small.counting_seconds
+    # A block of documents leaves three numbers.
+    assert large.plan_bytes == pytest.approx(10**8 / 2048 * 3 * 8, rel=0.01)
+    assert large.file_bytes == pytest.approx(large.plan_bytes, rel=0.01)
+
+
+def test_late_steps_are_looked_up_in_blocks_that_are_there():
+    """Though the counts of most blocks are supposed, every pack found is a real one."""
+    sources = plan._sources(10**7)
+    made = plan.build_plan(plan._data(16), sources, NUM_IMAGE_TOKENS)
+    for stream in made.streams.values():
+        stream.count(1)
+        stream.restore(plan._supposed(stream))
+    for step in (0, 1000, LATE_STEP):
+        for row in made.rows(step):
+            assert 0 < sum(len(unit) for unit in row) <= 4096
+
+
+def test_the_command_prints_a_line_a_size_and_writes_the_figures(tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    assert main(["bench", "plan", "--counted", "2000", "--repetitions", "1", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "1,000,000,000" in printed
+    assert "about" in printed
+    written = json.loads(out.read_text())
+    assert [size["documents"] for size in written["sizes"]] == [10**n for n in range(5, 10)]
