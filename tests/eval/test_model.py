@@ -162,7 +162,7 @@ def test_ids_past_the_tokenizers_are_never_generated(model: MM1Model) -> None:
     hot = replace(model, sampling=SamplingConfig(temperature=100.0))
     tokenizer = model.encoder.tokenizer
     prompts = [
-        replace(hot._prompt(_document("a"), 30), sampling=SamplingConfig(temperature=100.0, seed=s)) for s in range(9)
+        replace(hot.prompt(_document("a"), 30), sampling=SamplingConfig(temperature=100.0, seed=s)) for s in range(9)
     ]
     said = {token for done in hot.engine.generate(prompts) for token in done.tokens}
     assert len(said) > 50
@@ -197,7 +197,7 @@ def test_documents_the_model_can_not_read_are_refused(model: MM1Model, tokenizer
 
 
 def test_pixels_reach_the_model_unchanged(model: MM1Model) -> None:
-    prompt = model._prompt(_document(77))
+    prompt = model.prompt(_document(77))
     assert np.array_equal(prompt.images[0], np.full((16, 16, 3), [77, 77, 178], np.uint8))
 
 

@@ -59,6 +59,10 @@ def _command(name: str) -> Command:
         from mm1.cli import generate_commands
 
         return generate_commands.generate
+    if name == "generate":
+        from mm1.cli import generate_commands
+
+        return generate_commands.generate
     if name == "bench":
         from mm1.cli import bench_commands
 
@@ -131,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     _prepare(commands)
     _conversions(commands)
     _generate(commands)
+    _generate(commands)
     _score(commands)
     for command in commands.choices.values():  # `mm1 run tiny --debug` as well as `mm1 --debug run tiny`
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -190,6 +195,26 @@ def _conversions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     upcycle.add_argument("--every", type=int, default=2, help="how many layers lie from one sparse layer to the next")
     upcycle.add_argument("--seed", type=int, default=0, help="of the routers' weights")
     upcycle.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="the folder to write")
+
+
+def _generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    new = commands.add_parser("generate", help="continue every document of a file; goes on where it was")
+    new.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
+    new.add_argument("documents", type=Path, metavar="DOCUMENTS.jsonl", help='JSONL: {"id", "segments": […]} a line')
+    new.add_argument("--out", type=Path, required=True, metavar="OUT.jsonl", help="a line a document, in their order")
+    new.add_argument("--stage", help="of a run: whose model (the last stage's)")
+    new.add_argument("--max-new-tokens", type=int, metavar="N", help="of a text (128)")
+    new.add_argument("--stop", action="append", metavar="TEXT", help=r"a text ends before it (\n, \t); may be repeated")
+    new.add_argument("--stop-token", action="append", type=int, metavar="ID", help="likewise, a token's id")
+    new.add_argument("--temperature", type=float, help="0 takes the likeliest token, 1 draws as the model says (0)")
+    new.add_argument("--top-k", type=int, metavar="K", help="draw among the K likeliest")
+    new.add_argument("--top-p", type=float, metavar="P", help="draw among the fewest that reach this probability")
+    new.add_argument("--min-p", type=float, metavar="P", help="draw among those at least P as likely as the likeliest")
+    new.add_argument("--seed", type=int, help="of what is drawn (0)")
+    new.add_argument("--logprobs", action="store_true", help="also write each token's id and log-probability")
+    new.add_argument("--batch", type=int, metavar="N", help="documents read and answered at once (64)")
+    new.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest document with its text (8192)")
+    new.add_argument("--device", help="cpu or cuda; cuda where there is one")
 
 
 def _generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

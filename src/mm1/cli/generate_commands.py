@@ -1,0 +1,113 @@
+"""`mm1 generate`: a file of documents to a file of what a model goes on with."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import re
+import time
+from argparse import Namespace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mm1.chain.run import checkpoint_folder
+from mm1.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from mm1.config import UserError, from_json
+from mm1.eval.continuations import ContinueConfig, continue_documents
+from mm1.eval.model import MM1Model
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+LINE_SECONDS = 10.0
+"""Between two plain lines."""
+
+
+def generate(arguments: Namespace) -> None:
+    """Every document's text, then what came of them."""
+    config = from_json(ContinueConfig, _asked(arguments), "mm1 generate")
+    folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
+    model = MM1Model.load(folder, _device(arguments.device), max_len=arguments.max_len)
+    with GenerateProgress(console) as progress:
+        done = continue_documents(model, _name(folder), arguments.documents, arguments.out, config, progress)
+    console.print(f"{done.answered:,} documents continued, {done.found:,} were there before → {arguments.out}")
+    for reason, count in sorted(done.failed.items(), key=lambda pair: -pair[1])[:10]:
+        console.print(f"   {count:,} not: {reason}")
+    statistics = model.engine.statistics
+    if statistics.prompts:
+        console.print(
+            f"   {statistics.tokens_per_second:,.1f} new tokens/s; {statistics.images_encoded:,} of "
+            f"{statistics.images:,} images encoded; {statistics.prefix_hit_share:.0%} of the prompts were shared"
+        )
+
+
+def _asked(arguments: Namespace) -> dict[str, Any]:
+    """What was typed, in the config's words; what was not has its defaults."""
+    sampling = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed")}
+    values = {
+        "max_new_tokens": arguments.max_new_tokens,
+        "stop": [_unescaped(text) for text in arguments.stop or ()],
+        "stop_tokens": arguments.stop_token or [],
+        "sampling": {name: value for name, value in sampling.items() if value is not None},
+        "logprobs": arguments.logprobs,
+        "batch": arguments.batch,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _unescaped(text: str) -> str:
+    r"""What a shell makes hard to type: \n, \t, \\."""
+    return re.sub(r"\\[nt\\]", lambda match: codecs.decode(match.group(), "unicode_escape"), text)
+
+
+def _device(name: str | None) -> torch.device:
+    there = torch.cuda.is_available()
+    try:
+        device = torch.device(name or ("cuda" if there else "cpu"))
+    except RuntimeError:
+        raise UserError(f"--device is '{name}': give cpu or cuda") from None
+    if device.type == "cuda" and not there:
+        raise UserError(f"--device is {name}, but there is no CUDA here: leave it out, or give cpu")
+    return device
+
+
+def _name(folder: Path) -> str:
+    """A hash of the model, so that another one's texts are never taken for its own."""
+    content = hashlib.sha256()
+    for name in (CONFIG, TOKENIZER, WEIGHTS):
+        with (folder / name).open("rb") as file:
+            content.update(hashlib.file_digest(file, "sha256").digest())
+    return content.hexdigest()
+
+
+class GenerateProgress:
+    """A `mm1.eval.continuations.Progress`; a context manager, so that the bar is put away."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._console = console
+        self._bar = Progress(*columns, console=console, transient=True)
+        self._task = self._bar.add_task("", total=None, visible=False)
+        self._began = self._said = time.monotonic()
+
+    def __enter__(self) -> GenerateProgress:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int, tokens: int) -> None:
+        now = time.monotonic()
+        rate = f"{tokens / max(now - self._began, 1e-9):,.1f} tokens/s"
+        if self._console.is_terminal:
+            self._bar.update(self._task, description=rate, completed=done, total=total, visible=True)
+        elif now - self._said >= LINE_SECONDS or done == total:
+            self._said = now
+            self._console.print(f"   {done:,} of {total:,} documents, {rate}")
