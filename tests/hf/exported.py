@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from PIL import Image as Pictures
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -19,7 +21,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import mm1.hf  # noqa: F401  (registers)
 from mm1.checkpoint import Checkpoint, CheckpointConfig, DataPart, save_checkpoint
 from mm1.data.sub_images import SubImagesConfig
-from mm1.data.tokenizer import train_tokenizer
+from mm1.data.tokenizer import EOS, IMAGE, PAD, train_tokenizer
 from mm1.eval.model import MM1Model
 from mm1.generate.request import Prompt
 from mm1.hf.export_multimodal import export_multimodal
@@ -87,6 +89,8 @@ def write_checkpoint(folder: Path, name: str = "tied", seed: int = 4) -> Checkpo
     words = "user: what is this? assistant: a cat and a dog on the left of <|image|> red, blue, green"
     folder.mkdir(parents=True, exist_ok=True)
     train_tokenizer(iter([words] * 3), 300, tokenizer)
+    if name == "untied":
+        _add_beginning(tokenizer)
     shape = MM1Config(decoder=DecoderConfig(**{**DECODER, **decoder}), image_encoder=ENCODER, connector=connector)
     torch.manual_seed(seed)
     model = MM1(shape)
@@ -98,6 +102,15 @@ def write_checkpoint(folder: Path, name: str = "tied", seed: int = 4) -> Checkpo
                 parameter.add_(torch.randn_like(parameter), alpha=0.3)
     config = CheckpointConfig(model=shape, data=DataPart(sub_images=sub_images))
     return save_checkpoint(folder / "checkpoint", config, model, tokenizer)
+
+
+def _add_beginning(path: Path) -> None:
+    """A token that begins every document."""
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    tokenizer.add_special_tokens(["<|begin|>"])
+    tokenizer.save(str(path))
+    names = {"pad_token": PAD, "eos_token": EOS, "image_token": IMAGE, "bos_token": "<|begin|>"}
+    path.with_name("tokenizer_config.json").write_text(json.dumps(names))
 
 
 def export(folder: Path, name: str = "tied") -> Exported:
