@@ -103,6 +103,7 @@ def test_rows_of_a_batch_are_padded_on_the_left(variant):
         ("nothing", [picture(0)], "the text has 0 '<.image.>', but there are 1 images"),
         ("<|image|>", None, "the text has 1 '<.image.>', but there are 0 images"),
         ("<|image|>", picture(0).resize((1, 1)), None),
+        ("<|image|><|image|>", np.zeros((2, 8, 8, 3), np.uint8), None),
         (["<|image|>", "<|image|>"], [[], [picture(0), picture(1)]], r"text 0 \(counted from 0\) has 1 .* 0 images"),
         (["<|image|>"], [[picture(0)], [picture(1)]], "the text has 1 '<.image.>', but there are 2 images"),
     ],

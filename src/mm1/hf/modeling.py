@@ -155,15 +155,11 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):  # type:
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits (B, S, V), and with `labels` (B, S) the mean cross-entropy of those that are not -100.
+        """Logits (B, S, V), and with `labels` the mean cross-entropy of those that are not -100.
+
+        What is not listed below is MM1BaseModel's.
 
         Args:
-            input_ids: see MM1BaseModel, as all that follows but
-            pixel_values: …
-            attention_mask: …
-            position_ids: …
-            past_key_values: …
-            inputs_embeds: …
             labels: (B, S): the ids themselves, not shifted.
             logits_to_keep: how many last positions get logits, or which; all where 0.
             kwargs: for the attention function.

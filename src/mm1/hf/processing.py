@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import ProcessorMixin
+from transformers.image_utils import make_flat_list_of_images
 from transformers.processing_utils import MultiModalData
 
 from mm1.config import UserError
@@ -66,7 +67,7 @@ class MM1Processor(ProcessorMixin):  # type: ignore[misc]
                         raise UserError(_mismatch(f"text {row} (counted from 0)", wanted, given, self.image_token))
                 given = sum(counts)
             else:
-                given = 0 if images is None else len(images) if isinstance(images, list) else 1
+                given = 0 if images is None else len(make_flat_list_of_images(images))
             if given != sum(places):
                 raise UserError(_mismatch("the text", sum(places), given, self.image_token))
         super().validate_inputs(images=images, text=text, **kwargs)
