@@ -157,12 +157,8 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):  # type:
     ) -> CausalLMOutputWithPast:
         """Logits (B, S, V), and with `labels` the mean cross-entropy of those that are not -100.
 
-        What is not listed below is MM1BaseModel's.
-
-        Args:
-            labels: (B, S): the ids themselves, not shifted.
-            logits_to_keep: how many last positions get logits, or which; all where 0.
-            kwargs: for the attention function.
+        Takes what MM1BaseModel takes, and `labels` (B, S), which are the ids themselves, not shifted. `logits_to_keep`
+        says how many last positions get logits, or which; 0: all.
         """
         output = self.model(
             input_ids=input_ids,
