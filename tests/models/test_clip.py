@@ -69,11 +69,14 @@ def test_embeddings_are_float32_of_length_1(batch, autocast):
         torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(5))
 
 
-def test_the_scale_starts_at_the_papers_temperature_and_stops_at_100(batch):
+def test_the_scale_starts_at_the_papers_temperature_and_is_bounded_by_100(batch):
     model = build()
     assert model(batch).logit_scale.item() == pytest.approx(1 / 0.07)
-    model.logit_scale.data.fill_(9.0)
-    assert model(batch).logit_scale.item() == pytest.approx(100)
+    model.logit_scale.data.fill_(model.upper_bounds["logit_scale"])
+    scale = model(batch).logit_scale
+    assert scale.item() == pytest.approx(100)
+    scale.backward()
+    assert model.logit_scale.grad.item() == pytest.approx(100), "at its bound it still hears which way to go"
 
 
 @pytest.mark.parametrize("rows", [[[(0, 5)]], [[(1, 5), (1, 3)]]])

@@ -115,3 +115,23 @@ def test_weight_decay_is_the_papers_decoupled_rule(tiny: ModuleType) -> None:
         parameter.grad = torch.zeros(parameter.shape)
     optimizers.step(0.5, torch.zeros(()))
     torch.testing.assert_close(model.decoder.embedding.weight, before * (1 - 0.5 * 0.1 * 1e-2), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_bounded_parameter_stops_at_its_bound_and_comes_back(kind: str) -> None:
+    class Bounded(nn.Module):
+        upper_bounds = {"scale": 1.0}  # noqa: RUF012
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor([0.9]))
+            self.other = nn.Parameter(torch.tensor([0.9]))
+
+    model = Bounded()
+    optimizers = Optimizers(model, OptimizerConfig(kind=kind, learning_rate=0.1, weight_decay=0.0))
+    for direction, low, high in ((-1.0, 1.0, 1.0), (-1.0, 1.0, 1.0), (30.0, 0.8, 0.99)):
+        for parameter in model.parameters():
+            parameter.grad = torch.tensor([direction])
+        optimizers.step(1.0, torch.zeros(()))
+        assert low <= model.scale.item() <= high
+    assert model.other.item() > model.scale.item()

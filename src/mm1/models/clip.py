@@ -11,7 +11,7 @@ to `train/`. Radford et al. 2021 (arXiv 2103.00020). Shape letters: I images, E 
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -63,11 +63,15 @@ class CLIPOutput(NamedTuple):
     """Of length 1, float32."""
     text_embeddings: Float[Tensor, "I E"]
     logit_scale: Float[Tensor, ""]
-    """What cosine similarities are multiplied by (the inverse temperature, not its logarithm), at most 100."""
+    """What cosine similarities are multiplied by: the inverse temperature, not its logarithm."""
 
 
 class CLIP(nn.Module):
     """Two towers and a temperature. `image_encoder` is the prefix under which MM1 finds the encoder's weights."""
+
+    upper_bounds: ClassVar[dict[str, float]] = {"logit_scale": math.log(MAX_LOGIT_SCALE)}
+    """Parameters that whoever moves them puts back to these after each step. A clamp in `forward` would have gradient 0
+    beyond the bound, and the parameter would stay there for ever."""
 
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
@@ -91,7 +95,7 @@ class CLIP(nn.Module):
         return CLIPOutput(
             image_embeddings=F.normalize(images.float(), dim=-1),
             text_embeddings=F.normalize(texts.float(), dim=-1),
-            logit_scale=self.logit_scale.clamp(max=math.log(MAX_LOGIT_SCALE)).exp().sum(),
+            logit_scale=self.logit_scale.exp().sum(),
         )
 
 

@@ -87,6 +87,8 @@ class Optimizers:
         self._names: dict[Tensor, str] = {named[row.name]: row.name for row in table if row.optimizer != "frozen"}
         self.parameters = list(self._names)
         """Those that move."""
+        bounds: Mapping[str, float] = getattr(model, "upper_bounds", {})
+        self._bounds = [(named[name], most) for name, most in bounds.items()]
         self._all: list[torch.optim.Optimizer] = []
         if not self.parameters:
             raise UserError("every parameter of the model is frozen: take a prefix out of optimizer.frozen")
@@ -103,6 +105,8 @@ class Optimizers:
     def step(self, factor: float, skip: Tensor) -> None:
         """Moves every parameter along its gradient, at `factor` times its peak rate, and drops the gradients.
 
+        Afterwards no parameter is beyond the model's `upper_bounds`, where it has some (CLIP's temperature has).
+
         `skip` is a float scalar on the device: where it is not 0 nothing changes, and the host need not know.
         """
         for optimizer in self._all:
@@ -111,6 +115,9 @@ class Optimizers:
                 group["lr"] = self._config.learning_rate * group["scale"] * factor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for parameter, most in self._bounds:
+                parameter.clamp_(max=most)
 
     def tensors(self) -> dict[str, Tensor]:
         """All state by name, such as "decoder.norm.weight.exp_avg"; aliases, so that loading fills it in place."""
