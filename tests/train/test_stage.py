@@ -88,3 +88,12 @@ def test_parts_that_do_not_fit_are_refused_with_both_numbers(tiny: ModuleType) -
     config = override(tiny.stage(), ["data.image_size=24"])
     with pytest.raises(UserError, match=r"data.image_size is 24, but the image encoder's is 16"):
         config.check_parts(320)
+
+
+def test_a_capacity_without_a_slot_is_refused_before_anything_runs(tiny: ModuleType) -> None:
+    def factor(value: float) -> StageConfig:
+        return override(tiny.stage("moe"), [f"model.decoder.moe.capacity_factor={value}"])
+
+    factor(1.0).check_parts(300)
+    with pytest.raises(UserError, match="no slot"):
+        factor(0.01).check_parts(300)

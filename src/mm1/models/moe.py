@@ -59,6 +59,21 @@ class MoEConfig(Config):
             raise ValueError(f"top_k {self.top_k} is more than num_experts {self.num_experts}: lower it")
         return self
 
+    def slots(self, length: int) -> int:
+        """Choices that one expert takes in a row of `length` positions, where there is a capacity.
+
+        Raises:
+            UserError: none.
+        """
+        assert self.capacity_factor is not None
+        slots = int(length * self.capacity_factor / self.num_experts)
+        if slots < 1:
+            raise UserError(
+                f"moe.capacity_factor={self.capacity_factor} leaves {self.num_experts} experts no slot in rows of "
+                f"{length} positions: raise it to {self.num_experts / length:.3g} or more, or take None"
+            )
+        return slots
+
     def is_sparse(self, layer: int) -> bool:
         """Whether layer number `layer`, counted from 0, is sparse."""
         return (layer + 1) % self.every == 0
@@ -109,7 +124,7 @@ class MoE(nn.Module):
             gates = gates / (gates.sum(-1, keepdim=True) + EPS)
         kept = real[..., None].expand_as(experts)
         if config.capacity_factor is not None and self.training:
-            kept = kept & (_queue(experts, real, config.num_experts) < _capacity(config, hidden.shape[1]))
+            kept = kept & (_queue(experts, real, config.num_experts) < config.slots(hidden.shape[1]))
         dispatch = Dispatch.from_choices(experts.flatten(0, 1), kept.flatten(0, 1), config.num_experts)
         rows = self._experts(dispatch.send(hidden.flatten(0, 1)), dispatch.counts)
         mixed = dispatch.combine(rows, gates.where(kept, 0.0).flatten(0, 1)).view(hidden.shape)
@@ -125,18 +140,6 @@ class MoE(nn.Module):
             inner = F.gelu(self.up(rows, counts))
         mixed: Tensor = self.down(inner, counts)
         return mixed
-
-
-def _capacity(config: MoEConfig, length: int) -> int:
-    """Slots of one expert in a row of `length` positions."""
-    assert config.capacity_factor is not None
-    slots = int(length * config.capacity_factor / config.num_experts)
-    if slots < 1:
-        raise UserError(
-            f"moe.capacity_factor={config.capacity_factor} leaves {config.num_experts} experts no slot in rows of "
-            f"{length} positions: raise it to {config.num_experts / length:.3g} or more, or take None"
-        )
-    return slots
 
 
 def _queue(experts: Int[Tensor, "B S k"], real: Bool[Tensor, "B S"], num_experts: int) -> Int[Tensor, "B S k"]:

@@ -106,6 +106,8 @@ class StageConfig(Config):
                 "of each: leave it at its default"
             )
         self._check_vocabulary(vocab_size)
+        if isinstance(self.model, MM1Config) and (moe := self.model.decoder.moe) and moe.capacity_factor is not None:
+            moe.slots(self.data.seq_len)
         encoder = self.model.image_encoder
         if encoder is not None and encoder.image_size != self.data.image_size:
             raise UserError(
