@@ -1,0 +1,64 @@
+"""A benchmark's pictures, found by name and read when they are needed.
+
+    pictures = Pictures(folder)
+    pictures.read(row)       # Image(…), or Unaskable("missing image")
+    pictures.digest(row)     # what tells whether two files hold the same picture
+
+The latest are kept in memory, for examples shared by many questions. Knows nothing of questions or answers.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from mm1.data.formats.reading import Unusable, picture_inside
+from mm1.data.image import BadImage, read_image
+from mm1.eval.episodes import Unaskable, digest_of
+from mm1.eval.official.rows import Folder, Row
+from mm1.types import Image
+
+KEPT = 64
+
+
+class Pictures:
+    """The pictures of one folder."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._places = list(folder.places)
+        self._read = lru_cache(KEPT)(self._read_new)
+        self._digests: dict[tuple[str, ...], str] = {}
+
+    def read(self, row: Row) -> Image:
+        """The picture of a row, which decodes.
+
+        Raises:
+            Unaskable: "missing image", "unreadable image" (no picture, or a broken one), or what `reading` says of one
+                that is too large or leads out of the folder.
+        """
+        return self._read(row.picture)
+
+    def digest(self, row: Row) -> str:
+        """A hash of its bytes; raises as `read`."""
+        if row.picture not in self._digests:
+            self._digests[row.picture] = digest_of(self.read(row))
+        return self._digests[row.picture]
+
+    def _read_new(self, names: tuple[str, ...]) -> Image:
+        try:
+            image = picture_inside(*self._find(names))
+            read_image(image.data, size=1)
+        except Unusable as error:
+            raise Unaskable(error.reason) from None
+        except BadImage:
+            raise Unaskable("unreadable image") from None
+        return image
+
+    def _find(self, names: tuple[str, ...]) -> tuple[Path, str]:
+        for number, place in enumerate(self._places):
+            for name in names:
+                if (place / name).is_file():
+                    # Where one was, the next one is.
+                    self._places.insert(0, self._places.pop(number))
+                    return place, name
+        raise Unaskable("missing image")

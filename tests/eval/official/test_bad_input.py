@@ -1,0 +1,129 @@
+"""Files that are not what they should be: one sentence where nothing can be asked, a count where the rest can."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mm1.config import UserError
+from mm1.eval.official.catalog import FewShotConfig, build_tasks
+from mm1.eval.results import Result, by_task
+from mm1.eval.runner import evaluate
+from tests.eval.official.benchmarks import EACH, picture, write
+from tests.eval.official.looking import Looks
+
+QUESTIONS, ANNOTATIONS = "v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotations.json"
+ALL = 2 * EACH
+
+
+def change(path: Path, edit: Callable[[Any], Any]) -> None:
+    """Edits the file's value in place."""
+    value = json.loads(path.read_text())
+    edit(value)
+    path.write_text(json.dumps(value))
+
+
+def ask(folder: Path, name: str = "vqav2", shots: int = 1) -> Result:
+    (task,) = build_tasks([(name, folder)], FewShotConfig())
+    (result,) = evaluate(Looks(), [task], [shots], folder / "out")
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write("vqav2", tmp_path)
+
+
+def test_missing_and_broken_pictures_are_counted_and_the_others_scored(folder: Path) -> None:
+    first, second, *_ = sorted((folder / "val2014").iterdir())
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-30])
+    result = ask(folder)
+    assert result.missing == {"missing image": 1, "unreadable image": 1}
+    assert result.n == ALL - 2
+    assert by_task([result])["vqav2"]["1"]["missing"] == 2
+
+
+def test_examples_without_pictures_are_passed_over(folder: Path) -> None:
+    for path in sorted((folder / "train2014").iterdir())[1:]:
+        path.unlink()
+    model = Looks()
+    (task,) = build_tasks([("vqav2", folder)], FewShotConfig())
+    (one,) = evaluate(model, [task], [1], folder / "out")
+    assert one.n == ALL
+    assert {document.images[0].data for document in model.seen} == {picture(100, "dax")}
+    with pytest.raises(UserError, match=r"no question of task 'vqav2' could be asked: 8 with 'too few examples'"):
+        evaluate(model, [task], [2], folder / "out")
+
+
+def test_questions_without_answers_duplicate_ids_and_damaged_rows_are_counted(folder: Path) -> None:
+    change(folder / ANNOTATIONS, lambda value: value["annotations"].pop())
+    change(folder / ANNOTATIONS, lambda value: value["annotations"][0].update(answers=[{"answer": " "}]))
+    change(folder / ANNOTATIONS, lambda value: value["annotations"].append("damaged"))
+    change(folder / QUESTIONS, lambda value: value["questions"].extend([value["questions"][1], {"image_id": 3}, 7]))
+    change(folder / QUESTIONS, lambda value: value["questions"][2].update(question=" "))
+    result = ask(folder)
+    assert result.missing == {"no answer": 2, "duplicate id": 1, "damaged row": 2, "no question": 1}
+    assert result.n == ALL - 3
+
+
+def test_annotations_of_another_split_are_told_by_their_name_or_by_their_ids(folder: Path) -> None:
+    train = (folder / ANNOTATIONS.replace("val", "train")).read_text()
+    (folder / ANNOTATIONS).write_text(train)
+    with pytest.raises(UserError, match="is of train2014, but named as of val2014: put the right file there"):
+        ask(folder)
+    change(folder / ANNOTATIONS, lambda value: value.pop("data_subtype"))
+    with pytest.raises(UserError, match=r"answers none of the questions .* of different years or splits"):
+        ask(folder)
+
+
+def test_captions_of_another_year(tmp_path: Path) -> None:
+    write("coco_captions_val", tmp_path)
+    path = tmp_path / "annotations/captions_val2014.json"
+    change(path, lambda value: [a.update(image_id=a["image_id"] + 9999) for a in value["annotations"]])
+    with pytest.raises(UserError, match="has no caption for any of its pictures: is it of another year or split"):
+        ask(tmp_path, "coco_captions_val")
+
+
+def test_files_that_are_missing_damaged_or_others(folder: Path, tmp_path: Path) -> None:
+    (folder / QUESTIONS).rename(folder / "questions.json")
+    with pytest.raises(UserError, match=rf"has no {QUESTIONS}, nor has a folder in it: put it there"):
+        ask(folder)
+    (folder / QUESTIONS).write_text('{"questions": [')
+    with pytest.raises(UserError, match="is not valid JSON"):
+        ask(folder)
+    (folder / QUESTIONS).write_text("[]")
+    with pytest.raises(UserError, match="holds a JSON list, not a dict"):
+        ask(folder)
+    (folder / QUESTIONS).write_text('{"data": []}')
+    with pytest.raises(UserError, match="has no 'questions', only data"):
+        ask(folder)
+    karpathy = tmp_path / "karpathy"
+    karpathy.mkdir()
+    (karpathy / "dataset_coco.json").write_text('{"images": [{"split": "val"}]}')
+    with pytest.raises(UserError, match="has the splits val, but test and train are needed"):
+        ask(karpathy, "coco_captions")
+
+
+def test_a_users_own_lines_may_be_broken(tmp_path: Path) -> None:
+    write("multiple_choice", tmp_path)
+    good = (tmp_path / "test.jsonl").read_text().splitlines()
+    bad = [
+        "{",
+        "[1]",
+        '{"image": "0.png", "question": "q", "choices": ["a", "b"], "answer": "c"}',
+        '{"image": "0.png", "question": "q", "choices": ["a", "A"], "answer": "a"}',
+        '{"image": "0.png", "choices": ["a", "b"], "answer": 1}',
+        '{"question": "q", "choices": ["a", "b"], "answer": 1}',
+    ]
+    (tmp_path / "test.jsonl").write_text("\n".join(good + bad))
+    result = ask(tmp_path, "multiple_choice")
+    assert result.n == len(good)
+    assert result.missing == {
+        "damaged row": 2, "no answer": 1, "choices that do not differ": 1, "no question": 1, "no image": 1,
+    }  # fmt: skip
+    (tmp_path / "test.jsonl").write_text("{")
+    with pytest.raises(UserError, match=r"test.jsonl has no question that can be asked \(1 with 'damaged row'\)"):
+        ask(tmp_path, "multiple_choice")
