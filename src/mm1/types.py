@@ -8,7 +8,7 @@ Knows nothing of tokenizers, files, models or training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
@@ -113,10 +113,15 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """The same batch on `device`."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in memory from which CUDA copies while the host goes on; PyTorch's loader calls it as well."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         tensors: dict[str, Any] = {
-            item.name: value.to(device, non_blocking=non_blocking)
-            for item in fields(self)
-            if isinstance(value := getattr(self, item.name), Tensor)
+            item.name: change(value) for item in fields(self) if isinstance(value := getattr(self, item.name), Tensor)
         }
         return replace(self, **tensors)
 

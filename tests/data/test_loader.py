@@ -107,6 +107,16 @@ def test_what_workers_count_is_known_here(loader: Loader, sources, encoder: Docu
     assert known == {name: stream.counts.tolist() for name, stream in alone.streams.items()}
 
 
+def test_batches_are_pinned_when_asked(loader: Loader, monkeypatch) -> None:
+    """Whether pinning is right, tests/gpu/test_loader.py sees; here, that it is asked for."""
+    pinned: list[Batch] = []
+    monkeypatch.setattr(Batch, "pin_memory", lambda batch: pinned.append(batch) or batch)
+    assert len(list(loader.batches(0, 3))) == 3
+    assert not pinned
+    batches = list(loader.batches(0, 3, pin_memory=True))
+    assert [id(batch) for batch in batches] == [id(batch) for batch in pinned]
+
+
 def test_images_stand_in_the_rows_of_their_documents(loader: Loader, sources) -> None:
     """The fixtures' pictures carry their document's number in red and green."""
     for step in range(10):

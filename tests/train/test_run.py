@@ -189,7 +189,7 @@ def test_what_the_plan_counted_is_kept_beside_the_checkpoints(
     counts = dict(np.load(tmp_path / "changed" / "plan.npz"))
     counts["text"][1, 1:] += 1
     np.savez(tmp_path / "changed" / "plan.npz", **counts)
-    with pytest.raises(UserError, match="source 'text' begins with .* the data changed under the plan"):
+    with pytest.raises(UserError, match=r"source 'text' begins with .* the data changed under the plan"):
         run(tiny, tmp_path / "changed")
 
 

@@ -99,13 +99,31 @@ class Loader:
         return self._counted(self._reader(rank, world_size)[step])
 
     def batches(
-        self, start: int, stop: int, rank: int = 0, world_size: int = 1, num_workers: int = 0
+        self,
+        start: int,
+        stop: int,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+        *,
+        read_ahead: int = 2,
+        pin_memory: bool = False,
     ) -> Iterator[Batch]:
-        """The batches of the steps [start, stop), read ahead by `num_workers` processes (none: when asked)."""
+        """The batches of the steps [start, stop).
+
+        Args:
+            start, stop: steps.
+            rank, world_size: whose rows.
+            num_workers: processes that read ahead; with none a batch is read when it is asked for.
+            read_ahead: batches that each of them has ready or in work.
+            pin_memory: put batches where CUDA copies them while the host goes on; needs CUDA.
+        """
         reader = self._reader(rank, world_size)
         steps = range(start, stop)
         if num_workers == 0:
-            yield from (self._counted(reader[step]) for step in steps)
+            for step in steps:
+                batch = self._counted(reader[step])
+                yield batch.pin_memory() if pin_memory else batch
             return
         # Forking a process that has run torch or tokenizers threads may deadlock. A server process that has only
         # imported this module is forked instead, so that torch is imported once and not in every worker.
@@ -117,6 +135,8 @@ class Loader:
                 sampler=steps,
                 batch_size=None,
                 num_workers=num_workers,
+                prefetch_factor=read_ahead,
+                pin_memory=pin_memory,
                 collate_fn=_as_it_is,
                 multiprocessing_context=workers,
             )

@@ -20,6 +20,7 @@ from functools import cache
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 from PIL import Image
 from pydantic import Field, PositiveInt, model_validator
 
@@ -159,34 +160,41 @@ def cut(
         image_size: pixels of a tile's side.
         grid: rows and columns, where they were chosen already from the size that `picture` had before it was reduced.
     """
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
-    rows, columns = grid or choose_grid(config, image_size, *picture.size)
-    whole = fitted(picture, config, columns * image_size, rows * image_size)
+    pixels = np.array(picture)
+    rows, columns = grid or choose_grid(config, image_size, pixels.shape[1], pixels.shape[0])
+    whole = fitted(pixels, config, columns * image_size, rows * image_size)
     # (rows, image_size, columns, image_size, 3) → tiles row by row
     split = whole.reshape(rows, image_size, columns, image_size, 3).swapaxes(1, 2)
     tiles = list(split.reshape(-1, image_size, image_size, 3))
     if len(tiles) == 1 or config.overview == "none":
         return tiles
-    overview = [fitted(picture, config, image_size, image_size)]
+    overview = [fitted(pixels, config, image_size, image_size)]
     return overview + tiles if config.overview == "first" else tiles + overview
 
 
-def fitted(picture: Image.Image, config: SubImagesConfig, width: int, height: int) -> np.ndarray:
-    """(height, width, 3) uint8: the picture as `config.fit` lays it on an area of that size."""
+def fitted(pixels: np.ndarray, config: SubImagesConfig, width: int, height: int) -> np.ndarray:
+    """(height, width, 3) uint8: the picture, (H, W, 3), as `config.fit` lays it on an area of that size."""
     if config.fit == "squash":
-        return np.asarray(_resized(picture, width, height))
-    scale = min(width / picture.width, height / picture.height)
-    w, h = (min(most, max(1, round(side * scale))) for side, most in zip(picture.size, (width, height), strict=True))
-    area = Image.new("RGB", (width, height), config.background)
-    area.paste(_resized(picture, w, h), ((width - w) // 2, (height - h) // 2))
-    return np.asarray(area)
+        return resized(pixels, width, height)
+    scale = min(width / pixels.shape[1], height / pixels.shape[0])
+    h, w = (min(most, max(1, round(side * scale))) for side, most in zip(pixels.shape, (height, width), strict=False))
+    area = np.full((height, width, 3), config.background, np.uint8)
+    top, left = (height - h) // 2, (width - w) // 2
+    area[top : top + h, left : left + w] = resized(pixels, w, h)
+    return area
 
 
-def _resized(picture: Image.Image, width: int, height: int) -> Image.Image:
-    if picture.size == (width, height):
-        return picture
-    return picture.resize((width, height), Image.Resampling.BICUBIC)
+def resized(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(height, width, 3) uint8 by bicubic interpolation with antialiasing, of `pixels` (H, W, 3) uint8.
+
+    Across, then down, as Pillow does for photos, whose values it has but for one or two of 255: both compute in whole
+    numbers, of other precision. It is several times as fast, and from two pixels of width up the same on every CPU.
+    """
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    smooth = torch.nn.functional.interpolate(planes, size=(height, width), mode="bicubic", antialias=True)
+    return smooth[0].permute(1, 2, 0).numpy()
 
 
 @cache

@@ -91,7 +91,14 @@ def run_stage(
         if state.step and (folder / PLAN).exists():
             loader.plan.restore(folder)
         state.count_dropped = lambda: loader.dropped
-        batches = loader.batches(state.step, config.steps, world.rank, world.size, config.num_workers)
+        batches = loader.batches(
+            state.step,
+            config.steps,
+            world.rank,
+            world.size,
+            config.num_workers,
+            pin_memory=world.device.type == "cuda",
+        )
         plan_file = PlanFile(folder if world.is_first else None, loader.plan, every=config.checkpoint_every)
         with display(name, config.steps, say, shown=world.is_first) as shown:
             own_hooks = _hooks(config, folder, state, world, shown, stop, [*hooks, plan_file])
