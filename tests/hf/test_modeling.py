@@ -13,7 +13,7 @@ from mm1.config import UserError
 from mm1.data.collate import collate
 from mm1.hf.configuration import MM1MultimodalConfig, MM1TextConfig
 from mm1.hf.modeling import MM1BaseModel, MM1ForConditionalGeneration
-from tests.hf.exported import PROMPTS, VARIANTS, document, inputs, new_tokens, own_tokens
+from tests.hf.exported import PROMPTS, VARIANTS, document, export, inputs, new_tokens, own_tokens
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -190,8 +190,22 @@ def test_images_and_places_for_them_must_agree(variant):
     given: dict[str, Any] = dict(inputs(exported, PROMPTS[2]))
     with pytest.raises(UserError, match="12 places for image tokens, but 2 images of 4 tokens make 8"):
         exported.model(**{**given, "pixel_values": given["pixel_values"][:2]})
+    without = {name: value for name, value in given.items() if name != "pixel_values"}
+    with pytest.raises(UserError, match="12 places for image tokens, but 0 images of 4 tokens make 0"):
+        exported.model.generate(**without, max_new_tokens=1)
     embeddings = exported.model.get_input_embeddings()(given.pop("input_ids"))
     with pytest.raises(UserError, match="pixel_values without input_ids"):
         exported.model(**given, inputs_embeds=embeddings)
     with pytest.raises(UserError, match="either input_ids or inputs_embeds"):
         exported.model()
+
+
+@pytest.mark.parametrize("name", ["tied", "untied"])
+def test_a_model_with_more_ids_is_saved_and_opens(name, tmp_path):
+    exported = export(tmp_path, name)
+    before = exported.model(**inputs(exported, PROMPTS[1])).logits
+    exported.model.resize_token_embeddings(before.shape[-1] + 3)
+    exported.model.save_pretrained(tmp_path / "larger")
+    after = AutoModelForImageTextToText.from_pretrained(tmp_path / "larger")(**inputs(exported, PROMPTS[1])).logits
+    assert after.shape[-1] == before.shape[-1] + 3
+    assert torch.equal(after[..., : before.shape[-1]], before)

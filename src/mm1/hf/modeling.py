@@ -94,6 +94,9 @@ class MM1BaseModel(MM1PreTrainedModel):
         if pixel_values is not None:
             inputs_embeds = self._embed(input_ids, pixel_values)
             input_ids = None
+        # Images come with the first call; one position alone is never that, and a cache is not to be asked for each.
+        elif input_ids is not None and input_ids.shape[1] > 1 and _is_first(past_key_values):
+            self._check_places(input_ids == self.config.image_token_id, 0)
         output: BaseModelOutputWithPast = self.language_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -111,14 +114,22 @@ class MM1BaseModel(MM1PreTrainedModel):
         text = self.get_input_embeddings()(input_ids)
         places = input_ids == self.config.image_token_id
         features = self.get_image_features(pixel_values).pooler_output
-        given = features.shape[0] * features.shape[1]
-        if places.device.type != "meta" and int(places.sum()) != given:
-            raise UserError(
-                f"input_ids have {int(places.sum())} places for image tokens, but {features.shape[0]} images of "
-                f"{features.shape[1]} tokens make {given}: let MM1Processor write them"
-            )
+        self._check_places(places, features.shape[0])
         embeddings: Tensor = text.masked_scatter(places[..., None], features.to(text.dtype))
         return embeddings
+
+    def _check_places(self, places: Tensor, num_images: int) -> None:
+        tokens = self.config.num_image_tokens
+        if places.device.type != "meta" and int(places.sum()) != num_images * tokens:
+            raise UserError(
+                f"input_ids have {int(places.sum())} places for image tokens, but {num_images} images of {tokens} "
+                f"tokens make {num_images * tokens}: let MM1Processor write them"
+            )
+
+
+def _is_first(cache: Cache | None) -> bool:
+    """Whether nothing was seen before."""
+    return cache is None or int(cache.get_seq_length()) == 0
 
 
 class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):  # type: ignore[misc]
@@ -137,6 +148,13 @@ class MM1ForConditionalGeneration(MM1PreTrainedModel, GenerationMixin):  # type:
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.model.set_input_embeddings(value)
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """As transformers', and mm1's own config says it too: a folder saved after that opens."""
+        embedding: nn.Embedding = super().resize_token_embeddings(*args, **kwargs)
+        text = self.config.text_config
+        text.mm1_decoder = {**text.mm1_decoder, "vocab_size": text.vocab_size}
+        return embedding
 
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """See MM1BaseModel."""
