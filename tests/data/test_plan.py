@@ -100,7 +100,7 @@ def test_weights_may_be_shares_of_target_tokens(sources, make, encoder) -> None:
     account = plan.account(250)
     assert account["measure"] == "target_tokens"
     assert account["realised"] == plan.realised(250)
-    assert account["documents"]["chats"] == 250
+    assert account["source_documents"]["chats"] == 250
 
 
 def test_what_has_no_targets_can_have_no_share_of_them(sources, encoder) -> None:

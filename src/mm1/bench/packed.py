@@ -38,7 +38,9 @@ class PackedTraining:
         shapes = [(batch.segment_ids.numel(), int((batch.segment_ids >= 0).sum())) for batch in batches()]
         self.description = Description(
             name=name,
-            parameters=parameters_by_part(self._state.model),
+            parameters={
+                part: count for part, count in parameters_by_part(self._state.model).items() if "active" not in part
+            },
             image_tokens=stage.model.num_image_tokens,
             optimizer="Muon and AdamW" if stage.optimizer.kind == "muon" else "AdamW",
             precision=resolve_precision(stage.precision, world.device),

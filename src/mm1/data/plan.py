@@ -161,7 +161,7 @@ class Plan:
             "declared": dict(self.declared),
             "realised": self.realised(steps),
             "sequence_shares": dict(self.sequence_shares),
-            "documents": {name: stream.num_documents for name, stream in self.streams.items()},
+            "source_documents": {name: stream.num_documents for name, stream in self.streams.items()},
             "epochs": self.epochs(steps),
         }
 
