@@ -8,18 +8,20 @@ Each section is a function from a Run to Markup in `page/`; this file puts them 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from mm1.chain.page.gallery import gallery
 from mm1.chain.page.markup import DASH, Markup, count, duration, points, table, tag, together
-from mm1.chain.page.results import Run, read_run
+from mm1.chain.page.results import Run, read_evaluation, read_run
 from mm1.chain.page.scores import best_gain, kind_tables, score_table, seed_table, shot_curves
 from mm1.chain.page.stages import facts_list, stage_sections, time_section
 from mm1.files import write_atomically
 
+EVALUATIONS = "evaluations"
+"""The folder of a run into which `mm1 eval` writes, unless told otherwise."""
 NO_NETWORK = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """The browser's own guarantee, even should a caption find a way into the markup: nothing is fetched, nothing runs."""
 
@@ -32,6 +34,25 @@ def write_report(run_folder: Path) -> Path:
     """
     path = run_folder / "report.html"
     write_atomically(path, page(read_run(run_folder)).encode())
+    return path
+
+
+def write_evaluation_page(folder: Path) -> Path:
+    """Writes `report.html` into a folder of results: the scores, and what was asked and said.
+
+    Raises:
+        UserError: there are no results.
+    """
+    run, path = read_evaluation(folder), folder / "report.html"
+    sections = [
+        ("scores", "Scores", score_table(run)),
+        ("shots", "What shots add", shot_curves(run)),
+        ("kinds", "By kind of question", kind_tables(run)),
+        ("pictures", "What it says of pictures", _gallery(run)),
+    ]
+    kicker, name = tag("p", "mm1 evaluation", class_="kicker"), folder.resolve().name
+    header = tag("header", kicker, tag("h1", name), *(tag("p", note + ".", class_="missing") for note in run.notes))
+    write_atomically(path, _document(f"{name}: mm1 evaluation", header, sections).encode())
     return path
 
 
@@ -48,9 +69,14 @@ def page(run: Run) -> Markup:
         ("pictures", "What it says of pictures", _gallery(run)),
         ("setting", "Setting", _setting(run)),
     ]
+    if (run.folder / EVALUATIONS / "report.html").is_file():
+        sections.insert(3, ("evaluations", "Evaluations", _further()))
+    return _document(f"{_recipe(run)}: mm1 run report", _header(run), sections)
+
+
+def _document(title: str, header: Markup, sections: Sequence[tuple[str, str, Markup]]) -> Markup:
     links = tag("nav", *(tag("a", title, href=f"#{name}") for name, title, _ in sections))
     body = [tag("section", tag("h2", title), content, id=name) for name, title, content in sections]
-    title = f"{_recipe(run)}: mm1 run report"
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -60,8 +86,14 @@ def page(run: Run) -> Markup:
         tag("title", title),
         tag("style", Markup(files("mm1.chain").joinpath("page/report.css").read_text())),
     )
-    main = tag("main", _header(run), links, *body)
+    main = tag("main", header, links, *body)
     return together([Markup("<!doctype html>\n"), tag("html", head, tag("body", main), lang="en"), Markup("\n")])
+
+
+def _further() -> Markup:
+    """Where the page of what was asked after the run is."""
+    page_of = tag("a", "a page of their own", href=f"{EVALUATIONS}/report.html")
+    return tag("p", "What this run's models were asked with `mm1 eval` is on ", page_of, ".", class_="note")
 
 
 def _recipe(run: Run) -> str:

@@ -272,18 +272,18 @@ def ask(
         seeing = [task for task in chosen if any(isinstance(part, Image) for part in task.episodes[0].query)]
         if not chosen:
             continue
-        model, model_name = MM1Model.load(folders[stage]), _model_name(stage, folders[stage])
-        results += evaluate(model, chosen, shots, folder, config.seed, model_name=model_name, progress=progress)
+        model, name = MM1Model.load(folders[stage]), model_name(folders[stage], stage)
+        results += evaluate(model, chosen, shots, folder, config.seed, model_name=name, progress=progress)
         if seeing and config.blind:
             results += evaluate(
-                model, seeing, shots, folder, config.seed, model_name=model_name, blind=True, progress=progress
+                model, seeing, shots, folder, config.seed, model_name=name, blind=True, progress=progress
             )
     return results
 
 
-def _model_name(stage: str, folder: Path) -> str:
-    """The stage with a hash of its weights, so that another model's answers are never taken for this one's."""
-    return f"{stage} {_sha256(folder / WEIGHTS)[:12]}"
+def model_name(folder: Path, name: str | None = None) -> str:
+    """A name (the folder's) with a hash of the weights, so that another model's answers are never taken for these."""
+    return f"{name or folder.resolve().name} {_sha256(folder / WEIGHTS)[:12]}"
 
 
 def _sha256(path: Path) -> str:

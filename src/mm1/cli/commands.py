@@ -11,9 +11,9 @@ from rich.console import Console
 
 from mm1.ablations.study import run_study
 from mm1.chain.prepare import PrepareConfig, prepare_folder
-from mm1.chain.recipe import EvalConfig, RecipeConfig
+from mm1.chain.recipe import RecipeConfig
 from mm1.chain.report import write_report
-from mm1.chain.run import EVALUATED, ask, checkpoint_folder, finished_stage, run_recipe, train_stage
+from mm1.chain.run import checkpoint_folder, run_recipe, train_stage
 from mm1.cli import tables
 from mm1.cli.progress import EvalProgress, PrepareProgress
 from mm1.cli.talk import talk
@@ -22,7 +22,6 @@ from mm1.config import diff as config_diff
 from mm1.data.formats.files import sources_of
 from mm1.distributed.mesh import joined
 from mm1.eval.model import MM1Model
-from mm1.eval.results import by_task
 from mm1.recipes.catalog import load_recipe
 from mm1.recipes.smoke import smoke
 from mm1.recipes.studies import load_study
@@ -69,38 +68,6 @@ def train(arguments: Namespace) -> None:
         if world.is_first:
             state = "finished before, skipped" if outcome.skipped else "finished"
             console.print(f"{arguments.stage} {state} → {outcome.folder}")
-
-
-def eval(arguments: Namespace) -> None:
-    """Other questions for a finished run."""
-    folder: Path = arguments.run
-    recipe = _finished(folder)
-    config = recipe.eval or EvalConfig()
-    if arguments.shots:
-        config = config.replace(shots=_numbers(arguments.shots))
-        most = max(config.world.max_shots, *config.shots)
-        config = config.replace(
-            world=config.world.replace(max_shots=most), naming=config.naming.replace(max_shots=most)
-        )
-    if arguments.episodes:
-        config = config.replace(
-            world=config.world.replace(num_episodes=arguments.episodes),
-            naming=config.naming.replace(num_episodes=arguments.episodes),
-        )
-    only = arguments.tasks.split(",") if arguments.tasks else None
-    out = arguments.out or folder / "evaluations"
-    with EvalProgress(console) as progress:
-        stages = {name: finished_stage(folder, name) for name in recipe.stages if name in EVALUATED}
-        results = ask(config, stages, out, progress, only)
-    console.print(tables.scores(by_task(results)))
-    console.print(f"Results and samples: {out}")
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(number) for number in text.split(","))
-    except ValueError:
-        raise UserError(f"--shots is '{text}': give numbers with commas between them, such as 0,4,8") from None
 
 
 def prepare(arguments: Namespace) -> None:

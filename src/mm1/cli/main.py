@@ -51,14 +51,14 @@ def _command(name: str) -> Command:
         from mm1.cli import hf_commands
 
         return hf_commands.COMMANDS[name]
+    if name == "eval":
+        from mm1.cli import eval_commands
+
+        return eval_commands.eval
     if name == "score":
         from mm1.cli import score_commands
 
         return score_commands.score
-    if name == "generate":
-        from mm1.cli import generate_commands
-
-        return generate_commands.generate
     if name == "generate":
         from mm1.cli import generate_commands
 
@@ -102,12 +102,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, help="the run folder (runs/RECIPE); its earlier stages must be finished")
     train.add_argument("--smoke", action="store_true", help="as in `mm1 run`")
 
-    evaluate = commands.add_parser("eval", help="ask a run's models again, with other tasks or numbers of shots")
-    evaluate.add_argument("run", type=Path, help="a finished run folder")
-    evaluate.add_argument("--tasks", help="comma-separated names; all by default")
-    evaluate.add_argument("--shots", help="comma-separated numbers of shots; the recipe's by default")
-    evaluate.add_argument("--episodes", type=int, help="questions a task; the recipe's by default")
-    evaluate.add_argument("--out", type=Path, help="where results go (RUN/evaluations)")
+    _evaluate(commands)
 
     show = commands.add_parser("show", help="what a recipe is: configuration, mixture, parameters by part")
     _recipe(show)
@@ -135,11 +130,36 @@ def parser() -> argparse.ArgumentParser:
     _prepare(commands)
     _conversions(commands)
     _generate(commands)
-    _generate(commands)
     _score(commands)
     for command in commands.choices.values():  # `mm1 run tiny --debug` as well as `mm1 --debug run tiny`
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return root
+
+
+def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    evaluate = commands.add_parser("eval", help="ask a model: a run's tasks again, or benchmarks from their files")
+    evaluate.add_argument("run", type=Path, help="a finished run folder; for benchmarks, a checkpoint as well")
+    evaluate.add_argument(
+        "--tasks", metavar="NAME[:FOLDER],…", help="a run's tasks by name (all), benchmarks with their folders"
+    )
+    evaluate.add_argument("--shots", help="comma-separated numbers of shots (the recipe's; benchmarks: 0,4,8)")
+    evaluate.add_argument("--episodes", type=int, metavar="N", help="questions a task (the recipe's; benchmarks: all)")
+    evaluate.add_argument("--out", type=Path, help="where results go (RUN/evaluations)")
+    few = evaluate.add_argument_group("benchmarks")
+    few.add_argument("--stage", help="of a run: whose model (the last stage's)")
+    few.add_argument("--seeds", default="0", help="examples are drawn by each of these; scores are means (0)")
+    few.add_argument(
+        "--examples",
+        default="random",
+        metavar="HOW",
+        help="random, same (for all), nearest, fixed:FILE of ids",
+    )
+    few.add_argument("--text-only", action="store_true", help="examples without their pictures")
+    few.add_argument("--last-in-sub-images", type=int, metavar="N", help="earlier examples' pictures are not cut")
+    few.add_argument("--reasoning", action="store_true", help="chain of thought, the answer taken from its end")
+    few.add_argument("--ways", type=int, default=5, metavar="N", help="classes of an omniglot episode (5)")
+    few.add_argument("--blind", action="store_true", help="ask also with other questions' pictures")
+    few.add_argument("--max-len", type=int, metavar="N", help="longest prompt (what the run trained with, or 8192)")
 
 
 def _prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -195,26 +215,6 @@ def _conversions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     upcycle.add_argument("--every", type=int, default=2, help="how many layers lie from one sparse layer to the next")
     upcycle.add_argument("--seed", type=int, default=0, help="of the routers' weights")
     upcycle.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="the folder to write")
-
-
-def _generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    new = commands.add_parser("generate", help="continue every document of a file; goes on where it was")
-    new.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
-    new.add_argument("documents", type=Path, metavar="DOCUMENTS.jsonl", help='JSONL: {"id", "segments": […]} a line')
-    new.add_argument("--out", type=Path, required=True, metavar="OUT.jsonl", help="a line a document, in their order")
-    new.add_argument("--stage", help="of a run: whose model (the last stage's)")
-    new.add_argument("--max-new-tokens", type=int, metavar="N", help="of a text (128)")
-    new.add_argument("--stop", action="append", metavar="TEXT", help=r"a text ends before it (\n, \t); may be repeated")
-    new.add_argument("--stop-token", action="append", type=int, metavar="ID", help="likewise, a token's id")
-    new.add_argument("--temperature", type=float, help="0 takes the likeliest token, 1 draws as the model says (0)")
-    new.add_argument("--top-k", type=int, metavar="K", help="draw among the K likeliest")
-    new.add_argument("--top-p", type=float, metavar="P", help="draw among the fewest that reach this probability")
-    new.add_argument("--min-p", type=float, metavar="P", help="draw among those at least P as likely as the likeliest")
-    new.add_argument("--seed", type=int, help="of what is drawn (0)")
-    new.add_argument("--logprobs", action="store_true", help="also write each token's id and log-probability")
-    new.add_argument("--batch", type=int, metavar="N", help="documents read and answered at once (64)")
-    new.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest document with its text (8192)")
-    new.add_argument("--device", help="cpu or cuda; cuda where there is one")
 
 
 def _generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -13,7 +13,7 @@ def score(task: str, shots: int, mean: float, chance: float | None = None, blind
 
 
 def run(*scores: Score) -> Run:
-    return Run(Path("run"), {}, (), scores, ())
+    return Run(Path("run"), {}, (), scores, (), Path("run/eval"))
 
 
 def test_a_gain_within_the_intervals_is_no_gain() -> None:

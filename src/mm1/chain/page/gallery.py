@@ -40,9 +40,8 @@ MARKS = {"right": "✓", "wrong": "✗", "partly": "≈"}
 
 def gallery(run: Run) -> Markup:
     """One foldable block a task, with its cards by number of shots."""
-    folder = run.folder / "eval"
-    pictures = Pictures(folder)
-    blocks = [_task(folder, scores, pictures) for scores in run.tasks.values()]
+    pictures = Pictures(run.evaluation)
+    blocks = [_task(run.evaluation, scores, pictures) for scores in run.tasks.values()]
     if not any(blocks):
         return tag("p", "No samples were kept: there is no eval/*.samples.jsonl.", class_="missing")
     return together(blocks)
@@ -65,10 +64,14 @@ def _task(folder: Path, scores: Sequence[Score], pictures: Pictures) -> Markup:
 
 
 def _samples(folder: Path, score: Score) -> tuple[list[dict[str, Any]], int]:
-    """The samples behind one score, each with its verdict, and how many lines could not be read."""
+    """The samples behind one score, each with its verdict, and how many lines could not be read.
+
+    Where shots were drawn by several seeds, those of the first.
+    """
     path = inside(folder, f"{score.task}-{score.shots}shot.samples.jsonl")
     rows, others = read_lines(path, SAMPLE, SAMPLE_PARTS) if path else ([], 0)
-    return [{**row, "verdict": verdict(float(row["score"]), score.metric)} for row in rows], others
+    first = [row for row in rows if row.get("seed") == rows[0].get("seed")]
+    return [{**row, "verdict": verdict(float(row["score"]), score.metric)} for row in first], others
 
 
 def verdict(score: float, metric: str) -> str:

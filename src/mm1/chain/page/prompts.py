@@ -37,7 +37,7 @@ def read_prompt(sample: Mapping[str, Any]) -> Prompt:
     """The prompt of one line of a samples file."""
     pieces = _pieces(sample["prompt"], sample.get("images") or ())
     lines = _lines(pieces)
-    shots = min(int(sample["shots"]), len(lines) - 1)
+    shots = min(int(sample.get("examples", sample["shots"])), len(lines) - 1)
     if shots == 0:
         return Prompt(header=(), shots=(), query=tuple(piece for piece in pieces if piece))
     first = len(lines) - 1 - shots

@@ -27,7 +27,7 @@ Shape: TypeAlias = Mapping[str, type | UnionType]
 STEP: Shape = {"step": int}
 STEP_PARTS: Shape = {"loss_by_source": dict, "target_tokens_by_source": dict}
 RESULT: Shape = {"task": str, "shots": int, "score": int | float}
-RESULT_PARTS: Shape = {"by_kind": dict, "n": int}
+RESULT_PARTS: Shape = {"by_kind": dict, "n": int, "missing": dict, "shortened": int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,12 @@ class Score:
     """The score with every picture replaced by another episode's."""
     metric: str
     by_kind: Mapping[str, Mapping[str, float]]
+    missing: int = 0
+    """Questions that could not be asked, beside the n."""
+    shortened: int = 0
+    """Prompts that lost their oldest shots to fit the model."""
+    deviation: float | None = None
+    """Between draws of shots, where there were several."""
 
     @property
     def floor(self) -> float:
@@ -80,6 +86,8 @@ class Run:
     stages: tuple[Stage, ...]
     scores: tuple[Score, ...]
     notes: tuple[str, ...]
+    evaluation: Path
+    """The folder of the scores and their samples."""
 
     @property
     def tasks(self) -> dict[str, list[Score]]:
@@ -102,12 +110,25 @@ def read_run(folder: Path) -> Run:
     summary = _read(folder / "summary.json", notes) or {}
     recipe = _read(folder / "recipe.json", notes) or {}
     stages = tuple(_stage(folder, name, summary) for name in _stage_names(folder, summary, recipe))
-    scores = _scores(folder, notes)
+    scores = _scores(folder / "eval", notes)
     if not (summary or stages or scores):
         raise UserError(f"{folder} holds no summary.json, no stage and no scores: give the folder of a run")
     if not summary:
         notes.append("summary.json is not there: the run has not finished, and what follows is its state so far")
-    return Run(folder, summary, stages, scores, tuple(notes))
+    return Run(folder, summary, stages, scores, tuple(notes), folder / "eval")
+
+
+def read_evaluation(folder: Path) -> Run:
+    """A folder of results alone, as of a run that consists of nothing else.
+
+    Raises:
+        UserError: there is no result.
+    """
+    notes: list[str] = []
+    scores = _scores(folder, notes)
+    if not scores:
+        raise UserError(f"{folder} holds no results (*shot.json): give the folder that an evaluation wrote")
+    return Run(folder, {}, (), scores, tuple(notes), folder)
 
 
 def _stage_names(folder: Path, summary: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
@@ -129,9 +150,9 @@ def _stage(folder: Path, name: str, summary: Mapping[str, Any]) -> Stage:
 
 
 def _scores(folder: Path, notes: list[str]) -> tuple[Score, ...]:
-    unseen = _results(folder / "eval/blind", notes)
+    unseen = _results(folder / "blind", notes)
     blind = {(values["task"], values["shots"]): values["score"] for values in unseen}
-    seen = _results(folder / "eval", notes)
+    seen = _results(folder, notes)
     found = [_score(values, blind.get((values["task"], values["shots"]))) for values in seen]
     return tuple(sorted(found, key=lambda score: score.shots))
 
@@ -167,6 +188,9 @@ def _score(values: Mapping[str, Any], blind: object) -> Score:
         blind=_optional(blind),
         metric=str(values.get("metric", "")).replace("_", " "),
         by_kind=_kinds(values),
+        missing=sum(count for count in (values.get("missing") or {}).values() if isinstance(count, int)),
+        shortened=values.get("shortened") or 0,
+        deviation=_optional(values.get("deviation")),
     )
 
 
@@ -175,7 +199,8 @@ def read_lines(path: Path, needed: Shape, optional: Shape) -> tuple[list[dict[st
     if not path.is_file():
         return [], 0
     rows, others = [], 0
-    for line in path.read_text(errors="replace").splitlines():
+    # Not splitlines: what a model said may hold other signs that end lines.
+    for line in path.read_text(errors="replace").split("\n"):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):

@@ -74,15 +74,23 @@ def _row(scores: Sequence[Score], shots: Sequence[int], best: Gain | None) -> li
     marked = gain is not None and best is not None and gain.after.task == best.after.task
     name = together([scores[0].task, tag("small", scores[0].metric)])
     chance, blind = (_spread([getattr(score, what) for score in scores]) for what in ("chance", "blind"))
-    numbers = _spread([float(score.n) for score in scores], count)
+    numbers = tag("td", _spread([float(score.n) for score in scores], count), *_lost(scores))
     return [name, *cells, _gain_cell(gain, marked), chance, blind, numbers]
+
+
+def _lost(scores: Sequence[Score]) -> list[Markup]:
+    """What the scores are without: questions, and shots of prompts that were too long."""
+    missing, shortened = max(score.missing for score in scores), max(score.shortened for score in scores)
+    said = [f"{missing} missing"] * bool(missing) + [f"{shortened} without their oldest shots"] * bool(shortened)
+    return [tag("small", words) for words in said]
 
 
 def _score_cell(score: Score | None, top: float, scale: float) -> Markup:
     if score is None:
         return tag("td", DASH)
     number = tag("b" if score.score == top else "span", points(score.score))
-    interval = tag("small", f"{points(score.low)}–{points(score.high)}")
+    spread = "" if score.deviation is None else f" ± {points(score.deviation)} between seeds"
+    interval = tag("small", f"{points(score.low)}–{points(score.high)}{spread}")
     strip = tag(
         "span",
         tag("i", style=f"left:{_at(score.low, scale)}%;width:{_at(score.high - score.low, scale)}%"),

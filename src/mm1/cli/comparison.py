@@ -1,0 +1,80 @@
+"""The paper's table with one's own rows: benchmarks across, models and shots down. Knows nothing of files or models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from mm1.eval.published import COLUMNS, HEADS, Published, rows_for
+from mm1.eval.results import Result
+
+OURS = "this model"
+
+
+def comparison(results: Sequence[Result]) -> Table:
+    """One's own rows by shots and way of asking, and below each number of shots the published ones.
+
+    A benchmark of the paper that was asked in another way ("vqav2-nearest") stands in its column, in a row of that
+    way; other tasks have columns of their own.
+    """
+    shown = [result for result in results if not result.blind]
+    asked = {_column(result.task) for result in shown}
+    columns = [*(name for name in COLUMNS if name in asked), *sorted(asked - set(COLUMNS))]
+    heads = dict(zip(COLUMNS, HEADS, strict=True))
+    title = "Scores in points (± between seeds); below them what others published, see `certainty`"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    table.add_column("shots", justify="right")
+    for name in columns:
+        table.add_column(heads.get(name, name), justify="right")
+    table.add_column("certainty")
+    for shots in sorted({result.shots for result in shown}):
+        for way, row in _ways([result for result in shown if result.shots == shots]).items():
+            cells = [_own(row[name]) if name in row else "" for name in columns]
+            table.add_row(f"{OURS}, {way}" if way else OURS, str(shots), *cells, "", style="bold")
+        for published in rows_for(shots):
+            _add_published(table, published, columns)
+    return table
+
+
+def notes(results: Sequence[Result]) -> list[str]:
+    """One line for each result that not all questions went into, or not all shots."""
+    lines = []
+    for result in results:
+        where = f"{result.task}, {result.shots} shots{', blind' if result.blind else ''}"
+        if result.missing:
+            reasons = ", ".join(f"{count} with '{reason}'" for reason, count in result.missing.items())
+            count = sum(result.missing.values())
+            lines.append(f"{where}: {count:,} of {count + result.n:,} questions are missing ({reasons})")
+        if result.shortened:
+            lines.append(f"{where}: {result.shortened:,} prompts went without their oldest shots to fit the model")
+    return lines
+
+
+def _column(task: str) -> str:
+    """The benchmark of a task: what stands before the way of asking, if that is one of the paper's."""
+    name = task.split("-", 1)[0]
+    return name if name in COLUMNS else task
+
+
+def _ways(results: Sequence[Result]) -> dict[str, dict[str, Result]]:
+    """Way of asking -> column -> result."""
+    ways: dict[str, dict[str, Result]] = {}
+    for result in results:
+        column = _column(result.task)
+        ways.setdefault(result.task[len(column) + 1 :].replace("-", ", "), {})[column] = result
+    return dict(sorted(ways.items()))
+
+
+def _own(result: Result) -> str:
+    score = f"{100 * result.score:.1f}"
+    return score if result.deviation is None else f"{score} ± {100 * result.deviation:.1f}"
+
+
+def _add_published(table: Table, row: Published, columns: Sequence[str]) -> None:
+    known: Mapping[str, float | None] = dict(zip(COLUMNS, row.scores, strict=True))
+    cells = ["" if (score := known.get(name)) is None else f"{score:.1f}" for name in columns]
+    if any(cells):
+        shots = "0, 2 of text" if row.text_shots else str(row.shots)
+        table.add_row(row.model, shots, *cells, row.certainty)

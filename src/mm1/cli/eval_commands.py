@@ -1,0 +1,132 @@
+"""`mm1 eval`: a run's own tasks again, or benchmarks from their authors' files. Under torchrun the ranks share them."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from mm1.chain.benchmarks import ask_benchmarks
+from mm1.chain.recipe import EvalConfig, RecipeConfig
+from mm1.chain.report import EVALUATIONS, write_report
+from mm1.chain.run import EVALUATED, RECIPE, ask, checkpoint_folder, finished_stage
+from mm1.cli import tables
+from mm1.cli.comparison import comparison, notes
+from mm1.cli.progress import EvalProgress
+from mm1.config import UserError, from_json, load_json
+from mm1.distributed.mesh import World, joined
+from mm1.eval.asking import Progress
+from mm1.eval.official.catalog import FewShotConfig
+from mm1.eval.results import Result, by_task
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+PAPERS_SHOTS = (0, 4, 8)
+UNTRAINED_LENGTH = 8192
+"""Longest prompt for a checkpoint that does not say what lengths it was trained with."""
+
+
+def eval(arguments: Namespace) -> None:
+    """What `--tasks` names: NAME is a task of the run's recipe, NAME:FOLDER a benchmark."""
+    with joined() as world, world.telling_once(), EvalProgress(console) as progress:
+        named = arguments.tasks.split(",") if arguments.tasks else []
+        own = [task for task in named if ":" not in task]
+        benchmarks = [
+            (name, Path(folder)) for task in named if ":" in task for name, _, folder in [task.partition(":")]
+        ]
+        out = arguments.out or arguments.run / EVALUATIONS
+        if own or not benchmarks:
+            if world.size > 1:
+                raise UserError("a recipe's own tasks are small and asked by one process: leave torchrun out")
+            results = _ask_own(arguments, own, out, progress)
+            console.print(tables.scores(by_task(results)))
+        if benchmarks:
+            _show(_ask_benchmarks(arguments, benchmarks, out, world, progress), world)
+        if world.is_first:
+            console.print(f"Results and samples: {out}")
+
+
+def _show(results: Sequence[Result], world: World) -> None:
+    if world.is_first:
+        console.print(comparison(results))
+        for line in notes(results):
+            console.print(line)
+
+
+def _ask_own(arguments: Namespace, only: Sequence[str], out: Path, progress: Progress) -> list[Result]:
+    """Other questions for a finished run."""
+    folder: Path = arguments.run
+    recipe = _recipe(folder)
+    if recipe is None:
+        raise UserError(
+            f"{folder} is not a run folder (it has no {RECIPE}): give one that `mm1 run` made, or benchmarks for a "
+            "checkpoint, as --tasks vqav2:FOLDER"
+        )
+    config = recipe.eval or EvalConfig()
+    if arguments.shots:
+        config = config.replace(shots=_numbers("--shots", arguments.shots))
+        most = max(config.world.max_shots, *config.shots)
+        config = config.replace(
+            world=config.world.replace(max_shots=most), naming=config.naming.replace(max_shots=most)
+        )
+    if arguments.episodes:
+        config = config.replace(
+            world=config.world.replace(num_episodes=arguments.episodes),
+            naming=config.naming.replace(num_episodes=arguments.episodes),
+        )
+    stages = {name: finished_stage(folder, name) for name in recipe.stages if name in EVALUATED}
+    return ask(config, stages, out, progress, only or None)
+
+
+def _ask_benchmarks(
+    arguments: Namespace, benchmarks: Sequence[tuple[str, Path]], out: Path, world: World, progress: Progress
+) -> list[Result]:
+    checkpoint = checkpoint_folder(arguments.run, arguments.stage)
+    results = ask_benchmarks(
+        checkpoint,
+        benchmarks,
+        _few_shot(arguments),
+        _numbers("--shots", arguments.shots) if arguments.shots else PAPERS_SHOTS,
+        out,
+        max_len=arguments.max_len or _trained_length(arguments.run, arguments.stage),
+        blind=arguments.blind,
+        world=world,
+        progress=progress,
+    )
+    if world.is_first and (arguments.run / "report.html").is_file():
+        write_report(arguments.run)  # it names the page of evaluations
+    return results
+
+
+def _few_shot(arguments: Namespace) -> FewShotConfig:
+    selection, _, fixed = arguments.examples.partition(":")
+    asked = {
+        "selection": selection,
+        "fixed": fixed or None,
+        "seeds": _numbers("--seeds", arguments.seeds),
+        "num_questions": arguments.episodes,
+        "text_only": arguments.text_only,
+        "last_in_sub_images": arguments.last_in_sub_images,
+        "reasoning": arguments.reasoning,
+        "ways": arguments.ways,
+    }
+    return from_json(FewShotConfig, asked, "mm1 eval")
+
+
+def _trained_length(folder: Path, stage: str | None) -> int:
+    """Of a run's stage, what its sequences held: further positions were never seen."""
+    recipe = _recipe(folder)
+    return UNTRAINED_LENGTH if recipe is None else recipe.stage(stage or recipe.stages[-1]).data.seq_len
+
+
+def _recipe(folder: Path) -> RecipeConfig | None:
+    return load_json(RecipeConfig, folder / RECIPE) if (folder / RECIPE).exists() else None
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise UserError(f"{option} is '{text}': give numbers with commas between them, such as 0,4,8") from None

@@ -1,0 +1,108 @@
+"""`mm1 eval` on benchmarks: a checkpoint, official files, the paper's table, a page, and what is missing."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mm1.checkpoint import CheckpointConfig, save_checkpoint
+from mm1.cli.main import main
+from mm1.data.tokenizer import train_tokenizer
+from mm1.models.connector import AvgPoolConfig
+from mm1.models.decoder import DecoderConfig
+from mm1.models.image_encoder import ImageEncoderConfig
+from mm1.models.mm1 import MM1, MM1Config
+from tests.eval.official.benchmarks import WORDS, write
+
+TEXTS = ["Question: What is it? Short answer: dax\n", "A photo of wug\n", *WORDS]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tokenizer = train_tokenizer(iter(TEXTS * 5), 300, folder / "made.json")
+    config = MM1Config(
+        decoder=DecoderConfig(vocab_size=384, dim=32, num_layers=1, mlp_dim=64),
+        image_encoder=ImageEncoderConfig(image_size=16, patch_size=8, dim=16, num_layers=1, num_heads=2, mlp_dim=32),
+        connector=AvgPoolConfig(num_image_tokens=4),
+    )
+    torch.manual_seed(0)
+    save_checkpoint(folder / "model", CheckpointConfig(model=config), MM1(config).state_dict(), tokenizer.path)
+    return folder / "model"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for name in ("vqav2", "nocaps", "coco_captions"):
+        write(name, tmp_path / name)
+    return tmp_path
+
+
+def test_benchmarks_of_a_checkpoint_as_the_papers_table_and_as_a_page(
+    checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next((data / "vqav2/val2014").iterdir()).unlink()
+    tasks = f"vqav2:{data}/vqav2,nocaps:{data}/nocaps"
+    asked = ["eval", str(checkpoint), "--tasks", tasks, "--shots", "0,4", "--seeds", "0,1", "--out", str(data / "out")]
+    assert main([*asked, "--blind"]) == 0
+    said = capsys.readouterr().out
+    table = [line.split() for line in said.splitlines() if line.startswith(("model", "this model", "MM1", "Flamingo"))]
+    assert table[0] == ["model", "shots", "NoCaps", "VQAv2", "certainty"]
+    assert [row[:3] for row in table if row[0] == "this"] == [["this", "model", "0"], ["this", "model", "4"]]
+    assert ["MM1-3B", "4", "99.7", "57.9", "found"] in table
+    assert ["MM1-30B", "0", "54.6", "48.9", "recalled,", "fairly", "sure"] in table
+    assert not any(row[0] == "MM1-30B" and row[1] == "4" for row in table), "neither found nor recalled"
+    assert "vqav2, 4 shots: 1 of 8 questions are missing (1 with 'missing image')" in said
+    result = json.loads((data / "out/vqav2-4shot.json").read_text())
+    assert (result["n"], list(result["by_seed"]), result["missing"]) == (7, ["0", "1"], {"missing image": 1})
+    page = (data / "out/report.html").read_text()
+    assert "vqav2" in page
+    assert page.count("<img") > 20
+    assert "1 missing" in page
+    assert "Question: What is it? Short answer:" in page
+
+    before = {path: path.stat().st_mtime_ns for path in (data / "out").glob("*shot.json")}
+    assert main([*asked, "--blind"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "the same question is not asked again"
+
+
+def test_nearest_examples_are_chosen_by_the_models_own_encoder(checkpoint: Path, data: Path) -> None:
+    out = data / "out"
+    tasks = f"coco_captions:{data}/coco_captions"
+    assert (
+        main(["eval", str(checkpoint), "--tasks", tasks, "--shots", "2", "--examples", "nearest", "--out", str(out)])
+        == 0
+    )
+    result = json.loads((out / "coco_captions-nearest-2shot.json").read_text())
+    assert result["n"] == 8
+    lines = [json.loads(line) for line in (out / "coco_captions-nearest-2shot.samples.jsonl").read_text().splitlines()]
+    for line in lines:  # a random encoder still tells red from green
+        assert f"A photo of {line['references'][1]}\n‹image 2›" in line["prompt"]
+
+
+def test_prompts_longer_than_the_model_lose_their_oldest_shots(
+    checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["eval", str(checkpoint), "--tasks", f"vqav2:{data}/vqav2", "--shots", "4", "--out", str(data / "out")]
+    assert main([*asked, "--max-len", "48"]) == 0
+    assert "vqav2, 4 shots: 8 prompts went without their oldest shots to fit the model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--tasks", "vqa2:/nowhere"], "no benchmark is named 'vqa2'"),
+        (["--tasks", "vqav2:/nowhere"], "/nowhere is no folder"),
+        (["--tasks", "binding"], "is not a run folder (it has no recipe.json): give one that `mm1 run` made, or"),
+        (["--tasks", "vqav2:/nowhere", "--shots", "a"], "--shots is 'a': give numbers"),
+        (["--tasks", "vqav2:/nowhere", "--examples", "similar"], "'selection' is 'similar'"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    checkpoint: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", str(checkpoint), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
