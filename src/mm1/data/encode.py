@@ -12,8 +12,9 @@ how many positions an image takes is given to it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from mm1.data.image import decode_sub_images, upright_size
 from mm1.data.sub_images import WHOLE, FixedGridConfig, SubImagesConfig, num_sub_images
 from mm1.data.tokenizer import Tokenizer
 from mm1.types import Document, Image, Sample, Segment
+
+Decode: TypeAlias = Callable[[bytes, SubImagesConfig, int], list[np.ndarray]]
+"""From a picture's bytes, a policy and a size to its sub-images: decode_sub_images, or what remembers its results."""
 
 IMAGE_LENGTH = -1
 """Stands for an image among the lengths of a document's segments; texts are counted in tokens, 0 or more. Once it is
@@ -41,7 +45,12 @@ class DocumentEncoder:
     """Encodes Documents with one tokenizer, one image size, one number of positions an image, one way of cutting."""
 
     def __init__(
-        self, tokenizer: Tokenizer, num_image_tokens: int, image_size: int, sub_images: SubImagesConfig = WHOLE
+        self,
+        tokenizer: Tokenizer,
+        num_image_tokens: int,
+        image_size: int,
+        sub_images: SubImagesConfig = WHOLE,
+        decode: Decode = decode_sub_images,
     ) -> None:
         assert num_image_tokens >= 0
         assert image_size > 0
@@ -49,6 +58,7 @@ class DocumentEncoder:
         self.num_image_tokens = num_image_tokens
         self.image_size = image_size
         self.sub_images = sub_images
+        self.decode = decode
         self._uncut = sub_images.replace(grid=FixedGridConfig())
 
     def segment_lengths(self, document: Document) -> list[int]:
@@ -147,7 +157,7 @@ class DocumentEncoder:
                 if piece.image is not None and 0 <= position < size:
                     assert end <= size, f"the range [{start}, {stop}) ends inside an image"
                     policy = self._uncut if piece.image.whole else self.sub_images
-                    cut = decode_sub_images(piece.image.data, policy, self.image_size)
+                    cut = self.decode(piece.image.data, policy, self.image_size)
                     assert len(cut) * self.num_image_tokens == len(piece.ids), f"{len(cut)} sub-images were not planned"
                     marks += [(position + number * self.num_image_tokens, segment) for number in range(len(cut))]
                     images += cut

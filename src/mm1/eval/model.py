@@ -18,6 +18,7 @@ import torch
 
 from mm1.checkpoint import open_checkpoint
 from mm1.config import UserError
+from mm1.data.decoded import DecodedImages
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import BadImage
 from mm1.data.sub_images import WHOLE, SubImagesConfig
@@ -27,6 +28,9 @@ from mm1.generate.request import GREEDY, Prompt, StopFunction
 from mm1.generate.sampling import SamplingConfig
 from mm1.models.mm1 import MM1
 from mm1.types import Document
+
+DECODED_BYTES = 256 << 20
+"""Of pictures that are kept decoded, for the prompts that show them again."""
 
 
 class PromptTooLong(UserError):
@@ -94,7 +98,9 @@ class MM1Model:
                 banned_ids=tokenizer.never_generated(decoder.vocab_size),
                 max_len=max_len,
             ),
-            encoder=DocumentEncoder(tokenizer, model.config.num_image_tokens, size, sub_images),
+            encoder=DocumentEncoder(
+                tokenizer, model.config.num_image_tokens, size, sub_images, DecodedImages(DECODED_BYTES)
+            ),
             sampling=sampling,
         )
 
