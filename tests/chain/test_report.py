@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image as Picture
 from mm1.chain.page import gallery
 from mm1.chain.page.results import read_run
 from mm1.chain.page.scores import best_gain
-from mm1.chain.report import write_report
+from mm1.chain.report import write_evaluation_page, write_report
 from mm1.config import UserError
 from mm1.eval.episodes import Episode
 from mm1.eval.runner import evaluate
@@ -254,6 +255,37 @@ def test_cards_show_prompts_answers_and_truth_right_and_wrong(page: Page) -> Non
     assert len(pictures) == len(cards) + len(shots)
     assert all((of["src"] or "").startswith("data:image/png;base64,") for of in pictures)
     assert "modelredtruthred" in page.text
+
+
+def test_a_folder_of_results_alone_has_a_page_that_the_runs_page_names(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    assert "evaluations/report.html" not in write_report(run).read_text()
+    shutil.copytree(run / "eval", run / "evaluations")
+    result = run / "evaluations/naming-2shot.json"
+    values = json.loads(result.read_text())
+    result.write_text(json.dumps({**values, "deviation": 0.0123, "missing": {"missing image": 3}, "shortened": 5}))
+    page = Page(write_evaluation_page(run / "evaluations"))
+    assert ("h1", {}) in page.elements
+    assert "± 1.2 between seeds" in page.text
+    assert "3 missing" in page.text
+    assert "5 without their oldest shots" in page.text
+    assert any(tag == "img" for tag, _ in page.elements)
+    links = [attributes.get("href") for tag, attributes in Page(write_report(run)).elements if tag == "a"]
+    assert "evaluations/report.html" in links
+    with pytest.raises(UserError, match="holds no results"):
+        write_evaluation_page(run / "pretrain")
+
+
+def test_cards_are_those_of_the_first_seed(tmp_path: Path) -> None:
+    write_eval(tmp_path / "eval")
+    path = tmp_path / "eval/naming-2shot.samples.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    others = [{**line, "seed": 7, "output": "of another seed\u2028"} for line in lines]
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [*lines, *others]))
+    text = Page(write_report(tmp_path)).text
+    assert "of another seed" not in text
+    assert "cannot be read" not in text
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from mm1.checkpoint import CheckpointConfig, save_checkpoint
+from mm1.cli.eval_commands import trained_length
 from mm1.cli.main import main
+from mm1.config import save_json
 from mm1.data.tokenizer import train_tokenizer
 from mm1.models.connector import AvgPoolConfig
 from mm1.models.decoder import DecoderConfig
 from mm1.models.image_encoder import ImageEncoderConfig
 from mm1.models.mm1 import MM1, MM1Config
+from mm1.recipes.catalog import load_recipe
 from tests.eval.official.benchmarks import WORDS, write
 
 TEXTS = ["Question: What is it? Short answer: dax\n", "A photo of wug\n", *WORDS]
@@ -106,3 +109,11 @@ def test_mistakes_are_one_sentence(
     said = capsys.readouterr().err
     assert sentence in said
     assert said.count("\n") == 1
+
+
+def test_a_run_is_asked_no_more_than_its_sequences_held_unless_told(tmp_path: Path) -> None:
+    recipe = load_recipe("tiny")
+    save_json(recipe, tmp_path / "recipe.json")
+    assert trained_length(tmp_path, "pretrain") == recipe.pretrain.data.seq_len
+    assert trained_length(tmp_path, None) == recipe.stage(recipe.stages[-1]).data.seq_len
+    assert trained_length(tmp_path / "elsewhere", None) == 8192

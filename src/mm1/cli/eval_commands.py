@@ -90,7 +90,7 @@ def _ask_benchmarks(
         _few_shot(arguments),
         _numbers("--shots", arguments.shots) if arguments.shots else PAPERS_SHOTS,
         out,
-        max_len=arguments.max_len or _trained_length(arguments.run, arguments.stage),
+        max_len=arguments.max_len or trained_length(arguments.run, arguments.stage),
         blind=arguments.blind,
         world=world,
         progress=progress,
@@ -115,7 +115,7 @@ def _few_shot(arguments: Namespace) -> FewShotConfig:
     return from_json(FewShotConfig, asked, "mm1 eval")
 
 
-def _trained_length(folder: Path, stage: str | None) -> int:
+def trained_length(folder: Path, stage: str | None) -> int:
     """Of a run's stage, what its sequences held: further positions were never seen."""
     recipe = _recipe(folder)
     return UNTRAINED_LENGTH if recipe is None else recipe.stage(stage or recipe.stages[-1]).data.seq_len

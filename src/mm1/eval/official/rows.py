@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -101,7 +102,8 @@ def texts(values: Iterable[object]) -> tuple[str, ...]:
     Raises:
         Unfit: there is not one that says something.
     """
-    found = tuple(value for value in values if isinstance(value, str))
+    # Interned: millions of answers are a few thousand words.
+    found = tuple(sys.intern(value) for value in values if isinstance(value, str))
     if not any(map(line, found)):
         raise Unfit(NO_ANSWER)
     return found
