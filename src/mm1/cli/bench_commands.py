@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from mm1.bench import figures, plan
+from mm1.bench import figures, generate_figures, plan
+from mm1.bench.generate import bench_generate
 from mm1.bench.train import TrainBenchConfig, bench_train
 from mm1.config import UserError, from_json
 from mm1.files import write_atomically
@@ -49,4 +50,11 @@ def _plan(arguments: Namespace) -> Shown:
     return [plan.table(measured)], plan.lines(measured), plan.to_json(measured)
 
 
-MEASUREMENTS: dict[str, Callable[[Namespace], Shown]] = {"train": _train, "plan": _plan}
+def _generate(arguments: Namespace) -> Shown:
+    asked = {name: getattr(arguments, name) for name in ("model", "repetitions", "questions", "shots", "device")}
+    config = from_json(generate_figures.GenerateBenchConfig, asked, "mm1 bench generate")
+    measured = bench_generate(config, say=console.print)
+    return [generate_figures.table(measured)], generate_figures.lines(measured), generate_figures.to_json(measured)
+
+
+MEASUREMENTS: dict[str, Callable[[Namespace], Shown]] = {"train": _train, "plan": _plan, "generate": _generate}

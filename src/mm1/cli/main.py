@@ -252,6 +252,11 @@ def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     train.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
     plan = parts.add_parser("plan", help="what the plan of 10^5 to 10^9 documents costs")
     plan.add_argument("--counted", type=int, default=200_000, help="documents of each source counted, not reckoned")
+    generate = parts.add_parser("generate", help="few-shot evaluation beside transformers' generate, same weights")
+    generate.add_argument("--model", choices=["small", "tiny"], default="small", help="its shape; weights are random")
+    generate.add_argument("--questions", type=int, default=64, help="prompts a repetition")
+    generate.add_argument("--shots", type=int, default=8, help="examples that all prompts begin with")
+    generate.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
     for part in parts.choices.values():
         part.add_argument("--repetitions", type=int, default=5, help="alternating repetitions; medians are printed")
         part.add_argument("--out", type=Path, help="also write the figures as JSON to this file")
