@@ -14,7 +14,8 @@ def result(task: str, shots: int, score: float, **changes: Any) -> Result:
     values: dict[str, Any] = {
         "task": task, "shots": shots, "score": score, "low": score, "high": score, "n": 90, "missing": {},
         "shortened": 0, "chance": 0.0, "by_kind": {}, "by_seed": {}, "deviation": None, "metric": "m",
-        "mode": "generate", "conditions": {}, "blind": False, "seed": 0, "model": "m", "version": "v", "fingerprint": "f", "seconds": 1.0,
+        "mode": "generate", "conditions": {}, "blind": False, "seed": 0, "model": "m", "version": "v",
+        "fingerprint": "f", "seconds": 1.0,
     }  # fmt: skip
     return Result(**{**values, **changes})
 

@@ -22,7 +22,7 @@ def comparison(results: Sequence[Result]) -> Table:
     asked = {_column(result.task) for result in shown}
     columns = [*(name for name in COLUMNS if name in asked), *sorted(asked - set(COLUMNS))]
     heads = dict(zip(COLUMNS, HEADS, strict=True))
-    title = "Scores in points (± between seeds); below them what others published, see `certainty`"
+    title = "Scores in points, ± between seeds"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("model", no_wrap=True)
     table.add_column("shots", justify="right")
