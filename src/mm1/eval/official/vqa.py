@@ -13,7 +13,6 @@ As an example, a question shows its commonest answer, the first of equally commo
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +95,8 @@ def _row(id_: object, picture: tuple[str, ...], question: object, answers: Seque
 
 def commonest(answers: Iterable[str]) -> str:
     """What an example shows; of equally common answers the first."""
-    return Counter(filter(None, map(line, answers))).most_common(1)[0][0]
+    said = [answer for answer in answers if answer.strip()]
+    return line(max(said, key=said.count))  # ten answers: quicker than counting them all
 
 
 def textvqa(folder: Folder) -> Material:
