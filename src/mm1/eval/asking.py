@@ -48,6 +48,7 @@ class Answer:
     """As text, ‹image 0›, ‹image 1›, … standing for the images; for eyes only, never parsed."""
     examples: int = 0
     """Shots in the prompt."""
+    shot_ids: tuple[str, ...] = ()
     dropped_shots: int = 0
     """Oldest shots that it went without."""
     images: tuple[str, ...] = ()
@@ -91,7 +92,7 @@ class Asking:
         ]
         total = len(self.seeds) * len(self.task.episodes)
         donors = self._donors()
-        with self._new_file() as write:
+        with _Journal(self.journal) as write:
             for place, (seed, numbers) in enumerate(chunks):
                 if place % world.size != world.rank:
                     continue
@@ -115,11 +116,8 @@ class Asking:
                     values: dict[str, Any] = json.loads(line)
                 except ValueError:  # torn: the process ended while it wrote
                     continue
-                files = {key: tuple(values[key]) for key in ("images", "image_sha256")}
-                yield Answer(**{**values, **files})
-
-    def _new_file(self) -> _Journal:
-        return _Journal(self.journal)
+                lists = {key: tuple(values[key]) for key in ("images", "image_sha256", "shot_ids")}
+                yield Answer(**{**values, **lists})
 
     def _donors(self) -> dict[int, int]:
         if not self.blind:
@@ -133,31 +131,41 @@ class Asking:
         answers: dict[int, Answer] = {}
         for number in numbers:
             try:
-                episodes[number] = self.task.episode(number, self.shots, seed)
+                episode = self.task.episode(number, self.shots, seed)
                 if number in donors:
                     donor = self.task.episode(donors[number], self.shots, seed)
-                    given[number] = prompt(donor, self.shots).images
+                    given[number] = prompt(donor, len(donor.shots)).images
+                episodes[number] = episode
             except Unaskable as error:
-                episodes.pop(number, None)
                 answers[number] = Answer(number=number, seed=seed, missing=error.reason)
-        wanted = {number: len(episode.shots) for number, episode in episodes.items()}
+        answers |= self._put(seed, episodes, given)
+        return [answers[number] for number in numbers]
+
+    def _put(self, seed: int, whole: dict[int, Episode], given: dict[int, tuple[Image, ...]]) -> dict[int, Answer]:
+        """Answers by number, after as many shots were dropped as the model has no room for."""
+        answers: dict[int, Answer] = {}
+        episodes = dict(whole)
         while episodes:
             documents = {number: self._document(e, given.get(number)) for number, e in episodes.items()}
             try:
                 outputs = self._outputs(list(documents.values()), list(episodes.values()))
             except PromptTooLong as error:
                 for number in [number for number, document in documents.items() if document.id in error.ids]:
-                    if not episodes[number].shots:
-                        del episodes[number]
-                        answers[number] = Answer(number=number, seed=seed, missing=TOO_LONG)
+                    episode = episodes.pop(number)
+                    if episode.shots:
+                        episodes[number] = replace(episode, shots=episode.shots[1:], shot_ids=episode.shot_ids[1:])
                     else:
-                        episodes[number] = replace(episodes[number], shots=episodes[number].shots[1:])
+                        answers[number] = Answer(number=number, seed=seed, missing=TOO_LONG)
                 continue
-            for number, output in zip(episodes, outputs, strict=True):
-                shown = len(episodes[number].shots)
-                answers[number] = self._answer(number, seed, documents[number], output, shown, wanted[number] - shown)
+            for (number, episode), output in zip(episodes.items(), outputs, strict=True):
+                answers[number] = replace(
+                    self._answer(number, seed, documents[number], output),
+                    examples=len(episode.shots),
+                    shot_ids=episode.shot_ids,
+                    dropped_shots=len(whole[number].shots) - len(episode.shots),
+                )
             break
-        return [answers[number] for number in numbers]
+        return answers
 
     def _document(self, episode: Episode, given: Sequence[Image] | None) -> Document:
         document = replace(prompt(episode, len(episode.shots)), source=self.task.name)
@@ -173,7 +181,7 @@ class Asking:
         )
         return outputs
 
-    def _answer(self, number: int, seed: int, document: Document, output: str, examples: int, dropped: int) -> Answer:
+    def _answer(self, number: int, seed: int, document: Document, output: str) -> Answer:
         kept = number < self.pictured and seed == self.seeds[0]
         files = tuple(f"images/{digest_of(image)}{_suffix(image.data)}" for image in document.images) if kept else ()
         if kept:
@@ -182,8 +190,6 @@ class Asking:
             number=number,
             seed=seed,
             prompt=_readable(document),
-            examples=examples,
-            dropped_shots=dropped,
             images=files,
             image_sha256=tuple(digest_of(image) for image in document.images),
             output=output,

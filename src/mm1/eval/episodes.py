@@ -50,6 +50,8 @@ class Episode:
     """What sort of question it is; scores are also reported by kind."""
     header: tuple[Segment, ...] = ()
     shots: tuple[tuple[Segment, ...], ...] = ()
+    shot_ids: tuple[str, ...] = ()
+    """What each shot is in its file; empty for shots that are in none."""
     candidates: tuple[str, ...] = ()
     """For multiple choice: the continuations to choose from, to the letter as they would follow the query (" red")."""
     required: tuple[Attribute, ...] = ()

@@ -149,6 +149,7 @@ def _sample(asking: Asking, answer: Answer, item: ItemScore) -> str:
         "seed": answer.seed,
         "prompt": answer.prompt,
         "examples": answer.examples,
+        "shot_ids": answer.shot_ids,
         "dropped_shots": answer.dropped_shots,
         "images": answer.images,
         "image_sha256": answer.image_sha256,

@@ -115,7 +115,7 @@ class Task:
             Unaskable: a picture that it needs is gone or broken.
         """
         episode = self.episodes[number]
-        return replace(episode, shots=episode.shots[:shots])
+        return replace(episode, shots=episode.shots[:shots], shot_ids=episode.shot_ids[:shots])
 
     def has_images(self, number: int, shots: int) -> bool:
         """Whether the prompt of episode `number` shows any."""

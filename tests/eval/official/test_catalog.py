@@ -45,6 +45,10 @@ def test_a_model_that_looks_at_the_shots_is_right_with_them_and_at_chance_withou
     asked = task(name, write(name, tmp_path / "data"), selection="nearest")
     assert len(asked.episodes) == 2 * EACH
     zero, one, two = evaluate(Looks(), [asked], [0, 1, 2], tmp_path / "out")
+    lines = (tmp_path / "out" / f"{asked.name}-2shot.samples.jsonl").read_text().splitlines()
+    for sample in map(json.loads, lines):
+        assert len(set(sample["shot_ids"])) == 2
+        assert sample["id"] not in sample["shot_ids"]
     shares = [right(tmp_path / "out", result) for result in (zero, one, two)]
     assert shares == [0.5, 1.0, 1.0]
     assert zero.missing == one.missing == {}
@@ -63,6 +67,10 @@ def test_omniglot_episodes_teach_words_that_only_the_drawings_tell(tmp_path: Pat
     assert zero.score < 0.8
     with_shots = [document for document in model.seen if len(document.images) > 1]
     assert {len(document.images) for document in with_shots} == {2 * ways + 1}
+    shown = {image.data for image in model.seen[-1].images}
+    (blind,) = evaluate(model, [asked], [2], tmp_path / "out", blind=True)
+    assert blind.score < 0.8
+    assert len({image.data for image in model.seen[-1].images}) == len(shown), "the pictures of a whole other episode"
     with pytest.raises(UserError, match=r"a class of 5 pictures, 5 a class"):
         asked.check_shots(5)
 

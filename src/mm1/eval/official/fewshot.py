@@ -54,6 +54,7 @@ class FewShotTask(Task):
             self.episodes[number],
             query=self.template.query(row, picture),
             shots=tuple(self._shot(shot, shots - place) for place, shot in enumerate(chosen)),
+            shot_ids=tuple(shot.id for shot in chosen),
         )
         assert_no_leak(episode)
         return episode

@@ -67,6 +67,7 @@ class OmniglotTask(Task):
             self.episodes[number],
             query=LABEL.query(question.asked, self.pictures.read(question.asked)),
             shots=tuple(LABEL.shot(row, self.pictures.read(row)) for row in chosen),
+            shot_ids=tuple(row.id for row in chosen),
         )
         assert_no_leak(episode)
         return episode
