@@ -231,6 +231,14 @@ def test_loglikelihood_is_that_of_whole_forward_passes(make_model: MakeModel) ->
         assert value == pytest.approx(float(scores[range(len(tokens)), tokens].sum()), abs=1e-3)
 
 
+def test_what_greedy_generation_says_is_greedy_and_nothing_else_is(make_model: MakeModel) -> None:
+    engine, prompts = _engine(make_model()), _mixed_prompts()
+    said = [done.tokens for done in engine.generate(prompts)]
+    other = [(*tokens[:-1], 3 if tokens[-1] != 3 else 4) for tokens in said]
+    assert all(one.is_greedy for one in engine.likelihoods(prompts, said))
+    assert not any(one.is_greedy for one in engine.likelihoods(prompts, other))
+
+
 def test_loglikelihood_of_a_completion_is_the_sum_of_its_logprobs(make_model: MakeModel) -> None:
     engine = _engine(make_model())
     prompts = _mixed_prompts()

@@ -173,7 +173,7 @@ class MM1Model:
             sample = self.encoder.encode(document, end=False)
         except BadImage as error:
             raise UserError(f"document '{document.id}' has an image that is {error.reason}: replace it") from None
-        ends = _stop_function(self.encoder.tokenizer, stop)
+        ends = stop_function(self.encoder.tokenizer, stop)
         return Prompt.of(sample, max_new_tokens, ends, sampling or self.sampling, frozenset(stop_tokens))
 
 
@@ -182,7 +182,7 @@ def cut(text: str, stop: Sequence[str]) -> str:
     return text[: min((place for string in stop if (place := text.find(string)) >= 0), default=len(text))]
 
 
-def _stop_function(tokenizer: Tokenizer, stop: tuple[str, ...]) -> StopFunction | None:
+def stop_function(tokenizer: Tokenizer, stop: tuple[str, ...]) -> StopFunction | None:
     """Whether the text so far holds a stop string. Decodes it all: a tail alone may decode to something else."""
     if not stop:
         return None

@@ -28,7 +28,7 @@ from mm1.config import UserError
 from mm1.generate.batching import BatchPlan, Request, plan_batches
 from mm1.generate.memory import ImageMemory, PrefixMemory, version
 from mm1.generate.prefill import Prefill, Row, step
-from mm1.generate.request import Completion, Prompt
+from mm1.generate.request import Completion, Likelihood, Prompt
 from mm1.generate.sampling import choose
 from mm1.generate.statistics import Statistics
 from mm1.models.attention import LayerCache
@@ -135,9 +135,13 @@ class Engine:
             self._done += Statistics(new_tokens=sum(len(row.tokens) for row in finished))
             return [_completion(row) for row in finished]
 
-    @torch.inference_mode()
     def loglikelihood(self, prompts: Sequence[Prompt], continuations: Sequence[Sequence[int]]) -> list[float]:
-        """The sum of the log-probabilities of each continuation's tokens after its prompt.
+        """The sum of the log-probabilities of each continuation's tokens after its prompt; see `likelihoods`."""
+        return [one.logprob for one in self.likelihoods(prompts, continuations)]
+
+    @torch.inference_mode()
+    def likelihoods(self, prompts: Sequence[Prompt], continuations: Sequence[Sequence[int]]) -> list[Likelihood]:
+        """How likely each continuation is after its prompt.
 
         Prompts that occur several times, each time with another continuation, are computed once.
 
@@ -152,12 +156,14 @@ class Engine:
             self.check(prompt, len(tokens), f"prompt {number}")
         with self._call():
             rows = [self._row(*pair) for pair in zip(prompts, continuations, strict=True)]
-            sums = [0.0] * len(prompts)
+            found: dict[int, Likelihood] = {}
             for plan, _, hidden in self._batches(rows, [len(row.keys) for row in rows]):
                 for request, states in zip(plan.requests, hidden, strict=True):
-                    targets = torch.tensor(continuations[request], device=self._device)[:, None]
-                    sums[request] = float(self._logits(states).log_softmax(-1).gather(-1, targets).sum())
-            return sums
+                    targets = torch.tensor(continuations[request], device=self._device)
+                    scores = self._logits(states).log_softmax(-1)
+                    logprob = float(scores.gather(-1, targets[:, None]).sum())
+                    found[request] = Likelihood(logprob, bool((scores.argmax(-1) == targets).all()))
+            return [found[number] for number in range(len(prompts))]
 
     @contextmanager
     def _call(self) -> Iterator[None]:

@@ -79,3 +79,13 @@ class Completion:
     logprobs: tuple[float, ...]
     """Natural logarithm of each token's probability under the model itself: temperature 1, nothing cut off."""
     finish_reason: Literal["eos", "stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """Of a continuation after its prompt."""
+
+    logprob: float
+    """The sum over its tokens of the natural logarithms of their probabilities."""
+    is_greedy: bool
+    """Whether greedy generation would have said just this."""
