@@ -19,6 +19,7 @@ STOP = "\n"
 
 DESCRIBE = "describe the picture."
 NAME = "what is this?"
+READ = "what is written here?"
 
 
 def caption_prompt(image: Image) -> tuple[Segment, ...]:

@@ -15,14 +15,14 @@ from pydantic import PositiveInt, model_validator
 
 from mm1.config import Config
 from mm1.data import templates
-from mm1.data.synthetic import pages, text
+from mm1.data.synthetic import pages, printed, text
 from mm1.data.synthetic.pages import Maker, Page
 from mm1.data.synthetic.scenes import Split, World
 from mm1.types import Document, Image, Segment, Text
 
 PageKind = Literal[
     "captions", "alt_texts", "contrasts", "binding", "listing", "questions", "stories", "sums", "facts", "copying",
-    "reading", "told_binding",
+    "reading", "told_binding", "charts", "chart_questions", "writings", "writing_questions",
 ]  # fmt: skip
 
 MAKERS: dict[PageKind, Maker] = {
@@ -38,6 +38,10 @@ MAKERS: dict[PageKind, Maker] = {
     "copying": text.copying,
     "reading": text.reading,
     "told_binding": pages.told_binding,
+    "charts": printed.charts,
+    "chart_questions": printed.chart_questions,
+    "writings": printed.writings,
+    "writing_questions": printed.writing_questions,
 }
 
 
