@@ -116,7 +116,9 @@ def test_only_images_and_texts_of_the_range_are_looked_at(encoder: DocumentEncod
     lengths = encoder.segment_lengths(document)
     seen: list[str] = []
     encode = encoder.tokenizer.encode
-    monkeypatch.setattr(encoder.tokenizer, "encode", lambda text: seen.append(text) or encode(text))
+    monkeypatch.setattr(
+        encoder.tokenizer, "encode", lambda text, beginning: seen.append(text) or encode(text, beginning)
+    )
     encoder.encode(document, start=lengths[0] + 4, stop=lengths[0] + 4 + lengths[2], lengths=lengths)
     assert seen == ["a blue"]
     with pytest.raises(BadImage, match="unreadable"):

@@ -9,13 +9,14 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, normalizers, processors
 from transformers import AutoTokenizer
 
 from mm1.config import UserError
 from mm1.data.tokenizer import Tokenizer, train_tokenizer
 from mm1.hf.chat_template import ESCAPE
 from mm1.hf.tokenizer import SpecialTokens, write_tokenizer
+from tests.sentence_piece import write_sentence_piece
 
 WORDS = ["user: what is this? assistant: a cat", " and a dog", "on the left of it < > | image pad"] * 3
 
@@ -41,27 +42,12 @@ def with_beginning(path: Path) -> None:
     path.with_name("tokenizer_config.json").write_text(json.dumps(names))
 
 
-def sentence_piece(path: Path, prepend: str) -> None:
-    """As Llama 2's and Mistral's: a word begins with a space, and a text begins with one even where it has none."""
-    special = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
-    tokenizer = tokenizers.Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    if prepend == "normalizer":
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    else:
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prepend, split=False)
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    letters = sorted(set("".join(WORDS)))
-    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=letters, show_progress=False)
-    tokenizer.train_from_iterator(WORDS, trainer)
-    values = json.loads(tokenizer.to_str())
-    ids = values["model"]["vocab"]
-    ids.update({name: len(ids) + place for place, name in enumerate(bytes_)})
-    for token in values["added_tokens"]:
-        token["normalized"] = True  # as in the older of Llama's files
+def spaced(path: Path) -> None:
+    """Byte-level, with a space before texts."""
+    with_beginning(path)
+    values = json.loads(path.read_text())
+    values["pre_tokenizer"]["add_prefix_space"] = True
     path.write_text(json.dumps(values))
-    names = {"pad_token": "<pad>", "eos_token": "</s>", "image_token": "<image>", "bos_token": "<s>"}
-    path.with_name("tokenizer_config.json").write_text(json.dumps(names))
 
 
 def rewriting(path: Path) -> None:
@@ -76,10 +62,11 @@ KINDS = {
     "byte level": byte_level,
     "rewriting": rewriting,
     "with a beginning": with_beginning,
-    "metaspace first": lambda path: sentence_piece(path, "first"),
-    "metaspace always": lambda path: sentence_piece(path, "always"),
-    "metaspace never": lambda path: sentence_piece(path, "never"),
-    "normalizer": lambda path: sentence_piece(path, "normalizer"),
+    "metaspace first": lambda path: write_sentence_piece(path.parent, WORDS, "first"),
+    "metaspace always": lambda path: write_sentence_piece(path.parent, WORDS, "always"),
+    "metaspace never": lambda path: write_sentence_piece(path.parent, WORDS, "never"),
+    "normalizer": lambda path: write_sentence_piece(path.parent, WORDS, "normalizer"),
+    "byte level, spaced": spaced,
 }
 
 
@@ -104,9 +91,19 @@ def test_ids_of_a_prompt_in_one_string(pair, pieces):
     pieces = [piece for piece in pieces if piece is None or not any(name in piece for name in special.all)]
     prompt = "".join(special.image if piece is None else piece.replace("<", f"<{ESCAPE}") for piece in pieces)
     expected = [] if own.bos_id is None else [own.bos_id]
-    for piece in pieces:
-        expected += [own.image_id] if piece is None else own.encode(piece)
+    for place, piece in enumerate(pieces):
+        expected += [own.image_id] if piece is None else own.encode(piece, beginning=place == 0)
     assert theirs(prompt)["input_ids"] == expected
+
+
+@given(text=texts)
+def test_a_chat_opens_as_a_document_begins(pair, text):
+    """Where the tokenizer is told to add nothing: with what `opening` says."""
+    own, theirs, special = pair
+    opened = special.opening + ("user: " + text).replace("<", f"<{ESCAPE}")
+    expected = [] if own.bos_id is None else [own.bos_id]
+    expected += own.encode("user: " + text, beginning=True)
+    assert theirs(opened, add_special_tokens=False)["input_ids"] == expected
 
 
 def test_spelled_special_tokens_stay_text_when_escaped_and_do_not_when_not(pair):
@@ -116,7 +113,7 @@ def test_spelled_special_tokens_stay_text_when_escaped_and_do_not_when_not(pair)
         escaped = "".join(
             character + ESCAPE if character in {other[0] for other in special.all} else character for character in text
         )
-        assert theirs(escaped, add_special_tokens=False)["input_ids"] == own.encode(text)
+        assert theirs(escaped, add_special_tokens=False)["input_ids"] == own.encode(text, beginning=True)
         assert theirs.convert_tokens_to_ids(name) in theirs(text)["input_ids"]
 
 

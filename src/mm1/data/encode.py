@@ -5,9 +5,10 @@
 
 A picture that is cut into sub-images is, from here on, so many images one after another; one that is marked `whole` is
 a single image, filled as the policy says. A tokenizer that has a BOS begins the document with it; as nothing precedes
-it, it is no target. With `pairs=True` (contrastive training) every image begins a segment of its own, with BOS and EOS
-of its own: [Image, Text, Image, Text] → <img…> text EOS | <img…> text EOS. Knows nothing of sources, packing or models:
-how many positions an image takes is given to it.
+it, it is no target. Text after a BOS or after nothing is a beginning, all other text goes on. With `pairs=True`
+(contrastive training) every image begins a segment of its own, with BOS and EOS of its own: [Image, Text, Image, Text]
+→ <img…> text EOS | <img…> text EOS. Knows nothing of sources, packing or models: how many positions an image takes is
+given to it.
 """
 
 from __future__ import annotations
@@ -63,9 +64,12 @@ class DocumentEncoder:
 
     def segment_lengths(self, document: Document) -> list[int]:
         """Tokens of each text, IMAGE_LENGTH for each image, whatever it will be cut into."""
+        first = first_piece(document.segments)
         return [
-            IMAGE_LENGTH if isinstance(segment, Image) else len(self.tokenizer.encode(segment.text))
-            for segment in document.segments
+            IMAGE_LENGTH
+            if isinstance(segment, Image)
+            else len(self.tokenizer.encode(segment.text, beginning=index == first))
+            for index, segment in enumerate(document.segments)
         ]
 
     def encode(
@@ -117,6 +121,7 @@ class DocumentEncoder:
     ) -> list[_Piece]:
         """One piece a segment. Texts in `outside` are not tokenised: a range of their length stands for their ids."""
         pieces: list[_Piece] = []
+        first = first_piece(segments)
         for index, segment in enumerate(segments):
             if isinstance(segment, Image):
                 count = self._num_sub_images(segment) if lengths is None else -lengths[index]
@@ -125,7 +130,8 @@ class DocumentEncoder:
             elif lengths is not None and index in outside:
                 pieces.append(_Piece(range(lengths[index]), segment.target))
             else:
-                pieces.append(_Piece(self.tokenizer.encode(segment.text), segment.target))
+                ids = self.tokenizer.encode(segment.text, beginning=index == first)
+                pieces.append(_Piece(ids, segment.target))
         return pieces
 
     def _num_sub_images(self, image: Image) -> int:
@@ -165,6 +171,12 @@ class DocumentEncoder:
             segment += position > 0  # a group before the range does not count
         starts, segments = np.array(marks, np.int32).reshape(-1, 2).T
         return Sample(tokens, loss_mask, segment_ids, starts, segments, tuple(images), source)
+
+
+def first_piece(segments: Sequence[Segment]) -> int:
+    """The place of the first segment that is not empty, or else their number: a text there begins the document."""
+    full = (index for index, segment in enumerate(segments) if isinstance(segment, Image) or segment.text)
+    return next(full, len(segments))
 
 
 def _pairs(document: Document) -> list[list[Segment]]:

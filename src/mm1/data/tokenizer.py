@@ -10,7 +10,8 @@ characters it is. A file that spells them otherwise has a tokenizer_config.json 
 
     {"pad_token": "<pad>", "eos_token": "</s>", "image_token": "<image>", "bos_token": "<s>"}    bos_token may be null
 
-Knows nothing of documents.
+A file from elsewhere may put a space before texts: only a document's beginning gets it (prefix.py). Knows nothing of
+documents.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
 from mm1.config import UserError
+from mm1.data.prefix import beginning, going_on, read_parts, set_parts
 from mm1.files import write_atomically
 
 PAD, EOS, IMAGE = "<|pad|>", "<|endoftext|>", "<|image|>"
@@ -52,15 +54,7 @@ class Tokenizer:
         self.path = Path(path)
         if not self.path.is_file():
             raise UserError(f"there is no tokenizer at {path}: train one, or give the path of a tokenizer.json")
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise UserError(f"{path} is not a tokenizer file ({error}): train it again") from None
-        # Not stored in the file, so it must be set at every load: without it a text could spell an image.
-        self._tokenizer.encode_special_tokens = True
-        # Stored in some files; a text would silently lose its end, or get one.
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._first, self._later = _open_both(self.path)
         config_path = self.path.with_name(TOKENIZER_CONFIG)
         names = _read_names(config_path)
         content = self.path.read_bytes() + (config_path.read_bytes() if config_path.is_file() else b"")
@@ -71,19 +65,33 @@ class Tokenizer:
         self.bos_id: int | None = self._special(names["bos_token"]) if "bos_token" in names else None
         self._check_distinct(names)
         # Not their number: some vocabularies leave ids out.
-        self.vocab_size: int = max(self._tokenizer.get_vocab().values()) + 1
+        self.vocab_size: int = max(self._later.get_vocab().values()) + 1
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[Path]]:
         return Tokenizer, (self.path,)
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of `text` alone: nothing is added before or after, and no special id ever occurs."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+    @property
+    def has_prefix(self) -> bool:
+        """Whether a document's first text is encoded as if a space stood before it."""
+        return self._first is not self._later
+
+    def encode(self, text: str, beginning: bool = False) -> list[int]:
+        """Ids of `text`, and no special id ever.
+
+        Args:
+            text: a whole one, or a piece of one.
+            beginning: whether nothing but a BOS precedes it. Some tokenizers put a space before it then; before what
+                goes on from something, none does.
+        """
+        library = self._first if beginning else self._later
+        ids: list[int] = library.encode(text, add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`; special ids are left out, bytes that are not UTF-8 become U+FFFD."""
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        """What a text goes on with, its first space included; special ids are left out, bytes that are not UTF-8 become
+        U+FFFD.
+        """
+        text: str = self._later.decode(list(ids), skip_special_tokens=True)
         return text
 
     def never_generated(self, vocab_size: int) -> list[int]:
@@ -96,10 +104,11 @@ class Tokenizer:
 
     def _special(self, name: str) -> int:
         """The id of the token `name`, which no text can produce from here on."""
-        index: int | None = self._tokenizer.token_to_id(name)
+        index: int | None = self._later.token_to_id(name)
         if index is None:
             raise UserError(f"{self.path} has no token '{name}': add it as a special token, or train the file anew")
-        self._tokenizer.add_special_tokens([AddedToken(name, special=True)])  # some files have it as an ordinary one
+        for library in (self._first, self._later):
+            library.add_special_tokens([AddedToken(name, special=True)])  # some files have it as an ordinary one
         if index in self.encode(name):
             raise UserError(
                 f"{self.path} has '{name}' among the words that texts are made of: choose a token that none can spell"
@@ -119,6 +128,33 @@ class Tokenizer:
                 f"{self.path} has '{names['bos_token']}' as bos_token and for padding or images as well: name "
                 f"different tokens in {TOKENIZER_CONFIG}, or make bos_token null"
             )
+
+
+def _open_both(path: Path) -> tuple[tokenizers.Tokenizer, tokenizers.Tokenizer]:
+    """The file for a document's first text and for others: one for both where there is no prefix, for it is large."""
+    library = _open(path)
+    parts = read_parts(library)
+    first, later = beginning(parts, str(path)), going_on(parts, str(path))
+    set_parts(library, later)
+    if all(first[part] == later[part] for part in ("normalizer", "pre_tokenizer")):
+        return library, library
+    other = _open(path)
+    set_parts(other, first)
+    return other, library
+
+
+def _open(path: Path) -> tokenizers.Tokenizer:
+    """The file, by which no text can spell a special token."""
+    try:
+        library = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"{path} is not a tokenizer file ({error}): train it again") from None
+    # Not stored in the file, so it must be set at every load: without it a text could spell an image.
+    library.encode_special_tokens = True
+    # Stored in some files; a text would silently lose its end, or get one.
+    library.no_truncation()
+    library.no_padding()
+    return library
 
 
 def _read_names(path: Path) -> dict[str, str]:

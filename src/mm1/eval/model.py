@@ -19,7 +19,7 @@ import torch
 from mm1.checkpoint import open_checkpoint
 from mm1.config import UserError
 from mm1.data.decoded import DecodedImages
-from mm1.data.encode import DocumentEncoder
+from mm1.data.encode import DocumentEncoder, first_piece
 from mm1.data.image import BadImage
 from mm1.data.sub_images import WHOLE, SubImagesConfig
 from mm1.data.tokenizer import Tokenizer
@@ -144,11 +144,16 @@ class MM1Model:
         """
         # Candidates of one question repeat its document, which may hold many images: decode them once.
         prompts = {document: self.prompt(document) for document in dict.fromkeys(document for document, _ in pairs)}
-        continuations = [self.encoder.tokenizer.encode(string) for _, string in pairs]
+        continuations = [self._continuation(*pair) for pair in pairs]
         self._check_lengths(
             [(d.id, prompts[d], len(tokens)) for (d, _), tokens in zip(pairs, continuations, strict=True)]
         )
         return self.engine.loglikelihood([prompts[document] for document, _ in pairs], continuations)
+
+    def _continuation(self, document: Document, string: str) -> list[int]:
+        """The string's tokens, which may be a document's first: its BOS may be all that precedes them."""
+        beginning = first_piece(document.segments) == len(document.segments)
+        return self.encoder.tokenizer.encode(string, beginning)
 
     def _check_lengths(self, asked: Sequence[tuple[str, Prompt, int]]) -> None:
         """`asked`: id, prompt and number of new tokens of each."""

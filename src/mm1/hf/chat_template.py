@@ -56,7 +56,7 @@ _TEMPLATE = """
   {%- endif -%}
 {%- endmacro -%}
 
-{{- BOS -}}
+{{- OPENING -}}
 {%- for message in messages -%}
   {%- if message.role != ('assistant' if loop.index % 2 == 0 else 'user') -%}
     {{- raise_exception('message ' ~ loop.index ~ ' is of ' ~ message.role ~ ': this model knows turns of user and '
@@ -73,20 +73,20 @@ _TEMPLATE = """
 """
 
 
-def chat_template(special_tokens: Sequence[str], image_token: str, bos_token: str | None) -> str:
+def chat_template(special_tokens: Sequence[str], image_token: str, opening: str) -> str:
     """The template.
 
     Args:
         special_tokens: all that a text must not be able to write.
         image_token: stands where an image stands.
-        bos_token: begins a chat; None for nothing.
+        opening: begins a chat: a BOS, as the tokenizer wants it before a text; may be empty.
     """
     values = {
         "SPELLINGS": [*special_tokens, ESCAPE],
         "FIRSTS": first_characters(special_tokens),
         "ESCAPE": ESCAPE,
         "IMAGE": image_token,
-        "BOS": bos_token or "",
+        "OPENING": opening,
         "STOP": STOP,
     }
     # JSON's literals are Jinja's, but for characters beyond the first plane where they are written as two.

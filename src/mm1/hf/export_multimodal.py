@@ -83,7 +83,7 @@ def _write_processor(checkpoint: Checkpoint, out: Path, max_positions: int | Non
         num_image_tokens=checkpoint.config.model.num_image_tokens,
     )
     processor.to_json_file(out / "processor_config.json")
-    template = chat_template(special.all, special.image, special.bos)
+    template = chat_template(special.all, special.image, special.opening)
     write_atomically(out / "chat_template.jinja", template.encode())
 
 

@@ -4,14 +4,15 @@ r"""mm1's tokenizer as AutoTokenizer reads it, giving a prompt in one string the
                           here:  encode("user: <|image|>a\n")                the same ids
 
 Three things of the file are changed for that. Special tokens are looked for before anything else is done to a text,
-and then ESCAPE (chat_template.py) goes: what was escaped is text by then. A tokenizer that puts a space before a text's
-beginning does so after a special token too, where mm1's next piece begins. And only the beginning-of-text token that
-mm1 uses is added, if any. Knows nothing of models.
+without the spaces beside them, and then ESCAPE (chat_template.py) goes: what was escaped is text by then. A tokenizer
+that puts a space before a text's beginning does so at the prompt's beginning only, and not after a special token, where
+mm1's next piece goes on. And only the beginning-of-text token that mm1 uses is added, if any. Knows nothing of models.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import tokenizers
 from tokenizers import AddedToken, processors
 
 from mm1.config import UserError
+from mm1.data.prefix import PARTS, beginning
 from mm1.data.tokenizer import TOKENIZER_CONFIG, Tokenizer
 from mm1.files import write_atomically
 from mm1.hf.chat_template import ESCAPE, first_characters
@@ -37,6 +39,9 @@ class SpecialTokens:
     bos: str | None
     all: tuple[str, ...] = ()
     """These and all others of the vocabulary."""
+    opening: str = ""
+    """Begins a prompt to which the tokenizer is told to add nothing: BOS, and after it the space that it puts before a
+    text's beginning, as a BOS that is spelled is a beginning already."""
 
 
 def write_tokenizer(tokenizer: Tokenizer, out: Path, max_positions: int | None = None) -> SpecialTokens:
@@ -63,8 +68,8 @@ def write_tokenizer(tokenizer: Tokenizer, out: Path, max_positions: int | None =
     special = replace(special, all=tuple(token["content"] for token in values["added_tokens"] if token["special"]))
     if bad := [name for name in special.all if len(name) < 2 or ESCAPE in name]:
         raise UserError(f"{tokenizer.path} has the special token {bad[0]!r}, which no text can be kept from spelling")
+    values |= beginning({part: values[part] for part in PARTS}, str(tokenizer.path))
     values["normalizer"] = _unescaping(special.all, values["normalizer"])
-    values["pre_tokenizer"] = _spaced_everywhere(values["pre_tokenizer"])
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": special.pad,
@@ -85,7 +90,8 @@ def _library(path: Path) -> tokenizers.Tokenizer:
     """The tokenizer, whose special tokens are looked for in a text as it came."""
     values: dict[str, Any] = json.loads(path.read_text())
     for token in values["added_tokens"]:
-        token["normalized"] &= not token["special"]
+        if token["special"]:
+            token |= {"normalized": False, "lstrip": False, "rstrip": False}
     library = tokenizers.Tokenizer.from_str(json.dumps(values))
     library.no_truncation()
     library.no_padding()
@@ -100,30 +106,19 @@ def _special_tokens(tokenizer: Tokenizer, library: tokenizers.Tokenizer) -> Spec
         assert name is not None
         return name
 
+    bos = None if tokenizer.bos_id is None else spelled(tokenizer.bos_id)
     return SpecialTokens(
         pad=spelled(tokenizer.pad_id),
         eos=spelled(tokenizer.eos_id),
         image=spelled(tokenizer.image_id),
-        bos=None if tokenizer.bos_id is None else spelled(tokenizer.bos_id),
+        bos=bos,
+        opening="" if bos is None else bos + " " * tokenizer.has_prefix,
     )
 
 
 def _unescaping(names: tuple[str, ...], normalizer: dict[str, Any] | None) -> dict[str, Any]:
     """The normalizer that takes one ESCAPE after each first character, and then does what the old one did."""
-    steps = [
-        {"type": "Replace", "pattern": {"String": first + ESCAPE}, "content": first}
-        for first in first_characters(names)
-    ]
+    # Replacing both by the character would do, but then the library thinks that a text beginning so begins later.
+    patterns = [f"(?<={re.escape(first)}){ESCAPE}" for first in first_characters(names)]
+    steps = [{"type": "Replace", "pattern": {"Regex": pattern}, "content": ""} for pattern in patterns]
     return {"type": "Sequence", "normalizers": [*steps, *([] if normalizer is None else [normalizer])]}
-
-
-def _spaced_everywhere(part: Any) -> Any:
-    """A pre-tokenizer whose Metaspace treats each piece between special tokens as a text's beginning."""
-    if isinstance(part, list):
-        return [_spaced_everywhere(item) for item in part]
-    if not isinstance(part, dict):
-        return part
-    changed = {key: _spaced_everywhere(value) for key, value in part.items()}
-    if changed.get("type") == "Metaspace" and changed.get("prepend_scheme") == "first":
-        changed["prepend_scheme"] = "always"
-    return changed

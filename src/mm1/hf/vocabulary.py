@@ -19,6 +19,7 @@ import tokenizers
 from tokenizers import processors
 
 from mm1.config import UserError
+from mm1.data.prefix import beginning, read_parts
 from mm1.data.tokenizer import IMAGE, PAD, TOKENIZER_CONFIG, Tokenizer
 from mm1.files import write_atomically
 from mm1.hf.folder import HFFolder, read_json
@@ -31,10 +32,12 @@ def adopt(folder: HFFolder, out: Path) -> int:
     """Writes the tokenizer of `folder` into `out` as mm1 reads it; returns how many ids a vocabulary needs for it.
 
     Raises:
-        UserError: there is no tokenizer.json, or no end-of-text token; or it is one that can not be extended.
+        UserError: there is no tokenizer.json, or no end-of-text token; or it is one that can not be extended,
+            or whose way to begin texts is not known.
     """
     path = folder.path / TOKENIZER
     text, tokenizer = _open(path)
+    beginning(read_parts(tokenizer), str(path))  # refused now rather than when the checkpoint is first used
     declared = _declared(folder.path)
     ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     eos = _eos(folder, declared, tokenizer)
