@@ -240,7 +240,7 @@ def test_lengths_of_another_tokenizer_are_noticed(encoder: DocumentEncoder, make
     plan.rows(0)
     loader = Loader(plan, encoder, sources)
     encode = encoder.tokenizer.encode
-    monkeypatch.setattr(encoder.tokenizer, "encode", lambda text: [*encode(text), 5])
+    monkeypatch.setattr(encoder.tokenizer, "encode", lambda text, beginning: [*encode(text, beginning), 5])
     with pytest.raises(UserError, match="was prepared with another tokenizer"):
         loader.batch(0)
 
