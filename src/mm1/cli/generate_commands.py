@@ -30,9 +30,9 @@ def generate(arguments: Namespace) -> None:
     """Every document's text, then what came of them."""
     config = from_json(ContinueConfig, _asked(arguments), "mm1 generate")
     folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
-    model = MM1Model.load(folder, _device(arguments.device), max_len=arguments.max_len)
+    model = MM1Model.load(folder, device(arguments.device), max_len=arguments.max_len)
     with GenerateProgress(console) as progress:
-        done = continue_documents(model, _name(folder), arguments.documents, arguments.out, config, progress)
+        done = continue_documents(model, model_hash(folder), arguments.documents, arguments.out, config, progress)
     console.print(f"{done.answered:,} documents continued, {done.found:,} were there before → {arguments.out}")
     for reason, count in sorted(done.failed.items(), key=lambda pair: -pair[1])[:10]:
         console.print(f"   {count:,} not: {reason}")
@@ -63,18 +63,19 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\[nt\\]", lambda match: codecs.decode(match.group(), "unicode_escape"), text)
 
 
-def _device(name: str | None) -> torch.device:
+def device(name: str | None) -> torch.device:
+    """The device of that name; CUDA where there is one when None."""
     there = torch.cuda.is_available()
     try:
-        device = torch.device(name or ("cuda" if there else "cpu"))
+        found = torch.device(name or ("cuda" if there else "cpu"))
     except RuntimeError:
         raise UserError(f"--device is '{name}': give cpu or cuda") from None
-    if device.type == "cuda" and not there:
+    if found.type == "cuda" and not there:
         raise UserError(f"--device is {name}, but there is no CUDA here: leave it out, or give cpu")
-    return device
+    return found
 
 
-def _name(folder: Path) -> str:
+def model_hash(folder: Path) -> str:
     """A hash of the model, so that another one's texts are never taken for its own."""
     content = hashlib.sha256()
     for name in (CONFIG, TOKENIZER, WEIGHTS):

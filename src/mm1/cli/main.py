@@ -63,6 +63,10 @@ def _command(name: str) -> Command:
         from mm1.cli import generate_commands
 
         return generate_commands.generate
+    if name == "textcore":
+        from mm1.cli import textcore_commands
+
+        return textcore_commands.textcore
     if name == "bench":
         from mm1.cli import bench_commands
 
@@ -130,6 +134,7 @@ def parser() -> argparse.ArgumentParser:
     _prepare(commands)
     _conversions(commands)
     _generate(commands)
+    _textcore(commands)
     _score(commands)
     for command in commands.choices.values():  # `mm1 run tiny --debug` as well as `mm1 --debug run tiny`
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -235,6 +240,18 @@ def _generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     new.add_argument("--batch", type=int, metavar="N", help="documents read and answered at once (64)")
     new.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest document with its text (8192)")
     new.add_argument("--device", help="cpu or cuda; cuda where there is one")
+
+
+def _textcore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    textcore = commands.add_parser("textcore", help="ask the paper's text tasks through lm-eval, from local files")
+    textcore.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
+    textcore.add_argument("tasks", type=Path, metavar="FOLDER", help="a folder a task, as arc_easy/test.jsonl")
+    textcore.add_argument("--out", type=Path, required=True, metavar="OUT.json", help="scores as JSON")
+    textcore.add_argument("--stage", help="of a run: whose model (the last stage's)")
+    textcore.add_argument("--shots", type=int, default=0, help="examples, where a task has a file train (0)")
+    textcore.add_argument("--limit", type=int, metavar="N", help="questions a task; all by default")
+    textcore.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest question with answer (8192)")
+    textcore.add_argument("--device", help="cpu or cuda; cuda where there is one")
 
 
 def _score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,0 +1,48 @@
+"""`mm1 textcore`: what a model's decoder knows of text, by lm-eval's tasks on local files."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mm1.chain.run import checkpoint_folder
+from mm1.cli.generate_commands import device, model_hash
+from mm1.config import UserError
+from mm1.eval.model import MM1Model
+from mm1.eval.textcore import textcore as ask_textcore
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+
+def textcore(arguments: Namespace) -> None:
+    """The tasks whose files are there, and the average if all are."""
+    out: Path = arguments.out
+    if not out.parent.is_dir():
+        raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
+    for name, value, least in (("--shots", arguments.shots, 0), ("--limit", arguments.limit, 1)):
+        if value is not None and value < least:
+            raise UserError(f"{name} is {value}: give at least {least}")
+    folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
+    model = MM1Model.load(folder, device(arguments.device), max_len=arguments.max_len)
+    name = f"{folder.name} {model_hash(folder)[:12]}"
+    result = ask_textcore(model, name, arguments.tasks, out, arguments.shots, arguments.limit, console.print)
+    console.print(_table(result))
+    if result["absent"]:
+        console.print(f"No average: {', '.join(result['absent'])} are not there")
+    console.print(f"Scores: {out}")
+
+
+def _table(result: dict[str, Any]) -> Table:
+    table = Table(title="TextCore, with 95 % intervals", title_justify="left", box=None, pad_edge=False)
+    for column in ("task", "score", "shots", "n", "cut"):
+        table.add_column(column, no_wrap=True, justify="left" if column == "task" else "right")
+    for name, row in result["tasks"].items():
+        cell = f"{row['score']:.3f} ({row['low']:.3f}–{row['high']:.3f})"
+        table.add_row(f"{name} {row['metric']}", cell, str(row["shots"]), str(row["n"]), str(row["truncated"]))
+    if result["average"] is not None:
+        table.add_row("average", f"{result['average']:.3f}", "", "", "")
+    return table
