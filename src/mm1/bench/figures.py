@@ -173,11 +173,12 @@ def lines(figures: Figures) -> list[str]:
         + (f", {made_on['gpu']}" if figures.device.startswith("cuda") else ""),
         *tried,
         *NOTES,
-        *([] if figures.steadiness() >= STEADY else [_unsteady(figures.steadiness())]),
+        *([] if figures.steadiness() >= STEADY else [unsteady(figures.steadiness())]),
     ]
 
 
-def _unsteady(steadiness: float) -> str:
+def unsteady(steadiness: float) -> str:
+    """The warning of figures that were disturbed."""
     return (
         "DO NOT QUOTE: something else was running. A repetition had "
         f"{steadiness:.0%} of the processor that another had: measure again on a calm machine."

@@ -37,6 +37,9 @@ LOST = "lost.json"
 PART_DOCUMENTS = 8192
 """Documents of a part, where they are made."""
 
+CHECKED_AT = 16
+"""Pixels to which a picture is decoded to see that it can be: a large JPEG then at an eighth of its size."""
+
 HEAD_FILES = 8
 """Files of a source from which a tokenizer's texts are taken."""
 
@@ -188,10 +191,10 @@ def checked(items: Iterable[Item], pages: bool) -> Iterator[Item]:
 
 
 def _fault(part: object) -> str | None:
-    """Why a picture can not be decoded; a JPEG is tried at an eighth of its size."""
+    """Why a picture can not be decoded."""
     if isinstance(part, Image):
         try:
-            read_image(part.data, 16)
+            read_image(part.data, CHECKED_AT)
         except BadImage as error:
             return error.reason
     return None

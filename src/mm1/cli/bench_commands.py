@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from mm1.bench import figures, generate_figures, plan
+from mm1.bench import data, figures, generate_figures, plan
 from mm1.bench.generate import bench_generate
 from mm1.bench.train import TrainBenchConfig, bench_train
 from mm1.config import UserError, from_json
@@ -57,4 +57,15 @@ def _generate(arguments: Namespace) -> Shown:
     return [generate_figures.table(measured)], generate_figures.lines(measured), generate_figures.to_json(measured)
 
 
-MEASUREMENTS: dict[str, Callable[[Namespace], Shown]] = {"train": _train, "plan": _plan, "generate": _generate}
+def _data(arguments: Namespace) -> Shown:
+    asked = {"repetitions": arguments.repetitions, "documents": arguments.documents}
+    measured = data.bench_data(from_json(data.DataBenchConfig, asked, "mm1 bench data"), say=console.print)
+    return data.tables(measured), data.lines(measured), measured.to_json()
+
+
+MEASUREMENTS: dict[str, Callable[[Namespace], Shown]] = {
+    "train": _train,
+    "plan": _plan,
+    "data": _data,
+    "generate": _generate,
+}

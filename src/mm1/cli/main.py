@@ -274,6 +274,8 @@ def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     generate.add_argument("--questions", type=int, default=64, help="prompts a repetition")
     generate.add_argument("--shots", type=int, default=8, help="examples that all prompts begin with")
     generate.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
+    data = parts.add_parser("data", help="packed batches a second beside webdataset and grain; JPEGs beside Pillow")
+    data.add_argument("--documents", type=int, default=300, help="captioned photos in each repetition")
     for part in parts.choices.values():
         part.add_argument("--repetitions", type=int, default=5, help="alternating repetitions; medians are printed")
         part.add_argument("--out", type=Path, help="also write the figures as JSON to this file")
