@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as HFTokenizer
 
 from mm1.checkpoint import CheckpointConfig, DataPart, save_checkpoint
 from mm1.config import UserError
@@ -25,6 +26,7 @@ from mm1.models.decoder import DecoderConfig
 from mm1.models.image_encoder import ImageEncoderConfig
 from mm1.models.mm1 import MM1, MM1Config
 from mm1.types import Document, Image, Text
+from tests.sentence_piece import write_sentence_piece
 
 WORDS = ["a red circle\n", "question: what is it? answer: a blue square\n", "the end. the end.\n\n", "naïve 猫 🐈"]
 
@@ -100,6 +102,34 @@ def test_text_ends_before_the_stop_string_wherever_the_tokens_end(model: MM1Mode
     if stop in said:  # nothing was generated past the token that completes the stop string
         assert stop in tokenizer.decode(engine.said)
         assert stop not in tokenizer.decode(engine.said[:-1])
+
+
+@pytest.fixture(scope="module")
+def spaced(tmp_path_factory: pytest.TempPathFactory) -> MM1Model:
+    """Its tokenizer puts a space before texts, and takes one away when it decodes."""
+    path = write_sentence_piece(tmp_path_factory.mktemp("spaced"), WORDS * 5, "normalizer")
+    return MM1Model.of(_model(400), Tokenizer(path))
+
+
+def test_an_answer_keeps_the_space_that_it_begins_with(spaced: MM1Model) -> None:
+    tokenizer = spaced.encoder.tokenizer
+    for said in (" red circle", "s red", "  red"):
+        engine = ScriptedEngine(tokenizer.encode(said + "\n"))
+        assert replace(spaced, engine=engine).generate([_document("a")], 99, ("\n",)) == [said]
+
+
+def test_what_follows_a_document_gets_no_space_but_what_begins_one_does(spaced: MM1Model) -> None:
+    tokenizer = spaced.encoder.tokenizer
+    got = spaced.loglikelihood([(_document("a red"), " circle"), (_document("a red circle"), "\n"), (_document(), "a")])
+    texts = [("a red", " circle"), ("a red circle", "\n"), ("", " a")]
+    prompts = [Prompt(tokens=np.array([tokenizer.bos_id, *tokenizer.encode(text, text != "")])) for text, _ in texts]
+    expected = spaced.engine.loglikelihood(prompts, [tokenizer.encode(string) for _, string in texts])
+    assert got == pytest.approx(expected, abs=1e-4)
+    library = HFTokenizer.from_file(str(tokenizer.path))
+    assert spaced.prompt(_document("a red", " circle")).tokens.tolist() == [
+        tokenizer.bos_id,
+        *library.encode("a red circle", add_special_tokens=False).ids,
+    ]
 
 
 def test_the_first_of_several_stops_cuts() -> None:

@@ -31,6 +31,7 @@ from mm1.models.image_encoder import ImageEncoderConfig
 from mm1.models.mm1 import MM1, MM1Config
 from mm1.models.moe import MoEConfig
 from mm1.types import Document, Image, Segment, Text
+from tests.sentence_piece import write_sentence_piece
 
 ENCODER = ImageEncoderConfig(image_size=16, patch_size=4, dim=16, num_layers=1, num_heads=2, mlp_dim=32)
 DECODER: dict[str, Any] = {"vocab_size": 304, "dim": 32, "num_layers": 2, "mlp_dim": 64}
@@ -58,6 +59,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], Any, SubImagesConfig]] = {
         {"sliding_window": 7, "norm_placement": "post", "qk_norm": "projection"},
         AvgPoolConfig(num_image_tokens=4),
         BEST_GRID,
+    ),
+    "sentence piece": (
+        {"vocab_size": 400, "tied_embeddings": False},
+        AvgPoolConfig(num_image_tokens=4),
+        SubImagesConfig(),
     ),
 }
 """Decoder, connector and sub-images by name."""
@@ -88,7 +94,11 @@ def write_checkpoint(folder: Path, name: str = "tied", seed: int = 4) -> Checkpo
     tokenizer = folder / "tokenizer.json"
     words = "user: what is this? assistant: a cat and a dog on the left of <|image|> red, blue, green"
     folder.mkdir(parents=True, exist_ok=True)
-    train_tokenizer(iter([words] * 3), 300, tokenizer)
+    if name == "sentence piece":
+        special = {"bos_token": "<s>", "eos_token": EOS, "pad_token": PAD, "image_token": IMAGE}
+        write_sentence_piece(folder, [words.replace(IMAGE, "|")] * 3, "normalizer", special)
+    else:
+        train_tokenizer(iter([words] * 3), 300, tokenizer)
     if name == "untied":
         _add_beginning(tokenizer)
     shape = MM1Config(decoder=DecoderConfig(**{**DECODER, **decoder}), image_encoder=ENCODER, connector=connector)

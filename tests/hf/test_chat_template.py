@@ -47,20 +47,20 @@ def messages(chat: list[tuple[list[Any], str]], answered: bool) -> list[dict[str
 def segments(chat: list[tuple[list[Any], str]], answered: bool) -> tuple[Segment, ...]:
     turns: list[Segment] = []
     for number, (question, answer) in enumerate(chat):
-        parts = [Text(part) if isinstance(part, str) else Image(png(part)) for part in question]
+        parts = [_part(part) for part in question]
         open_end = not answered and number == len(chat) - 1
         turns += chat_turn(parts, None if open_end else answer)
     # Whether a text is a target says nothing of the string.
     return merged(Text(turn.text) if isinstance(turn, Text) else turn for turn in turns)
 
 
-@pytest.mark.parametrize("name", ["tied", "untied"])
+@pytest.mark.parametrize("name", ["tied", "untied", "sentence piece"])
 @settings(max_examples=80, deadline=None)
 @given(chat=chats, answered=st.booleans())
 @example(chat=[(["<|im", "age|>", PICTURE, "<|image|>"], "<|endoftext|>")], answered=True)
 @example(chat=[(["<<|image|>"], f"{ESCAPE}<")], answered=False)
 def test_ids_of_a_chat_are_mm1s_whatever_it_spells(variant, name, chat, answered):
-    """The second model's tokenizer begins documents with a token, and so does the chat."""
+    """The second and third models' documents begin with a token, the third's with a space too; so do their chats."""
     exported = variant(name)
     got = exported.processor.apply_chat_template(
         messages(chat, answered), tokenize=True, return_dict=True, add_generation_prompt=not answered
@@ -68,6 +68,26 @@ def test_ids_of_a_chat_are_mm1s_whatever_it_spells(variant, name, chat, answered
     sample = exported.own.encoder.encode(Document("chat", segments(chat, answered)), end=False)
     assert got["input_ids"][0] == sample.tokens.tolist()
     assert len(got.get("pixel_values", ())) == len(sample.images)
+
+
+words = st.lists(st.sampled_from(["a", "cat", "red,", "what", "is", "dog", "é", "<|pad|>"]), min_size=1, max_size=4)
+sentences = words.map(" ".join)
+
+
+@pytest.mark.parametrize("name", ["tied", "untied", "sentence piece"])
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.lists(sentences | st.just(PICTURE), min_size=1, max_size=3), sentences), min_size=1))
+@example([(["a cat"], "ok"), ([PICTURE, "what is"], "red"), (["ok"], "a dog")])
+def test_ids_of_a_chat_are_those_it_was_trained_on(variant, name, chat):
+    """As training cuts it: an answer and the question after it are pieces of their own."""
+    exported = variant(name)
+    got = exported.processor.apply_chat_template(messages(chat, answered=True), tokenize=True, return_dict=True)
+    turns = tuple(turn for question, answer in chat for turn in chat_turn([*map(_part, question)], answer))
+    assert got["input_ids"][0] == exported.own.encoder.encode(Document("chat", turns), end=False).tokens.tolist()
+
+
+def _part(part: Any) -> Segment:
+    return Text(part) if isinstance(part, str) else Image(png(part))
 
 
 @settings(max_examples=100, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -12,11 +13,14 @@ import torch
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 
-from mm1.checkpoint import open_checkpoint
 from mm1.cli.main import main
-from mm1.models.attention import AttentionMask
-from tests.hf.decoder_cases import write_folder
+from mm1.eval.model import MM1Model
+from mm1.generate.engine import Engine
+from mm1.types import Document, Text
+from tests.hf.decoder_cases import TEXT, write_folder
+from tests.sentence_piece import write_sentence_piece
 
+VOCABULARY = 400
 QUESTIONS = [
     {"question": "how many squares are there?", "choices": [" two", " red", " blue circle"], "answer": 0},
     {"question": "a red circle stands left of", "choices": [" how", " a blue square"], "answer": 1},
@@ -41,17 +45,25 @@ metric_list:
 
 
 @pytest.mark.filterwarnings("default")  # what lm-eval and datasets deprecate is theirs
-def test_lm_eval_scores_an_exported_decoder_as_mm1_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("prefix", [None, "normalizer"])
+def test_lm_eval_scores_an_exported_decoder_as_mm1_does(
+    prefix: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a byte-level tokenizer, and with one that puts a space before texts."""
     for settings in (datasets.config, huggingface_hub.constants):
         monkeypatch.setattr(settings, "HF_HUB_OFFLINE", True)
-    write_folder(tmp_path / "theirs", "llama", bos=True)
+    write_folder(tmp_path / "theirs", "llama", bos=True, vocab_size=VOCABULARY)
+    if prefix is not None:
+        special = {"bos_token": "<s>", "eos_token": "</s>"}
+        write_sentence_piece(tmp_path / "theirs", TEXT * 4, prefix, special, bos=True)
     assert main(["import", "--decoder", str(tmp_path / "theirs"), "--out", str(tmp_path / "ours")]) == 0
     assert main(["export", str(tmp_path / "ours"), str(tmp_path / "plain"), "--decoder-only"]) == 0
-    samples = _ask_lm_eval(tmp_path)
+    samples, model = _ask_lm_eval(tmp_path), _ours(tmp_path / "ours")
     assert [sample["doc"]["question"] for sample in samples] == [row["question"] for row in QUESTIONS]
     for row, sample in zip(QUESTIONS, samples, strict=True):
         theirs = torch.tensor([float(response[0]) for response in sample["filtered_resps"]])
-        ours = torch.tensor([_loglikelihood(tmp_path / "ours", row["question"], choice) for choice in row["choices"]])
+        document = Document("question", (Text(row["question"]),))
+        ours = torch.tensor(model.loglikelihood([(document, choice) for choice in row["choices"]]))
         assert (theirs - ours).abs().max() < 1e-3, row
         assert sample["acc"] == float(ours.argmax() == row["answer"])
 
@@ -75,16 +87,8 @@ def _ask_lm_eval(folder: Path) -> list[dict]:
     return sorted(results["samples"]["tiny"], key=lambda sample: sample["doc_id"])
 
 
-@torch.no_grad()
-def _loglikelihood(checkpoint: Path, prompt: str, continuation: str) -> float:
-    """Of the continuation's tokens after the prompt's, by mm1's own decoder and tokenizer."""
-    ours = open_checkpoint(checkpoint)
-    model, tokenizer = ours.load_model(), ours.tokenizer
-    assert tokenizer.bos_id is not None
-    start = [tokenizer.bos_id, *tokenizer.encode(prompt)]
-    ids = torch.tensor([[tokenizer.bos_id, *tokenizer.encode(prompt + continuation)]])
-    assert ids[0, : len(start)].tolist() == start, "the prompt's end and the continuation's beginning are one token"
-    positions, mask = torch.arange(ids.shape[1])[None], AttentionMask.from_segments(torch.zeros_like(ids))
-    hidden = model.decoder(model.decoder.embed(ids), positions, mask).hidden
-    scores = model.logits(hidden).log_softmax(-1)[0, :-1].gather(-1, ids[0, 1:, None])
-    return float(scores[len(start) - 1 :].sum())
+def _ours(checkpoint: Path) -> MM1Model:
+    """As MM1Model.load, but only ids that the import added have no share, as lm-eval gives all others one."""
+    model = MM1Model.load(checkpoint)
+    added = range(VOCABULARY, model.engine.model.config.decoder.vocab_size)
+    return replace(model, engine=Engine(model.engine.model, eos_id=model.engine.eos_id, banned_ids=added))

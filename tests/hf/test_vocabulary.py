@@ -16,7 +16,8 @@ from mm1.data.tokenizer import Tokenizer
 from mm1.hf.folder import HFFolder
 from mm1.hf.source import KEPT, recall
 from mm1.hf.vocabulary import adopt, restore
-from tests.hf.decoder_cases import write_tokenizer
+from tests.hf.decoder_cases import TEXT, write_tokenizer
+from tests.sentence_piece import write_sentence_piece
 
 Adopted = tuple[Path, Tokenizer, int]
 
@@ -125,6 +126,21 @@ def test_what_was_adopted_goes_back_byte_for_byte(bos: bool, adopted: Callable[.
         assert (tmp_path / "back" / name).read_bytes() == (folder / name).read_bytes(), name
 
 
+@pytest.mark.parametrize("prefix", ["normalizer", "first"])
+def test_one_that_puts_a_space_before_texts_goes_back_too_and_begins_texts_as_transformers(
+    prefix: str, adopted: Callable[..., Adopted], tmp_path: Path
+) -> None:
+    special = {"bos_token": "<s>", "eos_token": "</s>"}
+    folder, tokenizer, _ = adopted(lambda folder: write_sentence_piece(folder, TEXT, prefix, special, bos=True))
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    whole = theirs("a red circle stands").input_ids
+    assert [tokenizer.bos_id, *tokenizer.encode("a red", True), *tokenizer.encode(" circle stands")] == whole
+    source = recall(tokenizer.path.parent)
+    assert source is not None
+    restore(tokenizer.path.parent, source, tmp_path)
+    assert (tmp_path / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+
+
 def test_a_tokenizer_changed_since_is_not_taken_for_the_imported_one(
     adopted: Callable[..., Adopted], tmp_path: Path
 ) -> None:
@@ -135,6 +151,12 @@ def test_a_tokenizer_changed_since_is_not_taken_for_the_imported_one(
     tokenizer.path.write_text(text.replace('"content": "<|image|>"', '"content": "<|picture|>"'))
     with pytest.raises(UserError, match=r"does not end its added_tokens with <\|pad\|>, <\|image\|>"):
         restore(tokenizer.path.parent, source, tmp_path)
+
+
+def _other_prefix(folder: Path) -> None:
+    write_sentence_piece(folder, TEXT, "normalizer", {"bos_token": "<s>", "eos_token": "</s>"})
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text().replace('"prepend": "▁"', '"prepend": "_"'))
 
 
 def _drop_tokenizer(folder: Path) -> None:
@@ -163,6 +185,7 @@ def _holes(folder: Path) -> None:
         (lambda folder: (folder / "tokenizer.json").write_text("{}"), "is not a tokenizer file"),
         (_no_end, "names no end-of-text token: set eos_token"),
         (_unknown_end, "has no token '<end>' for the end of a text"),
+        (_other_prefix, "theirs/tokenizer.json has a normalizer that puts '_' before texts"),
         (_holes, "has holes among its ids"),
         (lambda folder: (folder / "tokenizer_config.json").write_text("{"), "is not valid JSON"),
         (
