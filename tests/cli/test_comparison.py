@@ -13,7 +13,7 @@ from mm1.eval.results import Result
 def result(task: str, shots: int, score: float, **changes: Any) -> Result:
     values: dict[str, Any] = {
         "task": task, "shots": shots, "score": score, "low": score, "high": score, "n": 90, "missing": {},
-        "shortened": 0, "chance": 0.0, "by_kind": {}, "by_seed": {}, "deviation": None, "metric": "m",
+        "shortened": 0, "chance": 0.0, "by_kind": {}, "by_seed": {}, "deviation": None, "metric": "m", "figures": {},
         "mode": "generate", "conditions": {}, "blind": False, "seed": 0, "model": "m", "version": "v",
         "fingerprint": "f", "seconds": 1.0,
     }  # fmt: skip
@@ -62,3 +62,8 @@ def test_every_published_row_says_how_certain_it_is() -> None:
         assert len(row.scores) == len(COLUMNS)
         assert row.text_shots == (row.shots == 0 and not row.model.startswith("MM1"))
     assert [row.model for row in rows_for(4)] == ["Flamingo-3B", "MM1-3B", "MM1-7B"], "MM1-30B's is not known"
+
+
+def test_figures_that_are_no_means_are_noted() -> None:
+    mme = result("mme", 0, 0.8, figures={"perception": 1482.5, "existence": 195.0})
+    assert notes([mme]) == ["mme, 0 shots: perception 1,482, existence 195"]

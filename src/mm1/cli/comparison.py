@@ -39,10 +39,12 @@ def comparison(results: Sequence[Result]) -> Table:
 
 
 def notes(results: Sequence[Result]) -> list[str]:
-    """One line for each result that not all questions went into, or not all shots."""
+    """One line for each result that papers print otherwise, or that not all questions went into, or not all shots."""
     lines = []
     for result in results:
         where = f"{result.task}, {result.shots} shots{', blind' if result.blind else ''}"
+        if result.figures:
+            lines.append(f"{where}: {', '.join(f'{name} {value:,.4g}' for name, value in result.figures.items())}")
         if result.missing:
             reasons = ", ".join(f"{count} with '{reason}'" for reason, count in result.missing.items())
             count = sum(result.missing.values())

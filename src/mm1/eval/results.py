@@ -48,6 +48,8 @@ class Result:
     """Seed of the shots -> score."""
     deviation: float | None
     """Standard deviation of the score between seeds; None for one seed."""
+    figures: dict[str, float]
+    """What papers print that is no mean over questions: MME's points, POPE's F1, MMBench's circular accuracy."""
     metric: str
     mode: str
     conditions: dict[str, Any]

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mm1.config import UserError, fingerprint
@@ -118,11 +119,14 @@ def _score(
         raise UserError(f"no question of task '{task.name}' could be asked: {reasons}; look at its files")
     episodes = [task.episodes[number] for number in numbers]
     items: dict[int, list[ItemScore]] = {}
+    figures: dict[str, dict[str, float]] = {}
     samples: list[str] = []
     for seed in asking.seeds:
         mine = [answer for answer in answers if answer.seed == seed and answer.number not in gone]
         assert [answer.number for answer in mine] == numbers, f"answers of task '{task.name}' are not its questions"
-        items[seed] = task.metric([task.extract(answer.output) for answer in mine], episodes)
+        readings = [task.reading(answer.output, answer.number) for answer in mine]
+        items[seed] = task.metric(readings, episodes)
+        figures[str(seed)] = task.figures(readings, numbers)
         samples += [_sample(asking, answer, item) for answer, item in zip(mine, items[seed], strict=True)]
     result = Result(
         task=task.name,
@@ -131,6 +135,7 @@ def _score(
         shortened=sum(answer.dropped_shots > 0 for answer in answers),
         metric=task.metric.__name__,
         mode=task.mode,
+        figures={name: fmean(of_one[name] for of_one in figures.values()) for name in figures[str(asking.seeds[0])]},
         conditions=dict(task.conditions),
         version=code_version(),
         seconds=time.monotonic() - began,
@@ -154,7 +159,7 @@ def _sample(asking: Asking, answer: Answer, item: ItemScore) -> str:
         "images": answer.images,
         "image_sha256": answer.image_sha256,
         "output": answer.output,
-        "answer": asking.task.extract(answer.output),
+        "answer": asking.task.reading(answer.output, answer.number),
         "references": episode.references,
         "required": [attribute.words for attribute in episode.required],
         "candidates": episode.candidates,

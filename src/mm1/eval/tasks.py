@@ -151,6 +151,14 @@ class Task:
             output = output.split(stop, 1)[0]
         return self.tidy(output).strip()
 
+    def reading(self, output: str, number: int) -> str:
+        """What the raw output to question `number` is taken as, where that hangs on the question."""
+        return self.extract(output)
+
+    def figures(self, answers: Sequence[str], numbers: Sequence[int]) -> dict[str, float]:
+        """What papers print that is no mean over questions, of the readings of the questions `numbers`."""
+        return {}
+
 
 def normalise(answer: str) -> str:
     """Answers differ only if they do so after this."""

@@ -31,14 +31,14 @@ def anls(answer: str, references: Sequence[str]) -> float:
 
 def _similarity(a: str, b: str) -> float:
     longest = max(len(a), len(b))
-    return 1 - _edit_distance(a, b) / longest if longest else 1.0
+    return 1 - edit_distance(a, b) / longest if longest else 1.0
 
 
 def _squeeze(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _edit_distance(a: str, b: str) -> int:
+def edit_distance(a: str, b: str) -> int:
     """Insertions, deletions and substitutions that turn `a` into `b`."""
     row = list(range(len(b) + 1))
     for i, letter in enumerate(a, start=1):

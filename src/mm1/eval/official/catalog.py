@@ -17,6 +17,8 @@ from typing import Literal, TypeAlias
 from pydantic import PositiveInt
 
 from mm1.config import Config, UserError
+from mm1.eval.instruct.catalog import BENCHMARKS as CHATS
+from mm1.eval.instruct.catalog import instruct_task
 from mm1.eval.official import captions, jsonl, vqa
 from mm1.eval.official.extraction import reasoned_answer, short_answer
 from mm1.eval.official.fewshot import FewShotTask, key
@@ -82,7 +84,7 @@ BENCHMARKS = {
     "classification": Benchmark(read=jsonl.classification, template=LABEL, metric=exact_match, choose=True),
 }
 
-NAMES = (*BENCHMARKS, OMNIGLOT)
+NAMES = (*BENCHMARKS, OMNIGLOT, *CHATS)
 
 Nearest: TypeAlias = Callable[[str, Sequence[Row], Pictures], Selection]
 """Makes the selection of nearest pictures, for a task's name, from its pool."""
@@ -108,6 +110,10 @@ def _task(name: str, path: Path, config: FewShotConfig, nearest: Nearest | None)
         return omniglot_task(
             f"{name}-{config.ways}way", Folder(path), config.ways, config.num_questions or 1000, config.seeds
         )
+    if name in CHATS:
+        if config != FewShotConfig(seeds=config.seeds, num_questions=config.num_questions):
+            raise UserError(f"'{name}' is asked as in a chat, without examples: leave the settings of examples out")
+        return instruct_task(name, path, config.num_questions)
     if name not in BENCHMARKS:
         raise UserError(f"no benchmark is named '{name}': there are {', '.join(NAMES)}")
     benchmark, folder = BENCHMARKS[name], Folder(path)
