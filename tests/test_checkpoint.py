@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mm1.checkpoint import CheckpointConfig, DataPart, open_checkpoint, save_checkpoint
+from mm1.checkpoint import CheckpointConfig, DataPart, new_folder, open_checkpoint, save_checkpoint
 from mm1.config import UserError, to_json
 from mm1.data.sub_images import SubImagesConfig
 from mm1.data.tokenizer import TOKENIZER_CONFIG, Tokenizer, train_tokenizer
@@ -79,6 +79,26 @@ def test_nothing_is_left_of_a_checkpoint_that_could_not_be_written(
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(tmp_path / "saved", CONFIG, MM1(CONFIG.model), tokenizer)
     assert not list(tmp_path.iterdir())
+
+
+def test_folders_above_stay_only_if_something_is_in_them(tmp_path: Path) -> None:
+    def fail(folder: Path, other: Path | None = None) -> None:
+        with new_folder(folder):
+            if other is not None:
+                other.touch()
+            raise ValueError("stop")
+
+    (tmp_path / "there").mkdir()
+    for folder in (tmp_path / "there" / "out", tmp_path / "new" / "deep" / "out"):
+        with pytest.raises(ValueError, match="stop"):
+            fail(folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+    with pytest.raises(ValueError, match="stop"):
+        fail(tmp_path / "new" / "deep" / "out", tmp_path / "new" / "other")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["new", "other", "there"]
+    with new_folder(tmp_path / "fine" / "out"):
+        pass
+    assert (tmp_path / "fine" / "out").is_dir()
 
 
 def test_a_folder_that_is_there_is_not_written_over(saved: Path, tokenizer: Path) -> None:

@@ -16,7 +16,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -141,23 +141,37 @@ def save_checkpoint(
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder to write into, which becomes `folder` at the end of the block, or is removed on an error.
+    """A temporary folder to write into, which becomes `folder` at the end of the block, or is removed on an error, and
+    with it those above that were not there.
 
     Raises:
         UserError: `folder` is there already: nothing was done.
     """
     if folder.exists():
         raise UserError(f"{folder} is there already: name a folder that is not, or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    with _parents(folder):
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            yield partial
+            for file in partial.iterdir():  # safetensors and mkdtemp make theirs for their owner alone
+                file.chmod(0o644)
+            partial.chmod(0o755)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _parents(folder: Path) -> Iterator[None]:
+    """Makes the folders above `folder`, and removes those that were made if nothing is in them at the end."""
+    new = [parent for parent in folder.parents if not parent.exists()]
     try:
-        yield partial
-        for file in partial.iterdir():  # safetensors and mkdtemp make theirs for their owner alone
-            file.chmod(0o644)
-        partial.chmod(0o755)
-        partial.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        yield
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):  # from the first on that something is in
+            for parent in new:
+                parent.rmdir()
 
 
 def copy_tokenizer(path: Path, folder: Path) -> None:

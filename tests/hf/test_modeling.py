@@ -200,6 +200,13 @@ def test_images_and_places_for_them_must_agree(variant):
         exported.model()
 
 
+def test_images_that_patches_do_not_fill_are_refused(variant):
+    exported = variant("tied")
+    given = {**inputs(exported, PROMPTS[1]), "pixel_values": torch.zeros(1, 3, 16, 18, dtype=torch.uint8)}
+    with pytest.raises(UserError, match="pixel_values are 16 x 18, but both must be multiples of the patch's 4 pixels"):
+        exported.model(**given)
+
+
 @pytest.mark.parametrize("name", ["tied", "untied"])
 def test_a_model_with_more_ids_is_saved_and_opens(name, tmp_path):
     exported = export(tmp_path, name)

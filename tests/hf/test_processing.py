@@ -105,7 +105,9 @@ def test_rows_of_a_batch_are_padded_on_the_left(variant):
         ("<|image|>", picture(0).resize((1, 1)), None),
         ("<|image|><|image|>", np.zeros((2, 8, 8, 3), np.uint8), None),
         (["<|image|>", "<|image|>"], [[], [picture(0), picture(1)]], r"text 0 \(counted from 0\) has 1 .* 0 images"),
-        (["<|image|>"], [[picture(0)], [picture(1)]], "the text has 1 '<.image.>', but there are 2 images"),
+        (["<|image|>"], [[picture(0)], [picture(1)]], "there are 1 texts, but 2 rows of images: give each its own"),
+        (["<|image|>", "a"], [[picture(0)]], "there are 2 texts, but 1 rows of images"),
+        ("a cat", [], "there are 0 images: give at least 1, or leave `images` out"),
     ],
 )
 def test_pictures_and_placeholders_must_agree(variant, text, images, message):
@@ -186,6 +188,8 @@ def test_arrays_are_pictures_too():
         ("no such file", "is neither a file, nor a URL, nor base64"),
         ("http://127.0.0.1:9/a.png", "can not be read .*refused"),
         (png(picture(0))[:-40], r"image 0 \(counted from 0\) is corrupt: replace it"),
+        ([], "there are 0 images: give at least 1"),
+        ([[]], "there are 0 images: give at least 1"),
         (Pictures.new("1", (9000, 8000)), "is too_many_pixels"),
     ],
 )

@@ -38,6 +38,10 @@ def with_beginning(path: Path) -> None:
         ]
     )
     tokenizer.save(str(path))
+    values = json.loads(path.read_text())
+    for token in values["added_tokens"]:
+        token |= {"lstrip": True, "rstrip": True}  # as Phi-3's: the spaces beside them would be lost
+    path.write_text(json.dumps(values))
     names = {"pad_token": "<|pad|>", "eos_token": "<|endoftext|>", "image_token": "<|image|>", "bos_token": "<|begin|>"}
     path.with_name("tokenizer_config.json").write_text(json.dumps(names))
 

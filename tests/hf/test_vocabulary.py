@@ -192,6 +192,10 @@ def _holes(folder: Path) -> None:
             lambda folder: (folder / "tokenizer_config.json").write_text("[]"),
             r"tokenizer_config\.json is not a JSON object",
         ),
+        (
+            lambda folder: (folder / "generation_config.json").write_text("{,"),
+            r"theirs/generation_config\.json is not valid JSON .*: copy it again",
+        ),
         (lambda folder: (folder / "special_tokens_map.json").write_text("5"), "is not a JSON object"),
         (lambda folder: _no_end(folder, -1), "names no end-of-text token"),
         (lambda folder: _no_end(folder, 10**12), "names no end-of-text token"),

@@ -68,11 +68,13 @@ class MM1ImageProcessor(BaseImageProcessor):  # type: ignore[misc]
             kwargs: nothing that would change pixels.
 
         Raises:
-            UserError: an image can not be decoded or is too large, or an argument that has no meaning here.
+            UserError: there is no image, one can not be decoded or is too large, or an argument has no meaning here.
         """
         if unknown := [name for name, value in kwargs.items() if value is not None]:
             raise UserError(f"MM1ImageProcessor does not take '{unknown[0]}': it always makes what mm1 trains on")
         flat = make_flat_list_of_images(self.fetch_images(images))
+        if not flat:
+            raise UserError("there are 0 images: give at least 1, or leave `images` out where a text has none")
         made = [self._sub_images(number, image) for number, image in enumerate(flat)]
         pixels = np.stack([pixels for several in made for pixels in several])
         data = {

@@ -58,7 +58,17 @@ class MM1BaseModel(MM1PreTrainedModel):
         Args:
             pixel_values: (I, 3, H, W) uint8.
             kwargs: not read; vLLM passes on whatever else came of the images.
+
+        Raises:
+            UserError: the images' sides are no multiples of the patches'.
         """
+        height, width = pixel_values.shape[-2:]
+        patch = self.image_encoder.config.patch_size
+        if height % patch or width % patch:
+            raise UserError(
+                f"pixel_values are {height} x {width}, but both must be multiples of the patch's {patch} pixels: let "
+                "MM1Processor make them"
+            )
         features = self.image_encoder(self.image_encoder.normalise(pixel_values))
         return BaseModelOutputWithPooling(
             last_hidden_state=features.flatten(1, 2), pooler_output=self.connector(features)
@@ -89,7 +99,8 @@ class MM1BaseModel(MM1PreTrainedModel):
             kwargs: for the attention function.
 
         Raises:
-            UserError: images and places for them differ in number, or images come without ids.
+            UserError: images and places for them differ in number, images come without ids, or are of a size that
+                patches do not fill.
         """
         if pixel_values is not None:
             inputs_embeds = self._embed(input_ids, pixel_values)

@@ -56,13 +56,15 @@ class MM1Processor(ProcessorMixin):  # type: ignore[misc]
         """As transformers', but row by row where the images say which row they are of.
 
         Raises:
-            UserError: images and placeholders differ in number.
+            UserError: images and placeholders differ in number, or rows of images and texts.
         """
         if isinstance(text, list):
             places = [sample.count(self.image_token) for sample in text]
             if isinstance(images, list) and any(isinstance(row, list) for row in images):
+                if len(images) != len(text):
+                    raise UserError(f"there are {len(text)} texts, but {len(images)} rows of images: give each its own")
                 counts = [len(row) for row in images]
-                for row, (given, wanted) in enumerate(zip(counts, places, strict=False)):
+                for row, (given, wanted) in enumerate(zip(counts, places, strict=True)):
                     if given != wanted:
                         raise UserError(_mismatch(f"text {row} (counted from 0)", wanted, given, self.image_token))
                 given = sum(counts)

@@ -45,16 +45,20 @@ def remember(folder: Path, added_tokens: dict[str, int]) -> Source:
     """The record of a Hugging Face folder.
 
     Raises:
-        UserError: one of its small files is no text.
+        UserError: one of its small files is no text, or is no JSON though it should be.
     """
-    present = [name for name in KEPT if (folder / name).is_file()]
-    try:
-        # Bytes, because reading text would turn \r\n into \n.
-        return Source(
-            added_tokens=added_tokens, files={name: (folder / name).read_bytes().decode() for name in present}
-        )
-    except UnicodeDecodeError as error:
-        raise UserError(f"{folder} has a JSON file that is not UTF-8 ({error}): copy it again") from None
+    files: dict[str, str] = {}
+    for path in (folder / name for name in KEPT):
+        if not path.is_file():
+            continue
+        try:
+            # Bytes, because reading text would turn \r\n into \n.
+            files[path.name] = path.read_bytes().decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 ({error}): copy it again") from None
+        if path.suffix == ".json":  # what is exported must open in transformers
+            parse_json(files[path.name], str(path))
+    return Source(added_tokens=added_tokens, files=files)
 
 
 def recall(checkpoint: Path) -> Source | None:
