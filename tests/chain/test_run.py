@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from mm1.chain.plans import prepared_plans
 from mm1.chain.prepare import ShardsConfig, open_sources
 from mm1.chain.recipe import STAGES
 from mm1.chain.run import run_recipe
@@ -85,6 +86,31 @@ def test_a_stage_leaves_the_plan_by_which_it_read(smoke_run):
     stage = json.loads((folder / "pretrain" / "stage.json").read_text())
     assert kept.declared == stage["declared"]
     assert kept.realised(config.steps) == stage["realised"]
+
+
+def test_show_draws_a_prepared_mixture_with_sizes_epochs_and_fill(smoke_run, tmp_path, monkeypatch, capsys):
+    recipe = smoke(load_recipe("tiny"))
+    monkeypatch.setattr("mm1.cli.commands.load_recipe", lambda name: recipe)
+    plans = prepared_plans(recipe, smoke_run[0])
+    assert set(plans) == set(recipe.stages)
+    assert main(["show", "tiny", "--run", str(smoke_run[0])]) == 0
+    shown = capsys.readouterr().out
+    expected = plans["pretrain"].outlook(recipe.pretrain.steps)
+    for name, one in expected.items():
+        assert (
+            f"{name}  {plans['pretrain'].declared[name]:.1%}, {one.sequences:,} sequences, {one.fill:.1%} full" in shown
+        )
+        assert one.epochs == pytest.approx(plans["pretrain"].epochs(recipe.pretrain.steps)[name], abs=0.02)
+    assert "60 documents, read" in shown
+    assert "shares only" not in shown
+    assert main(["show", "tiny", "--run", str(smoke_run[0]), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stages"]["pretrain"]["sources"]["pictures"]["documents"] == 60
+
+    assert prepared_plans(recipe, tmp_path) == {}
+    assert main(["show", "tiny", "--run", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "documents, read" not in shown
+    assert f"shares only: sizes, epochs and fill are known once the sources are prepared in {tmp_path}" in shown
 
 
 def test_a_finished_run_is_skipped_stage_by_stage(smoke_run):

@@ -35,7 +35,7 @@ def test_show_prints_every_leaf_then_parameters_and_mixture_of_each_stage(capsys
     assert [stages.index(f"── {name}  ") for name in ("encoder", "language", "pretrain", "sft")] == sorted(
         stages.index(f"── {name}  ") for name in ("encoder", "language", "pretrain", "sft")
     )
-    assert stages.count("parameters") == stages.count("mixture") == 4
+    assert stages.count("── parameters") == stages.count("── mixture") == 4
     assert "interleaved  45.0%" in stages
     assert "[bold]" not in printed
 
@@ -126,7 +126,7 @@ def test_arguments_that_nobody_takes_are_refused(arguments: list[str], capsys: p
 def test_an_interrupted_command_ends_without_a_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(recipe: object) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tables, "tree", interrupted)

@@ -169,6 +169,19 @@ def test_an_equal_config_is_not_written_again(tiny: ModuleType, tmp_path: Path) 
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
+def test_the_mixture_is_told_and_kept_declared_and_realised(tiny: ModuleType, tmp_path: Path) -> None:
+    said: list[str] = []
+    tokenizer, sources = tiny.world_of(tmp_path, 4)
+    (tmp_path / "run").mkdir()
+    account = run_stage(tiny.stage(steps=3), tmp_path / "run", sources, tokenizer, say=said.append)
+    assert account["measure"] == "sequences"
+    assert account["source_documents"] == {name: len(source) for name, source in sources.items()}
+    off = max(abs(account["realised"][name] - share) for name, share in account["declared"].items())
+    (line,) = [line for line in said if line.startswith("mixture by sequences")]
+    assert f"within {100 * off:.1f} points" in line
+    assert all(f"({name})" in line for name in account["declared"])
+
+
 def test_what_the_plan_counted_is_kept_beside_the_checkpoints(
     tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,7 +246,7 @@ def lines(figures: DataFigures) -> list[str]:
         "Faster by: non-padding tokens a second, mm1's over the other's. All read from the page cache, tokenise with "
         "one tokenizer and fill rows within the same two budgets. mm1 opens its shards, plans and packs inside the "
         "time measured, in a shuffled order that can be resumed at any step; grain reads from memory.",
-        "Pillow: the whole picture decoded, then resized with its bicubic filter. mm1: decoded by Pillow's "
-        "libjpeg-turbo (large photos at a half, a quarter or an eighth, never below twice the size), resized by PyTorch.",
+        "Pillow: the whole picture decoded, then resized with its bicubic filter. mm1: decoded by its libjpeg-turbo, "
+        "large photos at a half, a quarter or an eighth but never below twice the size, then resized by PyTorch.",
         *([] if figures.steadiness() >= STEADY else [unsteady(figures.steadiness())]),
     ]

@@ -80,14 +80,7 @@ def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress 
     Raises:
         UserError: a stage begins with weights that are not there: of no stage before it, and of no checkpoint.
     """
-    steps: dict[str, Step] = {
-        "prepare": Step(
-            name="prepare",
-            version=2,
-            config=identity(recipe.prepare),
-            run=lambda folder: _prepare(recipe, folder, say),
-        )
-    }
+    steps = {"prepare": prepare_step(recipe, say)}
     for name in recipe.stages:
         init = _init(recipe, name)
         earlier = [steps[source] for source in init.values() if isinstance(source, str)]
@@ -106,6 +99,16 @@ def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress 
             run=lambda folder: _evaluate(recipe, asked, folder, steps, store, progress),
         )
     return steps
+
+
+def prepare_step(recipe: RecipeConfig, say: Say) -> Step:
+    """The first step of a recipe; UserError if what it prepares is not there."""
+    return Step(
+        name="prepare",
+        version=2,
+        config=identity(recipe.prepare),
+        run=lambda folder: _prepare(recipe, folder, say),
+    )
 
 
 def _init(recipe: RecipeConfig, name: str) -> dict[str, str | Path]:

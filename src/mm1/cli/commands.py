@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mm1.ablations.study import run_study
+from mm1.chain.plans import prepared_plans
 from mm1.chain.prepare import PrepareConfig, prepare_folder
 from mm1.chain.recipe import RecipeConfig
 from mm1.chain.report import write_report
@@ -20,6 +21,7 @@ from mm1.cli.talk import talk
 from mm1.config import UserError, load_json, override
 from mm1.config import diff as config_diff
 from mm1.data.formats.files import sources_of
+from mm1.data.plan import Plan
 from mm1.distributed.mesh import joined
 from mm1.eval.model import MM1Model
 from mm1.recipes.catalog import load_recipe
@@ -90,12 +92,24 @@ def prepare(arguments: Namespace) -> None:
 def show(arguments: Namespace) -> None:
     """What a recipe is."""
     recipe = _resolve(arguments)
+    plans, missing = _plans(recipe, arguments.run or Path("runs") / recipe.name)
     if arguments.json:
-        print(json.dumps(tables.describe(recipe), indent=2))
+        print(json.dumps(tables.describe(recipe, plans), indent=2))
         return
     for leaf in tables.leaves(recipe):
         console.print(leaf)
-    console.print(tables.tree(recipe))
+    console.print(tables.tree(recipe, plans))
+    if missing:
+        console.print(f"Of mixtures, shares only: {missing}")
+
+
+def _plans(recipe: RecipeConfig, folder: Path) -> tuple[dict[str, Plan], str]:
+    """The stages' plans over what is prepared in `folder`; and why there are none."""
+    try:
+        plans = prepared_plans(recipe, folder)
+    except UserError as error:
+        return {}, str(error)
+    return plans, "" if plans else f"sizes, epochs and fill are known once the sources are prepared in {folder}"
 
 
 def diff(arguments: Namespace) -> None:

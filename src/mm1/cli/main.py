@@ -110,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
 
     show = commands.add_parser("show", help="what a recipe is: configuration, mixture, parameters by part")
     _recipe(show)
+    show.add_argument("--run", type=Path, help="the run folder whose prepared sources are looked at (runs/RECIPE)")
     show.add_argument("--json", action="store_true", help="the same as one JSON object")
 
     diff = commands.add_parser("diff", help="how two recipes differ, leaf by leaf")

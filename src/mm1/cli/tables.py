@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -12,7 +13,7 @@ from rich.tree import Tree
 
 from mm1.chain.recipe import RecipeConfig
 from mm1.config import JSON, flatten
-from mm1.data.plan import DataConfig
+from mm1.data.plan import DataConfig, Outlook, Plan
 from mm1.train import costs
 from mm1.train.stage import StageConfig
 
@@ -39,9 +40,12 @@ def _cell(cell: Mapping[str, float]) -> str:
     return f"{cell['score']:.2f} ({cell['low']:.2f}–{cell['high']:.2f})"
 
 
-def describe(recipe: RecipeConfig) -> dict[str, Any]:
-    """A recipe as one JSON object: its configuration, and what its stages cost; that of pretraining on top."""
-    stages = {name: _stage(recipe.stage(name)) for name in recipe.stages}
+def describe(recipe: RecipeConfig, plans: Mapping[str, Plan]) -> dict[str, Any]:
+    """A recipe as one JSON object: its configuration, and what its stages cost; that of pretraining on top.
+
+    A stage with a plan also says how much it has and reads of each source.
+    """
+    stages = {name: _stage(recipe.stage(name), plans.get(name)) for name in recipe.stages}
     pretrain = stages["pretrain"]
     return {
         "name": recipe.name,
@@ -53,7 +57,8 @@ def describe(recipe: RecipeConfig) -> dict[str, Any]:
     }
 
 
-def _stage(stage: StageConfig) -> dict[str, Any]:
+def _stage(stage: StageConfig, plan: Plan | None) -> dict[str, Any]:
+    read = {} if plan is None else {name: asdict(one) for name, one in plan.outlook(stage.steps).items()}
     return {
         "steps": stage.steps,
         "tokens_per_step": costs.tokens_per_step(stage),
@@ -61,6 +66,8 @@ def _stage(stage: StageConfig) -> dict[str, Any]:
         "parameters": costs.parameters(stage),
         "flops_per_sequence": costs.flops_per_sequence(stage),
         "mixture": stage.data.mixture.shares(),
+        "mixture_measure": stage.data.mixture.measure,
+        "sources": read,
     }
 
 
@@ -79,15 +86,15 @@ def _typed(value: JSON) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def tree(recipe: RecipeConfig) -> Tree:
-    """Each stage of a recipe with its parameters, its operations and its mixture."""
+def tree(recipe: RecipeConfig, plans: Mapping[str, Plan]) -> Tree:
+    """Each stage of a recipe with its parameters, its operations and its mixture; without a plan, its shares only."""
     root = Tree(Text(recipe.name, "bold"))
     for name in recipe.stages:
         stage = recipe.stage(name)
         about = f"  {stage.objective}, {stage.steps:,} steps of {costs.tokens_per_step(stage):,} tokens"
         branch = root.add(Text.assemble((name, "bold"), about))
         _add_costs(branch, stage)
-        _add_mixture(branch, stage.data, stage.steps)
+        _add_mixture(branch, stage.data, stage.steps, plans.get(name))
     return root
 
 
@@ -118,15 +125,27 @@ def _rounded(count: int) -> str:
     return f"{count / 1000**size:.3g} {' KMBTP'[size]}".strip()
 
 
-def _add_mixture(branch: Tree, data: DataConfig, steps: int) -> None:
-    shares = data.mixture.shares()
-    mixture = branch.add("mixture, by share of sequences")
+def _add_mixture(branch: Tree, data: DataConfig, steps: int, plan: Plan | None) -> None:
+    shares, measure = data.mixture.shares(), data.mixture.measure.replace("_", " ")
+    read = {} if plan is None else plan.outlook(steps)
+    title = f"mixture, by share of {measure}"
+    if read:
+        sequences = sum(one.sequences for one in read.values())
+        fill = sum(one.fill * one.sequences for one in read.values()) / sequences
+        title += f"; {sequences:,} sequences, {fill:.1%} full"
+    mixture = branch.add(title)
     for group in data.mixture.groups:
-        inside = [source for source in group.sources if source.name in shares]
-        node = mixture.add(f"{group.name}  {sum(shares[source.name] for source in inside):.1%}")
-        for source in inside:
-            sequences = shares[source.name] * steps * data.rows
-            node.add(f"{source.name}  {shares[source.name]:.1%}, {sequences:,.0f} sequences")
+        inside = [source.name for source in group.sources if source.name in shares]
+        node = mixture.add(f"{group.name}  {sum(shares[name] for name in inside):.1%}")
+        for name in inside:
+            wanted = f", {shares[name] * steps * data.rows:,.0f} sequences" if measure == "sequences" else ""
+            node.add(f"{name}  {shares[name]:.1%}" + (_read(read[name]) if read else wanted))
+
+
+def _read(one: Outlook) -> str:
+    return (
+        f", {one.sequences:,} sequences, {one.fill:.1%} full; {one.documents:,} documents, read {one.epochs:.2g} times"
+    )
 
 
 def prepared(summary: Mapping[str, Any]) -> Table:

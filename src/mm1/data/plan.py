@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,7 +25,7 @@ from mm1.config import Config, UserError, from_json, to_json
 from mm1.data.budget import Budget, Unit
 from mm1.data.mixture import Deal, GroupConfig, MixtureConfig, SourceConfig
 from mm1.data.sources import Source
-from mm1.data.stream import SourceStream
+from mm1.data.stream import BLOCK, SourceStream
 from mm1.data.sub_images import SubImagesConfig
 from mm1.files import write_atomically
 
@@ -69,6 +70,18 @@ class DataConfig(Config):
     seed: int = 0
     max_dropped_share: float = Field(0.05, ge=0, le=1)
     """Share of units replaced because an image could not be decoded; past it the run stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a run will read of a source."""
+
+    documents: int
+    """That it has."""
+    sequences: int
+    epochs: float
+    fill: float
+    """Share of the positions of its sequences that is not padding."""
 
 
 class Plan:
@@ -179,6 +192,23 @@ class Plan:
         """Takes over what a copy of this plan counted, so that what is saved and told needs no counting here."""
         for name, (first, counts) in news.items():
             self.streams[name].learn(first, counts)
+
+    def outlook(self, steps: int) -> dict[str, Outlook]:
+        """What a run of so many steps will read of each source, judged by the source's first blocks: quick for any."""
+        sequences = self._deal.counts(steps * self.config.rows)
+        result = {}
+        for name, stream in self.streams.items():
+            stream.count(JUDGED_BLOCKS)
+            last = min(JUDGED_BLOCKS, stream.num_blocks)
+            packs, tokens, _ = stream.counts[:, last].tolist()
+            judged = min(last * BLOCK, stream.num_documents)
+            result[name] = Outlook(
+                documents=stream.num_documents,
+                sequences=sequences[name],
+                epochs=sequences[name] * judged / packs / stream.num_documents,
+                fill=tokens / (packs * self.config.seq_len),
+            )
+        return result
 
     def save(self, folder: Path) -> None:
         """Writes plan.json (what was asked) and plan.npz (what was counted) to `folder`."""

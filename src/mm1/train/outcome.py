@@ -42,6 +42,17 @@ def finish(
     return account
 
 
+def mixture_line(account: dict[str, Any]) -> str:
+    """How near the shares that were read are to those asked for, and how often sources were gone through."""
+    declared, realised, epochs = account["declared"], account["realised"], account["epochs"]
+    off = max(abs(realised[name] - share) for name, share in declared.items())
+    least, most = (find(epochs, key=epochs.__getitem__) for find in (min, max))
+    return (
+        f"mixture by {account['measure'].replace('_', ' ')}: every share within {100 * off:.1f} points of what was "
+        f"asked for; sources read {epochs[least]:.2g} times ({least}) to {epochs[most]:.2g} ({most})"
+    )
+
+
 def _account(config: StageConfig, state: TrainState, loader: Loader, world: World) -> dict[str, Any]:
     totals = state.tally.read()
     seconds = state.clock.total()

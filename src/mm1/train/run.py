@@ -35,7 +35,7 @@ from mm1.train.hooks import Checkpoints, MetricsLog, PlanFile, StopSignal, resum
 from mm1.train.loop import Hook, LoopConfig, train
 from mm1.train.objectives import build_objective
 from mm1.train.optimizer import Optimizers, freeze
-from mm1.train.outcome import finish
+from mm1.train.outcome import finish, mixture_line
 from mm1.train.parallelize import autocast, resolve_precision, shard
 from mm1.train.progress import Display, Say, display
 from mm1.train.stage import StageConfig
@@ -104,7 +104,9 @@ def run_stage(
             own_hooks = _hooks(config, folder, state, world, shown, stop, [*hooks, plan_file])
             objective = build_objective(config.objective, config.loss)
             train(state, objective, batches, loop_config(config, rows, world), own_hooks)
-        return finish(config, state, loader, tokenizer.path, folder, world)
+        account = finish(config, state, loader, tokenizer.path, folder, world)
+        own_say(mixture_line(account))
+        return account
 
 
 def _claim(config: StageConfig, folder: Path, world: World, say: Say) -> None:
