@@ -39,6 +39,18 @@ def test_a_folder_is_searched_in_order_and_what_belongs_to_a_file_is_left_out(fo
     assert [path.name for path in twice] == ["00001.tar", "00000.tar", "2.tar"]
 
 
+def test_what_tells_of_tables_is_no_source(write, tmp_path):
+    """As img2dataset writes parquet, and as datasets of the Hugging Face hub come; a file that is named is read."""
+    (tmp_path / "data").mkdir()
+    write.table(tmp_path / "data" / "00000.parquet", {"jpg": [b"x"], "caption": ["c"]})
+    (tmp_path / "data" / "00000_stats.json").write_text('{"count": 1}')
+    for name in ("README.md", "LICENSE.txt", "dataset_infos.json"):
+        (tmp_path / name).write_text("---\nlicense: mit\n---\n")
+    found = find(source(tmp_path))
+    assert (found.format.format, [path.name for path in found.files]) == ("captions", ["00000.parquet"])
+    assert [path.name for path in files_of([tmp_path / "README.md"])] == ["README.md"]
+
+
 def test_annotations_beside_questions_are_no_source(tmp_path):
     for name in ("v2_OpenEnded_mscoco_train2014_questions.json", "v2_mscoco_train2014_annotations.json"):
         (tmp_path / name).write_text('{"questions": []}')

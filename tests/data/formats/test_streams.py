@@ -126,3 +126,15 @@ def test_an_array_that_is_cut_off_or_broken_keeps_what_was_before(tmp_path, monk
         *rows, last = [row for _, row in streams.json_records(path)]
         assert rows == [{"a": 0}, {"a": 1}]
         assert last.reason == reason
+
+
+def test_what_follows_an_array_is_one_drop(tmp_path, monkeypatch):
+    """As where two files were joined into one."""
+    monkeypatch.setattr(streams, "_SKIP", 8)
+    path = tmp_path / "rows.json"
+    path.write_text('[{"a": 0}]' + " \n" * 20 + '[{"a": 1}, {"a": 2}]\n')
+    first, dropped = [row for _, row in streams.json_records(path)]
+    assert first == {"a": 0}
+    assert dropped.reason == "text after an array"
+    path.write_text('[{"a": 0}]' + " \n" * 20)
+    assert [row for _, row in streams.json_records(path)] == [{"a": 0}]

@@ -24,6 +24,8 @@ from mm1.data.formats.reading import ReadOptions
 SUFFIXES = (".tar", ".tgz", ".parquet", ".json", ".jsonl", ".ndjson", ".txt", ".md")
 """What is looked for in a folder; each may be followed by one of _COMPRESSED. Other files are left alone."""
 _COMPRESSED = (".gz", ".zst", ".zip")
+_ABOUT = ("readme.md", "readme.txt", "license.md", "license.txt", "dataset_infos.json")
+"""Names of files of a folder that tell of the others, as in datasets of the Hugging Face hub; in lower case."""
 GROUP_BYTES = 32 << 20
 
 
@@ -74,7 +76,7 @@ def find(config: FilesConfig) -> Found:
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
-    """Each path that is a file, and the files of each that is a folder by name; what belongs to another is left out.
+    """Each path that is a file, and the files of each that is a folder by name; what tells of others is left out.
 
     Raises:
         UserError: a path that is not there.
@@ -95,14 +97,18 @@ def _is_wanted(path: Path) -> bool:
     name = path.name.lower()
     for ending in _COMPRESSED:
         name = name.removesuffix(ending)
-    return name.endswith(SUFFIXES) and not path.name.startswith((".", "_")) and path.is_file()
+    is_about = name in _ABOUT or path.name.startswith((".", "_"))
+    return name.endswith(SUFFIXES) and not is_about and path.is_file()
 
 
 def _companions(path: Path) -> Iterator[Path]:
-    """The files that tell of `path`: img2dataset's table and statistics of a tar, VQA's annotations of questions."""
+    """The files that tell of `path`: img2dataset's table of a tar, its statistics of a tar or a table, VQA's
+    annotations of questions.
+    """
+    if path.suffix in (".tar", ".parquet"):
+        yield path.with_name(f"{path.stem}_stats.json")
     if path.suffix == ".tar":
         yield path.with_suffix(".parquet")
-        yield path.with_name(f"{path.stem}_stats.json")
     elif "questions" in path.name:
         annotations = path.name.replace("questions", "annotations")
         yield path.with_name(annotations)

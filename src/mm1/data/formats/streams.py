@@ -155,7 +155,9 @@ def decoded(data: bytes) -> str:
 
 
 def array_items(path: Path) -> Iterator[Located[Any]]:
-    """The items of a JSON array one by one. Where one can not be parsed the rest is lost, as one Drop."""
+    """The items of a JSON array one by one. Where one can not be parsed the rest is lost, as one Drop; so is what
+    follows the array.
+    """
     number = 0
     try:
         with open_stream(path) as stream:
@@ -175,6 +177,7 @@ def _items(stream: IO[bytes]) -> Iterator[Any]:
     while True:
         place = _BETWEEN.match(text, place).end()  # type: ignore[union-attr]  # matches nothing at least
         if text.startswith("]", place):
+            _refuse_more(text[place + 1 :], stream)
             return
         try:
             value, end = decoder.raw_decode(text, place)
@@ -191,3 +194,13 @@ def _items(stream: IO[bytes]) -> Iterator[Any]:
         else:  # the window doubles: an item of n bytes is tried log n times
             data = stream.read(max(_SKIP, len(text) - place))
             text, place, ended = text[place:] + decode(data, not data), 0, not data
+
+
+def _refuse_more(text: str, stream: IO[bytes]) -> None:
+    """Raises Damaged if something follows an array: `text`, or what is left of the stream."""
+    rest: str | bytes = text
+    while not rest.strip():
+        rest = stream.read(_SKIP)
+        if not rest:
+            return
+    raise Damaged("text after an array")
