@@ -1,12 +1,12 @@
 r"""mm1's tokenizer as AutoTokenizer reads it, giving a prompt in one string the ids that mm1 gives its pieces.
 
-    "user: <|image|>a\n"   mm1:   encode("user: "), image, encode("a\n")
+    "user: <|image|>a\n"   mm1:   encode("user: ", beginning=True), image, encode("a\n")
                           here:  encode("user: <|image|>a\n")                the same ids
 
 Three things of the file are changed for that. Special tokens are looked for before anything else is done to a text,
-without the spaces beside them, and then ESCAPE (chat_template.py) goes: what was escaped is text by then. A tokenizer
-that puts a space before a text's beginning does so at the prompt's beginning only, and not after a special token, where
-mm1's next piece goes on. And only the beginning-of-text token that mm1 uses is added, if any. Knows nothing of models.
+and then ESCAPE (chat_template.py) goes: what was escaped is text by then. A tokenizer that puts a space before a text's
+beginning does so at the prompt's beginning only, and not after a special token, where mm1's next piece goes on. And only
+the beginning-of-text token that mm1 uses is added, if any. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -90,8 +90,7 @@ def _library(path: Path) -> tokenizers.Tokenizer:
     """The tokenizer, whose special tokens are looked for in a text as it came."""
     values: dict[str, Any] = json.loads(path.read_text())
     for token in values["added_tokens"]:
-        if token["special"]:
-            token |= {"normalized": False, "lstrip": False, "rstrip": False}
+        token["normalized"] &= not token["special"]
     library = tokenizers.Tokenizer.from_str(json.dumps(values))
     library.no_truncation()
     library.no_padding()
