@@ -5,8 +5,8 @@ r"""mm1's tokenizer as AutoTokenizer reads it, giving a prompt in one string the
 
 Three things of the file are changed for that. Special tokens are looked for before anything else is done to a text,
 and then ESCAPE (chat_template.py) goes: what was escaped is text by then. A tokenizer that puts a space before a text's
-beginning does so at the prompt's beginning only, and not after a special token, where mm1's next piece goes on. And only
-the beginning-of-text token that mm1 uses is added, if any. Knows nothing of models.
+beginning does so at the prompt's beginning only, and not after a special token, where mm1's next piece goes on.
+And only the beginning-of-text token that mm1 uses is added, if any. Knows nothing of models.
 """
 
 from __future__ import annotations
