@@ -63,6 +63,10 @@ def _command(name: str) -> Command:
         from mm1.cli import generate_commands
 
         return generate_commands.generate
+    if name == "judge":
+        from mm1.cli import judge_commands
+
+        return judge_commands.judge
     if name == "textcore":
         from mm1.cli import textcore_commands
 
@@ -136,6 +140,7 @@ def parser() -> argparse.ArgumentParser:
     _conversions(commands)
     _generate(commands)
     _textcore(commands)
+    _judge(commands)
     _score(commands)
     for command in commands.choices.values():  # `mm1 run tiny --debug` as well as `mm1 --debug run tiny`
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -253,6 +258,20 @@ def _textcore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     textcore.add_argument("--limit", type=int, metavar="N", help="questions a task; all by default")
     textcore.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest question with answer (8192)")
     textcore.add_argument("--device", help="cpu or cuda; cuda where there is one")
+
+
+def _judge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    judge = commands.add_parser("judge", help="have free answers marked by a model behind an OpenAI-style address")
+    judge.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
+    judge.add_argument("benchmark", choices=["llava_bench", "mm_vet"])
+    judge.add_argument("folder", type=Path, help="the benchmark's files, as published")
+    judge.add_argument("--judge", required=True, metavar="URL", help="as http://localhost:8000/v1")
+    judge.add_argument("--judge-model", required=True, metavar="NAME", help="the judge's name there")
+    judge.add_argument("--judge-key-file", type=Path, metavar="FILE", help="holds the key, if the server wants one")
+    judge.add_argument("--judge-prompt", type=Path, metavar="FILE", help="what the judge is told, instead of our words")
+    judge.add_argument("--out", type=Path, required=True, metavar="OUT.json", help="scores; verdicts go to OUT.jsonl")
+    judge.add_argument("--stage", help="of a run: whose model (the last stage's)")
+    judge.add_argument("--device", help="cpu or cuda; cuda where there is one")
 
 
 def _score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -10,12 +10,16 @@ import PIL.Image
 import pytest
 
 from mm1.config import UserError
-from mm1.eval.instruct.catalog import instruct_task
+from mm1.eval.episodes import Unaskable
+from mm1.eval.instruct.catalog import BENCHMARKS, instruct_task
+from mm1.eval.instruct.questions import Question, put
 from mm1.eval.official.catalog import FewShotConfig, build_tasks
 from mm1.eval.results import Result
 from mm1.eval.runner import evaluate
+from mm1.eval.tasks import vqa_accuracy
 from mm1.types import Document, Image, Text
 from tests.eval.instruct.files import COLOURS, WRITERS
+from tests.eval.official.benchmarks import write
 
 
 class Looks:
@@ -169,3 +173,25 @@ def test_examples_are_refused(tmp_path: Path) -> None:
         evaluate(Looks(), [instruct_task("pope", tmp_path)], (4,), tmp_path / "results")
     with pytest.raises(UserError, match="leave the settings of examples out"):
         build_tasks([("pope", tmp_path)], FewShotConfig(selection="same"))
+
+
+def test_pictures_stand_where_the_question_names_them() -> None:
+    one, two = Image(b"1"), Image(b"2")
+    question = Question(id="q", text="Is <image 2> like <image 1>?", references=("A",), choices=("<image 1>", "no"))
+    parts = put(question, [one, two])
+    assert parts == (
+        Text("user: Is ", target=False), two, Text(" like ", target=False), one, Text("?\nA. ", target=False), one,
+        Text("\nB. no\nassistant:", target=False),
+    )  # fmt: skip
+    with pytest.raises(Unaskable, match="is not there"):
+        put(question, [one])
+
+
+@pytest.mark.parametrize("name", ["vqav2", "textvqa"])
+def test_few_shot_benchmarks_are_put_as_a_chats(name: str, tmp_path: Path) -> None:
+    task = instruct_task(f"chat_{name}", write(name, tmp_path))
+    parts = task.episode(0, 0, 0).query
+    assert isinstance(parts[1], Image)
+    assert parts[2].text.endswith(f"?\n{SHORT}")
+    assert task.metric is vqa_accuracy
+    assert {*WRITERS, "chat_vqav2", "chat_textvqa"} == set(BENCHMARKS)

@@ -1,0 +1,43 @@
+"""`mm1 judge`: benchmarks of free answers, marked by a model behind an OpenAI-style address."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mm1.chain.run import checkpoint_folder
+from mm1.cli.generate_commands import device, model_hash
+from mm1.config import UserError, from_json
+from mm1.eval.instruct.judge import Judge, JudgeConfig
+from mm1.eval.instruct.judged import judged
+from mm1.eval.model import MM1Model
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+
+def judge(arguments: Namespace) -> None:
+    """Answers, marks, and the table of scores."""
+    out: Path = arguments.out
+    if not out.parent.is_dir():
+        raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
+    asked = {"address": arguments.judge, "model": arguments.judge_model, "key_file": arguments.judge_key_file}
+    marker = Judge(from_json(JudgeConfig, asked, "mm1 judge"))
+    prompt = arguments.judge_prompt.read_text() if arguments.judge_prompt else None
+    folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
+    model = MM1Model.load(folder, device(arguments.device))
+    name = f"{folder.name} {model_hash(folder)[:12]}"
+    result = judged(arguments.benchmark, arguments.folder, model, name, marker, out, prompt, console.print)
+    title = f"{result['benchmark']}, marked by {arguments.judge_model}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("", "score", "n"):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_row("all", f"{result['score']:.1f}", str(result["n"]))
+    for kind, row in result["by_kind"].items():
+        table.add_row(kind, f"{row['score']:.1f}", str(row["n"]))
+    console.print(table)
+    for reason, count in result["missing"].items():
+        console.print(f"{count} questions are in no score: {reason}")
+    console.print(f"Scores: {out}, answers and verdicts: {out}l")
