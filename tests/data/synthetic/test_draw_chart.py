@@ -60,6 +60,9 @@ def test_slices_have_their_share_of_the_pie(seed):
     areas = np.array([where(pixels, colour).sum() for colour in COLOURS])
     # A legend has small squares in the same colours.
     assert areas / areas.sum() == pytest.approx(np.array(values) / 100, abs=0.04)
+    # Together they are a whole disc, but for the lines between them.
+    rows = np.flatnonzero(np.any([where(pixels, colour).sum(axis=1) > 3 for colour in COLOURS], axis=0))
+    assert areas.sum() > 0.9 * np.pi / 4 * np.ptp(rows) ** 2
 
 
 def test_values_are_written_where_they_are_shown():
