@@ -204,12 +204,12 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
 def table(figures: Sequence[PlanFigures]) -> Table:
     """Sizes down, what they cost across."""
     result = Table(title="What a plan costs", title_justify="left", box=None)
-    for name in ("documents", "counting, once", "in the file", "in memory", "loading", "step 0", f"step {LATE_STEP:,}"):
-        result.add_column(name, justify="right")
+    for name in ("documents", "counting", "file", "memory", "loading", "step 0", "step 10^6"):
+        result.add_column(name, justify="right", no_wrap=True)
     for row in figures:
         result.add_row(
             f"{row.documents:,}",
-            f"{'about ' if row.reckoned else ''}{row.counting_seconds:,.1f} s",
+            f"{'~' if row.reckoned else ''}{row.counting_seconds:,.1f} s",
             f"{row.file_bytes / 1e6:,.2f} MB",
             f"{row.plan_bytes / 1e6:,.2f} MB",
             f"{row.load_seconds * 1e3:,.0f} ms",
@@ -224,7 +224,7 @@ def lines(figures: Sequence[PlanFigures]) -> list[str]:
     largest = figures[-1]
     fill = ", ".join(f"{name} {share:.1%}" for name, share in largest.fill.items())
     return [
-        "One core. Counting is done as a run comes to the documents, and is kept with its checkpoints: the file is all "
+        "One core; ~ is reckoned from the documents counted. Counting is done as a run comes to the documents, and is kept with its checkpoints: the file is all "
         "that a resumed run needs. A step is found in a plan just loaded, so its blocks are packed anew.",
         f"The process took {largest.peak_rss_bytes / 1e6:,.0f} MB at most, Python and torch included. "
         f"Fill of sequences of 4,096 positions and 16 images: {fill}.",
