@@ -224,8 +224,9 @@ def lines(figures: Sequence[PlanFigures]) -> list[str]:
     largest = figures[-1]
     fill = ", ".join(f"{name} {share:.1%}" for name, share in largest.fill.items())
     return [
-        "One core; ~ is reckoned from the documents counted. Counting is done as a run comes to the documents, and is kept with its checkpoints: the file is all "
-        "that a resumed run needs. A step is found in a plan just loaded, so its blocks are packed anew.",
+        "One core; ~ is reckoned from the documents counted. Counting is done as a run comes to the documents, and is "
+        "kept with its checkpoints: the file is all that a resumed run needs. A step is found in a plan just loaded: "
+        "its blocks are packed anew.",
         f"The process took {largest.peak_rss_bytes / 1e6:,.0f} MB at most, Python and torch included. "
         f"Fill of sequences of 4,096 positions and 16 images: {fill}.",
     ]
