@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -123,6 +124,16 @@ def test_a_flipped_byte_is_found_by_verify(folder: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"shard-00000.arrow has checksum"):
         ShardSource(folder).verify()
+
+
+@pytest.mark.parametrize("batches", [[3], [99], [1, 2]])
+def test_an_index_that_tells_of_other_documents_is_refused(folder: Path, batches: list[int]) -> None:
+    index = json.loads((folder / "index.json").read_text())
+    index["shards"][0]["batches"] = batches
+    (folder / "index.json").write_text(json.dumps(index))
+    assert (folder / "shard-00000.arrow").exists()
+    with pytest.raises(UserError, match=r"shard-00000.arrow holds other documents than the index says"):
+        ShardSource(folder).document(0)
 
 
 def test_an_interrupted_writing_leaves_no_index(tmp_path: Path, encoder: DocumentEncoder, make) -> None:

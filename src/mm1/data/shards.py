@@ -253,11 +253,22 @@ class ShardSource:
             if shard not in self._files:
                 path = self.folder / self._shards[shard]["file"]
                 self._files[shard] = pa.ipc.open_file(pa.memory_map(str(path)))
-            columns = ShardColumns(self._files[shard].get_batch(place))
+            columns = ShardColumns(self._batch(shard, place))
             if len(self._columns) >= OPEN_BATCHES:
                 del self._columns[next(iter(self._columns))]
             self._columns[batch] = columns
         return columns
+
+    def _batch(self, shard: int, place: int) -> pa.RecordBatch:
+        """A record batch; UserError if the shard's batches are not those that the index tells of."""
+        file, counts = self._files[shard], self._shards[shard]["batches"]
+        batch = file.get_batch(place) if file.num_record_batches == len(counts) else None
+        if batch is None or batch.num_rows != counts[place]:
+            raise UserError(
+                f"{self.folder / self._shards[shard]['file']} holds other documents than the index says: "
+                f"prepare the source '{self.name}' again"
+            )
+        return batch
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

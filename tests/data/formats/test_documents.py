@@ -60,3 +60,17 @@ def test_a_picture_of_any_size_is_not_read_into_memory(write, read, tmp_path, mo
     (tmp_path / "big.png").write_bytes(b"x" * 11)
     rows = [{"segments": [image("big.png")]}, {"segments": [image("data:," + "x" * 11)]}]
     assert read("documents", write.jsonl(tmp_path / "d.jsonl", rows))[1] == {"image too large": 2}
+
+
+def test_a_picture_named_many_times_is_read_no_further_than_a_document_may_go(write, read, tmp_path, monkeypatch):
+    monkeypatch.setattr("mm1.data.formats.reading.MAX_DOCUMENT_BYTES", 100)
+    monkeypatch.setattr("mm1.data.formats.reading.MAX_TEXT", 50)
+    (tmp_path / "big.png").write_bytes(b"x" * 40)
+    lost = [image("big.png")] * 3 + [image("never asked for.png")]
+    rows = [{"segments": lost}, {"segments": [text("x" * 51)]}, {"segments": [image("big.png"), text("x" * 50)]}]
+    documents, dropped, _ = read("documents", write.jsonl(tmp_path / "d.jsonl", rows))
+    assert dropped == {"document too large": 1, "text too long": 1}
+    assert len(documents) == 1
+    chat = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}]
+    path = write.jsonl(tmp_path / "l.jsonl", [{"conversations": chat, "image": [part["image"] for part in lost]}])
+    assert read("llava", path)[1] == {"document too large": 1}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mm1.data.formats.chats import chat
-from mm1.data.formats.reading import Item, ReadOptions, Unusable, document, each, picture_inside, take
+from mm1.data.formats.reading import Item, ReadOptions, Unusable, bounded, document, each, picture_inside, take
 from mm1.data.formats.streams import json_records
 from mm1.types import Document, Image
 
@@ -37,7 +37,7 @@ def _images(row: dict[str, Any], folder: Path) -> list[Image]:
     names = [named] if isinstance(named, str) else named
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise Unusable("image is no path")
-    return [picture_inside(folder, name) for name in names]
+    return bounded(picture_inside(folder, name) for name in names)
 
 
 def _turns(conversation: list[Any]) -> list[tuple[str, str]]:

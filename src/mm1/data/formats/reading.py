@@ -25,7 +25,14 @@ from mm1.types import Document, Image, Segment, Text
 MAX_IMAGE_BYTES = 128 << 20
 """Encoded; a larger file is dropped unread."""
 
+MAX_DOCUMENT_BYTES = 512 << 20
+"""Of a document's pictures and characters of its text together: memory, and a column of Arrow's, end not far above."""
+
+MAX_TEXT = 32 << 20
+"""Characters of a document: tokenising takes some hundred times their memory."""
+
 T = TypeVar("T")
+S = TypeVar("S", bound=Segment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +93,10 @@ def document(name: str, segments: Iterable[Segment]) -> Document:
     """The document, if there is something in it and all its text is text.
 
     Raises:
-        Unusable: "empty document", or "invalid UTF-8" (bytes that were decoded with `surrogateescape`, or half of a
-            surrogate pair that JSON spelled out).
+        Unusable: "empty document", "invalid UTF-8" (bytes that were decoded with `surrogateescape`, or half of a
+            surrogate pair that JSON spelled out), or as `bounded`.
     """
-    made = Document(id=printable(name), segments=tuple(segments))
+    made = Document(id=printable(name), segments=tuple(bounded(segments)))
     texts = [part.text for part in made.segments if isinstance(part, Text)]
     if not made.images and not any(text.strip() for text in texts):
         raise Unusable("empty document")
@@ -99,6 +106,25 @@ def document(name: str, segments: Iterable[Segment]) -> Document:
         except UnicodeEncodeError:
             raise Unusable("invalid UTF-8") from None
     return made
+
+
+def bounded(segments: Iterable[S]) -> list[S]:
+    """The segments of one document, taken one by one: a short row may name a large picture many times.
+
+    Raises:
+        Unusable: "document too large", "text too long".
+    """
+    taken: list[S] = []
+    size = text = 0
+    for segment in segments:
+        taken.append(segment)
+        size += len(segment.text if isinstance(segment, Text) else segment.data)
+        text += len(segment.text) if isinstance(segment, Text) else 0
+        if size > MAX_DOCUMENT_BYTES:
+            raise Unusable("document too large")
+        if text > MAX_TEXT:
+            raise Unusable("text too long")
+    return taken
 
 
 def printable(name: str) -> str:
