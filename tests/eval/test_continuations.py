@@ -204,3 +204,20 @@ def test_no_file_and_no_folder_are_said(model: MM1Model, tmp_path: Path) -> None
     source = written(tmp_path / "in.jsonl", ROWS)
     with pytest.raises(UserError, match="can not be written"):
         continue_documents(model, "m", source, tmp_path / "none" / "out.jsonl", SHORT)
+
+
+def test_the_documents_are_not_written_over(model: MM1Model, tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", ROWS)
+    before = source.read_bytes()
+    with pytest.raises(UserError, match="would be written over the documents themselves"):
+        continue_documents(model, "m", source, tmp_path / "." / "in.jsonl", SHORT)
+    assert source.read_bytes() == before
+
+
+def test_answers_with_signs_that_may_end_lines_are_found_again(model: MM1Model, tmp_path: Path) -> None:
+    run(model, tmp_path, ROWS)
+    out = tmp_path / "out.jsonl"
+    first, *others = lines(out)
+    said = json.dumps({**first, "text": "a\u2028b\x85c"}, ensure_ascii=False)
+    out.write_text("\n".join([said, *map(json.dumps, others)]) + "\n", encoding="utf-8")
+    assert run(model, tmp_path, ROWS).found == len(ROWS)

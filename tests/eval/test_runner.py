@@ -363,3 +363,30 @@ class Asked(ReadsTheShots):
     def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
         self.ids |= {document.id for document in documents}
         return super().generate(documents, max_new_tokens, stop)
+
+
+def test_a_result_for_less_room_is_not_taken_for_one_with_more(tmp_path: Path) -> None:
+    (short,) = evaluate(Forgetful(3), [task()], [4], tmp_path, max_len=3)
+    (whole,) = evaluate(Forgetful(9), [task()], [4], tmp_path, max_len=9)
+    assert (short.shortened, whole.shortened) == (200, 0)
+    assert whole.conditions == {"max_len": 9}
+
+
+def test_a_blind_question_shows_the_others_question_when_shots_are_dropped(tmp_path: Path) -> None:
+    evaluate(Forgetful(3), [task()], [4], tmp_path, blind=True)
+    for line in map(json.loads, (tmp_path / "blind/binding-4shot.samples.jsonl").read_text().splitlines()):
+        assert line["image_sha256"][-1] in QUERIES, "a shot of the other episode stands where its question should"
+
+
+QUERIES = {digest_of(part) for episode in EPISODES for part in episode.query if isinstance(part, Image)}
+
+
+def test_of_two_evaluations_at_once_one_answer_counts(tmp_path: Path) -> None:
+    class AlsoAskedElsewhere(ReadsTheShots):
+        def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:
+            for path in list(tmp_path.glob(".asked/*/*.jsonl")):
+                path.with_name(f"copy-{len(self.calls)}.jsonl").write_bytes(path.read_bytes())
+            return super().generate(documents, max_new_tokens, stop)
+
+    (result,) = evaluate(AlsoAskedElsewhere(), [task()], [2], tmp_path, chunk=70)
+    assert (result.n, result.score) == (200, 1.0)

@@ -68,7 +68,9 @@ def ask_benchmarks(
     tasks = build_tasks(specs, config, nearest)
     results: list[Result] = []
     for unseen in (False, True) if blind else (False,):
-        results += evaluate(model, tasks, shots, out, model_name=name, blind=unseen, world=world, progress=progress)
+        results += evaluate(
+            model, tasks, shots, out, model_name=name, max_len=max_len, blind=unseen, world=world, progress=progress
+        )
     if world.is_first:
         write_evaluation_page(out)
     wait_for_all()

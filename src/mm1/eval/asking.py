@@ -101,7 +101,9 @@ class Asking:
                     done = sum(len(asked) for _, asked in chunks[: place + world.size])
                     progress(self.task.name, self.shots, min(total, len(known) + done), total)
         wait_for_all()
-        return sorted(self._written(), key=lambda answer: (self.seeds.index(answer.seed), answer.number))
+        # Of two evaluations at once, both may have answered: one answer counts.
+        found = {(answer.seed, answer.number): answer for answer in self._written()}
+        return sorted(found.values(), key=lambda answer: (self.seeds.index(answer.seed), answer.number))
 
     def forget(self) -> None:
         """Removes the journal, once what it says stands elsewhere."""
@@ -169,7 +171,10 @@ class Asking:
 
     def _document(self, episode: Episode, given: Sequence[Image] | None) -> Document:
         document = replace(prompt(episode, len(episode.shots)), source=self.task.name)
-        return document if given is None else with_images(document, given)
+        if given is None:
+            return document
+        # The last ones: shots that were dropped have taken their pictures with them.
+        return with_images(document, given[-len(document.images) :])
 
     def _outputs(self, documents: Sequence[Document], episodes: Sequence[Episode]) -> list[str]:
         if self.task.mode == "generate":

@@ -77,12 +77,14 @@ def continue_documents(
         progress: called after every batch.
 
     Raises:
-        UserError: `source` is no file, or `out` can not be one.
+        UserError: `source` is no file, or `out` can not be one, or is the same.
     """
     if not source.is_file():
         raise UserError(f"{source} is no file: give documents, one JSON object a line")
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"{out} can not be written: name a file in a folder that is there")
+    if out.resolve() == source.resolve():
+        raise UserError(f"{out} would be written over the documents themselves: name another file for what comes out")
     run = _Run(model, fingerprint([name, to_json(config.replace(batch=1))]), config)
     partial = out.with_name(f"{out.name}.partial")
     known = _answers(out) | _answers(partial)
@@ -184,7 +186,8 @@ def _answers(path: Path) -> dict[str, str]:
     """The answered lines of a file by what was asked; whatever else stands in it is passed over."""
     found: dict[str, str] = {}
     if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        # Not splitlines: what a model said may hold other signs that end lines.
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 value = json.loads(line)
             except ValueError:  # the end of a killed run

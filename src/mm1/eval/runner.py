@@ -41,6 +41,7 @@ def evaluate(
     seed: int = 0,
     *,
     model_name: str = "",
+    max_len: int | None = None,
     blind: bool = False,
     world: World = ALONE,
     progress: Progress | None = None,
@@ -56,6 +57,7 @@ def evaluate(
         folder: made if it is not there; results standing in it are kept if they answer the same question.
         seed: of the intervals and of the blind runs' exchange of images.
         model_name: what tells this model from another that was evaluated into the same folder.
+        max_len: the model's longest prompt, where there is one: by it shots are dropped, so results tell it.
         blind: whether prompts get the images of other episodes.
         world: the processes that share the work; all of them call this, with the same arguments and a common folder.
         progress: called after every `chunk` questions, in the first process.
@@ -79,14 +81,15 @@ def evaluate(
     for task in tasks:
         identity = task.identity()
         for k in shots:
-            digest = fingerprint([[f.name for f in fields(Result)], identity, k, seed, blind, model_name])
+            digest = fingerprint([[f.name for f in fields(Result)], identity, k, seed, blind, model_name, max_len])
             path = folder / f"{task.name}-{k}shot.json"
             asking = Asking(
                 model=model, task=task, shots=k, seed=seed, blind=blind, folder=folder, chunk=chunk, pictured=pictured,
                 journal=folder / ".asked" / f"{task.name}-{k}shot-{digest[:16]}",
             )  # fmt: skip
             about = {"blind": blind, "seed": seed, "model": model_name, "fingerprint": digest}
-            results.append(_result(asking, path, about, world, progress))
+            conditions = {**task.conditions, **({} if max_len is None else {"max_len": max_len})}
+            results.append(_result(asking, path, {**about, "conditions": conditions}, world, progress))
     return results
 
 
@@ -136,7 +139,6 @@ def _score(
         metric=task.metric.__name__,
         mode=task.mode,
         figures={name: fmean(of_one[name] for of_one in figures.values()) for name in figures[str(asking.seeds[0])]},
-        conditions=dict(task.conditions),
         version=code_version(),
         seconds=time.monotonic() - began,
         **summarise(items, about["seed"]),

@@ -127,3 +127,59 @@ def test_a_users_own_lines_may_be_broken(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text("{")
     with pytest.raises(UserError, match=r"test.jsonl has no question that can be asked \(1 with 'damaged row'\)"):
         ask(tmp_path, "multiple_choice")
+
+
+@pytest.mark.parametrize(
+    ("name", "questions", "examples"),
+    [
+        ("coco_captions_val", "annotations/captions_val2014.json", "annotations/captions_train2014.json"),
+        ("textcaps", "TextCaps_0.1_val.json", "TextCaps_0.1_train.json"),
+        ("textvqa", "TextVQA_0.5.1_val.json", "TextVQA_0.5.1_train.json"),
+        ("vizwiz", "Annotations/val.json", "Annotations/train.json"),
+        ("gqa", "questions/testdev_balanced_questions.json", "questions/train_balanced_questions.json"),
+    ],
+)
+def test_the_training_file_under_the_questions_name(tmp_path: Path, name: str, questions: str, examples: str) -> None:
+    write(name, tmp_path)
+    (tmp_path / questions).write_bytes((tmp_path / examples).read_bytes())
+    with pytest.raises(UserError, match=r"asks only what .* has too: one of them is of another split"):
+        ask(tmp_path, name)
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", {"a": 1}])
+@pytest.mark.parametrize(("file", "key"), [(QUESTIONS, "questions"), (ANNOTATIONS, "annotations")])
+def test_something_else_where_a_list_should_be(folder: Path, file: str, key: str, value: object) -> None:
+    change(folder / file, lambda whole: whole.update({key: value}))
+    with pytest.raises(UserError, match=f"has no list at '{key}': is it another file"):
+        ask(folder)
+
+
+def test_damaged_annotations_are_passed_over(tmp_path: Path) -> None:
+    write("ok_vqa", tmp_path)
+    path = tmp_path / ANNOTATIONS.removeprefix("v2_")
+    change(path, lambda value: value["annotations"][0].update(answers=None))
+    change(path, lambda value: value["annotations"].extend(["damaged", {"question_id": [1], "answers": [5]}]))
+    assert ask(tmp_path, "ok_vqa").missing == {"damaged row": 1}
+    write("textcaps", tmp_path)
+    change(tmp_path / "TextCaps_0.1_val.json", lambda value: value["data"].append({"image_id": [1]}))
+    assert ask(tmp_path, "textcaps").n == ALL
+
+
+def test_a_picture_that_was_missing_and_is_there_now_is_asked_about(folder: Path) -> None:
+    path = min((folder / "val2014").iterdir())
+    data = path.read_bytes()
+    path.unlink()
+    assert ask(folder).missing == {"missing image": 1}
+    path.write_bytes(data)
+    assert (ask(folder).missing, ask(folder).n) == ({}, ALL)
+
+
+def test_vqa_accuracy_is_not_asked_of_a_single_answer(tmp_path: Path) -> None:
+    """It leaves one answer out and wants three others, so it would be 0 for whatever the model says."""
+    write("vqa", tmp_path)
+    text = (tmp_path / "test.jsonl").read_text()
+    entries = [json.loads(line) for line in text.splitlines()]
+    few = [{**entry, "answers": entry["answers"][:1]} for entry in entries[:2]]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, [*few, *entries[2:]])))
+    assert ask(tmp_path, "vqa").missing == {"fewer than 4 answers, which suits exact match": 2}
+    assert ask(tmp_path, "vqa_exact").n == ALL

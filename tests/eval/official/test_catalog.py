@@ -181,6 +181,9 @@ def test_names_and_settings_that_do_not_go_together(tmp_path: Path) -> None:
         task("vqa2", tmp_path)
     with pytest.raises(UserError, match="is no folder"):
         task("vqav2", tmp_path / "nowhere")
+    for wrong in ({"seeds": (0, 1, 0)}, {"seeds": ()}, {"last_in_sub_images": -1}):
+        with pytest.raises(ValueError, match=r"different ones|at least 1|greater than or equal to 0"):
+            FewShotConfig(**wrong)
     with pytest.raises(UserError, match="leave the other settings out"):
         task("omniglot", write("omniglot", tmp_path / "o"), text_only=True)
     with pytest.raises(UserError, match="8 rows that may be examples, 9 were asked for"):

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mm1.config import UserError
-from mm1.eval.official.rows import Folder, Material, Row, collect, first, load, part, texts
+from mm1.eval.official.rows import Folder, Material, Row, apart, collect, first, load, part, texts
 
 
 def coco_karpathy(folder: Folder) -> Material:
@@ -45,9 +45,9 @@ def coco_plain(folder: Folder) -> Material:
     year = questions.stem[-4:]
     pool = folder.file(f"captions_train{year}.json")
     rows, missing = _coco(questions, f"val{year}")
-    return Material(
-        rows, _coco(pool, f"train{year}")[0], f"val{year}; examples of train{year}", (questions, pool), missing
-    )
+    examples, _ = _coco(pool, f"train{year}")
+    apart(rows, examples, (questions, pool))
+    return Material(rows, examples, f"val{year}; examples of train{year}", (questions, pool), missing)
 
 
 def nocaps(folder: Folder) -> Material:
@@ -89,12 +89,14 @@ def textcaps(folder: Folder) -> Material:
         return collect(captions, make)
 
     questions, missing = read(paths[0])
-    return Material(questions, read(paths[1])[0], "val; examples of train", paths, missing)
+    pool, _ = read(paths[1])
+    apart(questions, pool, paths)
+    return Material(questions, pool, "val; examples of train", paths, missing)
 
 
 def _grouped(entries: Iterable[Any], key: str, value: str) -> dict[Any, list[Any]]:
     groups: dict[Any, list[Any]] = {}
     for entry in entries:
-        if isinstance(entry, dict) and key in entry:
+        if isinstance(entry, dict) and isinstance(entry.get(key), str | int):
             groups.setdefault(entry[key], []).append(entry.get(value))
     return groups

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pydantic import PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from mm1.config import Config, UserError
 from mm1.eval.instruct.catalog import BENCHMARKS as CHATS
@@ -39,18 +39,25 @@ class FewShotConfig(Config):
     """Of examples; see selection.py."""
     fixed: Path | None = None
     """A file of ids, one a line, for "fixed"."""
-    seeds: tuple[int, ...] = (0,)
-    """Scores are means over draws of examples by each of these."""
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Scores are means over draws of examples by each of these, all different."""
     num_questions: PositiveInt | None = None
     """So many of the questions, the same ones every time; all where None."""
     text_only: bool = False
     """Examples without their pictures: Flamingo's "0 shots" has two of them."""
-    last_in_sub_images: int | None = None
+    last_in_sub_images: NonNegativeInt | None = None
     """Of so many of the last examples the pictures are cut into sub-images; earlier ones are one image each."""
     reasoning: bool = False
     """Chain of thought."""
     ways: PositiveInt = 5
     """Classes of an Omniglot episode."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("the same seed draws the same examples: give different ones")
+        return seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +125,9 @@ def _task(name: str, path: Path, config: FewShotConfig, nearest: Nearest | None)
         raise UserError(f"no benchmark is named '{name}': there are {', '.join(NAMES)}")
     benchmark, folder = BENCHMARKS[name], Folder(path)
     material = benchmark.read(folder)
+    of_one_file = material.pool is material.questions
+    if benchmark.metric is vqa_accuracy:
+        material = _answered_by_many(material)
     if config.reasoning:
         benchmark, material = _reasoned(name, benchmark, material)
     pictures = Pictures(folder)
@@ -139,7 +149,7 @@ def _task(name: str, path: Path, config: FewShotConfig, nearest: Nearest | None)
         missing=material.missing,
         conditions=_conditions(material, benchmark, config),
         rows=rows,
-        num_examples=len(material.pool) - (material.pool is material.questions),
+        num_examples=len(material.pool) - of_one_file,
         pictures=pictures,
         template=template,
         selection=selection,
@@ -157,6 +167,20 @@ def _variant(config: FewShotConfig) -> list[str]:
         "reasoning": config.reasoning,
     }
     return [name for name, differs in named.items() if differs]
+
+
+FEWEST_ANSWERS = 4
+"""With fewer people's answers, even the one that all gave has a VQA accuracy below 1: one is left out, three agree."""
+
+
+def _answered_by_many(material: Material) -> Material:
+    """Without the questions that VQA accuracy is not made for."""
+    fit = tuple(row for row in material.questions if len(row.answers) >= FEWEST_ANSWERS)
+    if len(fit) == len(material.questions):
+        return material
+    reason = f"fewer than {FEWEST_ANSWERS} answers, which suits exact match"
+    missing = {**material.missing, reason: len(material.questions) - len(fit)}
+    return replace(material, questions=fit, missing=missing)
 
 
 def _reasoned(name: str, benchmark: Benchmark, material: Material) -> tuple[Benchmark, Material]:

@@ -66,7 +66,9 @@ def pool_features(
     Raises:
         UserError: not one can be read.
     """
-    rows = hashlib.sha256(repr([model_name, [row.picture for row in pool]]).encode()).hexdigest()
+    # Files of other folders have the same names, and what was missing may be there by now.
+    shown = [(row.picture, pictures.size(row)) for row in pool]
+    rows = hashlib.sha256(repr([model_name, str(pictures.folder), shown]).encode()).hexdigest()
     folder = folder / rows[:16]
     folder.mkdir(parents=True, exist_ok=True)
     starts = range(0, len(pool), BLOCK)

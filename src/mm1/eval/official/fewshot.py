@@ -67,7 +67,8 @@ class FewShotTask(Task):
         return self.template.shot(row, replace(self.pictures.read(row), whole=whole))
 
     def identity(self) -> str:
-        rows = [[row.id, row.picture, row.question] for row in self.rows]
+        # Sizes: a picture that was missing or broken and is not any more makes another question.
+        rows = [[row.id, row.picture, row.question, self.pictures.size(row)] for row in self.rows]
         return fingerprint([super().identity(), rows])
 
 

@@ -25,6 +25,7 @@ class Pictures:
     """The pictures of one folder."""
 
     def __init__(self, folder: Folder) -> None:
+        self.folder = folder.path.resolve()
         self._places = list(folder.places)
         self._read = lru_cache(KEPT)(self._read_new)
         self._digests: dict[tuple[str, ...], str] = {}
@@ -37,6 +38,14 @@ class Pictures:
                 that is too large or leads out of the folder.
         """
         return self._read(row.picture)
+
+    def size(self, row: Row) -> int:
+        """Of its file in bytes, -1 where there is none: unlike `digest`, quick enough for all rows."""
+        try:
+            place, name = self._find(row.picture)
+        except Unaskable:
+            return -1
+        return (place / name).stat().st_size
 
     def digest(self, row: Row) -> str:
         """A hash of its bytes; raises as `read`."""

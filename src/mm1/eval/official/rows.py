@@ -11,7 +11,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,12 +155,26 @@ def load(path: Path, kind: type) -> Any:
     return value
 
 
-def part(path: Path, whole: dict[str, Any], key: str) -> Any:
-    """What stands at `key` of a file's object.
+def part(path: Path, whole: dict[str, Any], key: str) -> list[Any]:
+    """The list that stands at `key` of a file's object.
 
     Raises:
-        UserError: nothing; it names the keys that are there.
+        UserError: nothing, or something else; it names the keys that are there.
     """
     if key not in whole:
         raise UserError(f"{path} has no '{key}', only {', '.join(whole) or 'nothing'}: is it another file?")
-    return whole[key]
+    if not isinstance(whole[key], list):
+        raise UserError(f"{path} has no list at '{key}': is it another file?")
+    found: list[Any] = whole[key]
+    return found
+
+
+def apart(questions: Sequence[Row], pool: Sequence[Row], files: Sequence[Path]) -> None:
+    """Refuses a file of questions that are all among the examples: it is the training split under another name.
+
+    Raises:
+        UserError: naming the `files` of the questions and of the pool.
+    """
+    known = {(row.id, row.picture[-1], row.question) for row in pool}
+    if questions and all((row.id, row.picture[-1], row.question) in known for row in questions):
+        raise UserError(f"{files[0]} asks only what {files[1]} has too: one of them is of another split")

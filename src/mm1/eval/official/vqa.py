@@ -20,7 +20,7 @@ from typing import Any
 
 from mm1.config import UserError
 from mm1.eval.official.extraction import Stems
-from mm1.eval.official.rows import NO_ANSWER, Folder, Material, Row, Unfit, collect, line, load, part, texts
+from mm1.eval.official.rows import NO_ANSWER, Folder, Material, Row, Unfit, apart, collect, line, load, part, texts
 
 
 def vqav2(folder: Folder) -> Material:
@@ -54,7 +54,11 @@ def _answered(questions: Path, annotations: Path, split: str, kind: str) -> tupl
         if whole.get("data_subtype", split) != split:
             raise UserError(f"{path} is of {whole['data_subtype']}, but named as of {split}: put the right file there")
     entries = part(annotations, answered, "annotations")
-    answers = {entry.get("question_id"): entry for entry in entries if isinstance(entry, dict)}
+    answers = {
+        entry["question_id"]: entry
+        for entry in entries
+        if isinstance(entry, dict) and isinstance(entry.get("question_id"), str | int)
+    }
 
     def make(question: Any) -> Row:
         entry = answers.get(question["question_id"])
@@ -109,6 +113,7 @@ def textvqa(folder: Folder) -> Material:
 
     questions, missing = collect(part(paths[0], load(paths[0], dict), "data"), make)
     pool, _ = collect(part(paths[1], load(paths[1], dict), "data"), make)
+    apart(questions, pool, paths)
     return Material(questions, pool, "val; examples of train", paths, missing)
 
 
@@ -128,7 +133,9 @@ def vizwiz(folder: Folder) -> Material:
         return collect(load(path, list), make)
 
     questions, missing = read(paths[0])
-    return Material(questions, read(paths[1])[0], "val; examples of train", paths, missing)
+    pool, _ = read(paths[1])
+    apart(questions, pool, paths)
+    return Material(questions, pool, "val; examples of train", paths, missing)
 
 
 def gqa(folder: Folder) -> Material:
@@ -143,4 +150,5 @@ def gqa(folder: Folder) -> Material:
 
     questions, missing = collect(load(paths[0], dict).items(), make)
     pool, _ = collect(load(paths[1], dict).items(), make)
+    apart(questions, pool, paths)
     return Material(questions, pool, "testdev balanced; examples of train balanced", paths, missing)
