@@ -141,3 +141,13 @@ def test_the_fingerprint_follows_the_content_not_the_place(tmp_path):
     assert fingerprint_of(source(tmp_path / "b")) == fingerprint_of(source(path)) == before
     os.utime(path, ns=(0, 0))
     assert fingerprint_of(source(path)) != before
+
+
+def test_answers_that_change_are_seen_as_questions_are(tmp_path):
+    (tmp_path / "v2_OpenEnded_questions.json").write_text('{"questions": []}')
+    answers = tmp_path / "v2_annotations.json"
+    answers.write_text('{"annotations": []}')
+    before = fingerprint_of(source(tmp_path))
+    assert fingerprint_of(source(tmp_path)) == before
+    answers.write_text('{"annotations": [{}]}')
+    assert fingerprint_of(source(tmp_path)) != before

@@ -109,7 +109,12 @@ def _companions(path: Path) -> Iterator[Path]:
         yield path.with_name(f"{path.stem}_stats.json")
     if path.suffix == ".tar":
         yield path.with_suffix(".parquet")
-    elif "questions" in path.name:
+    yield from _annotations(path)
+
+
+def _annotations(path: Path) -> Iterator[Path]:
+    """Where the answers to VQA's questions may stand."""
+    if "questions" in path.name:
         annotations = path.name.replace("questions", "annotations")
         yield path.with_name(annotations)
         yield path.with_name(annotations.replace("OpenEnded_", ""))
@@ -169,10 +174,13 @@ def group(files: Sequence[Path], size: int = GROUP_BYTES) -> list[tuple[Path, ..
 def fingerprint_of(config: FilesConfig) -> str:
     """A hash of the files' names, sizes and times of change: reading all their bytes would take as long as preparing.
 
-    Copied with their times, the files count as the same wherever they lie.
+    Copied with their times, the files count as the same wherever they lie. VQA's annotations are among them, pictures
+    in folders are not.
     """
     digest = hashlib.sha256()
-    for path in files_of(config.paths):
+    files = files_of(config.paths)
+    beside = dict.fromkeys(answers for path in files for answers in _annotations(path) if answers.is_file())
+    for path in (*files, *beside):
         about = path.stat()
         digest.update(f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
