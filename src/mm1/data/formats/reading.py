@@ -5,7 +5,8 @@
 
 So the documents and the drops of documents make up all that was read. Pictures are kept as the bytes they came as;
 whether those can be decoded is seen later. Nothing here trusts a row: a name leads out of no folder that was given for
-it, only regular files are opened, and what is too large is dropped without being read. Knows no format.
+it (links that lie in the folder are its owner's, and followed), only regular files are opened, and a file that is too
+large is dropped without being read. Knows no format.
 """
 
 from __future__ import annotations
