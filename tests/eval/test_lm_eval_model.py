@@ -1,5 +1,7 @@
 """lm-eval's calls that TextCore does not need."""
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -87,3 +89,9 @@ def test_sampling_is_what_a_task_asks_for(checkpoint: Path) -> None:
     hot = {"max_gen_toks": 12, "do_sample": True, "temperature": 3.0, "until": []}
     greedy, drawn = adapter.generate_until([asked("a red", {**hot, "temperature": 0.0}), asked("a red", hot)])
     assert greedy != drawn
+
+
+def test_lm_evals_own_models_are_still_known() -> None:
+    """It registers them when it is first asked for one, but not if another is registered by then."""
+    code = "import mm1.eval.lm_eval_model; from lm_eval.api.registry import get_model as get; get('mm1'); get('hf')"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -112,8 +112,10 @@ class Loader:
         """The batches of the steps [start, stop).
 
         Args:
-            start, stop: steps.
-            rank, world_size: whose rows.
+            start: the first step.
+            stop: one past the last.
+            rank: whose rows.
+            world_size: among how many they are dealt.
             num_workers: processes that read ahead; with none a batch is read when it is asked for.
             read_ahead: batches that each of them has ready or in work.
             pin_memory: put batches where CUDA copies them while the host goes on; needs CUDA.
