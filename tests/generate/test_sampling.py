@@ -94,3 +94,9 @@ def test_zero_temperature_is_greedy() -> None:
 def test_settings_out_of_range_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(bad))):
         from_json(SamplingConfig, bad)
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 1e-40, 1e-300])
+def test_the_lowest_temperatures_are_greedy(temperature: float) -> None:
+    logits = torch.tensor([[-3.0, 80.0, 79.0, float("-inf")]])
+    assert choose(logits, [SamplingConfig(temperature=temperature)], [0.999]).tolist() == [1]

@@ -66,8 +66,11 @@ def candidates(
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=logits.device)[:, None]
 
-    temperature = column([config.temperature or 1.0 for config in configs])
-    probabilities, order = (logits / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+    # The likeliest becomes 0, so that no temperature, however low, makes it infinite.
+    temperature = column([config.temperature or 1.0 for config in configs]).clamp(min=torch.finfo(torch.float32).tiny)
+    probabilities, order = (
+        ((logits - logits.amax(-1, keepdim=True)) / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+    )
     top_k = column([float(config.top_k or logits.shape[-1]) for config in configs])
     within_k = torch.where(_ranks(probabilities) < top_k, probabilities, 0.0)
     before = (within_k.cumsum(-1) - within_k) / within_k.sum(-1, keepdim=True)

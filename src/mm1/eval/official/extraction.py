@@ -48,7 +48,8 @@ class Stems:
         """From the answers' `raw_answer` and `answer`, word by word where both have as many; the commonest stem."""
         seen: dict[str, Counter[str]] = {}
         for annotation in annotations:
-            for answer in annotation.get("answers", ()):
+            answers = annotation.get("answers") if isinstance(annotation, dict) else None
+            for answer in filter(lambda value: isinstance(value, dict), answers if isinstance(answers, list) else ()):
                 raw, stemmed = str(answer.get("raw_answer", "")).split(), str(answer.get("answer", "")).split()
                 if len(raw) == len(stemmed):
                     for word, stem in zip(raw, stemmed, strict=True):
@@ -63,7 +64,7 @@ class Stems:
 
 def _stem(word: str) -> str:
     """Without the ending of a plural or of -ing; vowels and doubled letters as in running, riding, boxes, ponies."""
-    if word.endswith("ing") and len(word) > 5:
+    if re.search(r"[aeiouy].*ing$", word) and len(word) > 5:
         root = word[:-3]
         if root[-1] == root[-2] and root[-1] not in "lsz":
             return root[:-1]
