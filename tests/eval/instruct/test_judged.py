@@ -182,7 +182,7 @@ def test_a_judge_that_is_never_reached_is_said(tmp_path: Path) -> None:
 
 
 def test_a_verdict_that_is_there_is_not_asked_again(fake: FakeJudge, tmp_path: Path) -> None:
-    fake.says = lambda body: "?" if "What of 2" in body["messages"][1]["content"] else "10 5"
+    fake.says = lambda body: "?" if "What of 2" in body["messages"][1]["content"] else "10 5\nyes\u2028so"
     folder = llava_bench(tmp_path)
     ask("llava_bench", folder, fake)
     with (tmp_path / "out.jsonl").open("a") as file:

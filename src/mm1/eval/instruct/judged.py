@@ -296,7 +296,7 @@ def _known(journal: Path) -> dict[str, dict[str, Any]]:
     """The marked lines of an earlier run; what was not marked is asked again."""
     found = {}
     if journal.exists():
-        for text in journal.read_text(encoding="utf-8", errors="replace").splitlines():
+        for text in journal.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 line = json.loads(text)
             except ValueError:  # blank, or torn by a kill

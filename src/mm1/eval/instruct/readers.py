@@ -114,7 +114,7 @@ def mme(folder: Folder) -> Questions:
     lines = [
         (path, number, text)
         for path in files
-        for number, text in enumerate(filter(str.strip, path.read_text(errors="replace").splitlines()))
+        for number, text in enumerate(filter(str.strip, path.read_text(errors="replace").split("\n")))
     ]
     if not lines:
         raise UserError(f"{folder.path} has no TASK/*.txt with questions: give MME's folder, a folder a task")
