@@ -78,4 +78,4 @@ def test_a_mistake_is_told_once(prepared: Path, arguments: list[str], said: str)
     assert code != 0
     assert output.count("mm1: ") == 1, output
     assert said in output
-    assert "/src/mm1/" not in output.replace(str(prepared), ""), "a traceback of ours; the launcher always shows its own"
+    assert "/src/mm1/" not in output.replace(str(prepared), ""), "a traceback of ours, not the launcher's own"
