@@ -1,6 +1,7 @@
 """Decoders of transformers, with random weights, against ours; and the way there and back.
 
-Measured: the worst difference of logits of ordinary size (up to 3.5) is 0.0 on one thread, for every family.
+Measured on one thread, logits of ordinary size (up to 3.5): the worst difference is 4.8e-7 for Qwen3-MoE with experts in
+every second layer, and 0.0 for every other case.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ WIDE = {
 
 @pytest.mark.parametrize("case", WIDE)
 def test_parity_holds_at_real_widths(case: str, tmp_path: Path) -> None:
-    """The widths of Llama 3.2 1B, Qwen2.5 0.5B and OLMo 2 1B. Measured: at most 2e-6."""
+    """The widths of Llama 3.2 1B, Qwen2.5 0.5B and OLMo 2 1B. Measured: 0.0, logits up to 8.9."""
     model = make(case, num_hidden_layers=1, **WIDE[case])
     model.save_pretrained(tmp_path)
     tokens = torch.randint(0, 320, (1, 40))
