@@ -5,25 +5,21 @@ from __future__ import annotations
 import codecs
 import hashlib
 import re
-import time
 from argparse import Namespace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mm1.chain.run import checkpoint_folder
 from mm1.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from mm1.cli.progress import GenerateProgress
 from mm1.config import UserError, from_json
 from mm1.eval.continuations import ContinueConfig, continue_documents
 from mm1.eval.model import MM1Model
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
-LINE_SECONDS = 10.0
-"""Between two plain lines."""
 
 
 def generate(arguments: Namespace) -> None:
@@ -82,33 +78,3 @@ def model_hash(folder: Path) -> str:
         with (folder / name).open("rb") as file:
             content.update(hashlib.file_digest(file, "sha256").digest())
     return content.hexdigest()
-
-
-class GenerateProgress:
-    """A `mm1.eval.continuations.Progress`; a context manager, so that the bar is put away."""
-
-    def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._console = console
-        self._bar = Progress(*columns, console=console, transient=True)
-        self._task = self._bar.add_task("", total=None, visible=False)
-        self._began = self._said = time.monotonic()
-
-    def __enter__(self) -> GenerateProgress:
-        if self._console.is_terminal:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-    def __call__(self, done: int, total: int, tokens: int) -> None:
-        now = time.monotonic()
-        rate = f"{tokens / max(now - self._began, 1e-9):,.1f} tokens/s"
-        if self._console.is_terminal:
-            self._bar.update(self._task, description=rate, completed=done, total=total, visible=True)
-        elif now - self._said >= LINE_SECONDS or done == total:
-            self._said = now
-            self._console.print(f"   {done:,} of {total:,} documents, {rate}")

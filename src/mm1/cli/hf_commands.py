@@ -54,5 +54,4 @@ def upcycle(arguments: Namespace) -> None:
     print(f"Checkpoint: {sparse.folder}")
 
 
-COMMANDS = {"import": import_, "export": export, "upcycle": upcycle}
 """By the word that a user types."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import keyword
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,8 +17,11 @@ from mm1.config import UserError
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 """What a shell gives to a program that SIGINT ended."""
-CONVERSIONS = ("import", "export", "upcycle")
-"""Commands that read or write other layouts of weights, in a file of their own."""
+MODULES = {
+    **dict.fromkeys(("import", "export", "upcycle"), "hf_commands"),
+    **{name: f"{name}_commands" for name in ("bench", "eval", "generate", "judge", "score", "textcore")},
+}
+"""Where a command's function is, if not in commands.py."""
 Command: TypeAlias = Callable[[argparse.Namespace], "int | None"]
 
 
@@ -47,37 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(name: str) -> Command:
     """The function of a command. It is imported only when called, so that `mm1 --help` answers at once."""
-    if name in CONVERSIONS:
-        from mm1.cli import hf_commands
-
-        return hf_commands.COMMANDS[name]
-    if name == "eval":
-        from mm1.cli import eval_commands
-
-        return eval_commands.eval
-    if name == "score":
-        from mm1.cli import score_commands
-
-        return score_commands.score
-    if name == "generate":
-        from mm1.cli import generate_commands
-
-        return generate_commands.generate
-    if name == "judge":
-        from mm1.cli import judge_commands
-
-        return judge_commands.judge
-    if name == "textcore":
-        from mm1.cli import textcore_commands
-
-        return textcore_commands.textcore
-    if name == "bench":
-        from mm1.cli import bench_commands
-
-        return bench_commands.bench
-    from mm1.cli import commands
-
-    command: Command = getattr(commands, name)
+    module = importlib.import_module(f"mm1.cli.{MODULES.get(name, 'commands')}")
+    command: Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
     return command
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -10,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mm1.chain.workers import State
 
 LINE_SECONDS = 10.0
-"""Between two plain lines of `PrepareProgress`."""
+"""Between two plain lines."""
 
 
 class EvalProgress:
@@ -48,8 +50,8 @@ class EvalProgress:
             self._bar = None
 
 
-class PrepareProgress:
-    """A `mm1.chain.workers.Progress`; a context manager, so that the bar is put away."""
+class RateProgress:
+    """A bar on a terminal, a line every LINE_SECONDS elsewhere; a context manager, so that the bar is put away."""
 
     def __init__(self, console: Console) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -58,7 +60,7 @@ class PrepareProgress:
         self._task = self._bar.add_task("", total=None, visible=False)
         self._said = 0.0
 
-    def __enter__(self) -> PrepareProgress:
+    def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._bar.start()
         return self
@@ -69,12 +71,34 @@ class PrepareProgress:
         if self._console.is_terminal:
             self._bar.stop()
 
+    def tell(self, seconds: float, done: int, total: int, rate: str, line: str) -> None:
+        """Shows how far it is after `seconds`: `rate` beside the bar, or `line`."""
+        if self._console.is_terminal:
+            self._bar.update(self._task, description=rate, completed=done, total=total, visible=True)
+        elif seconds - self._said >= LINE_SECONDS or done == total:
+            self._said = seconds
+            self._console.print(f"   {line}")
+
+
+class PrepareProgress(RateProgress):
+    """A `mm1.chain.workers.Progress`."""
+
     def __call__(self, state: State) -> None:
         seconds = max(state.seconds, 1e-9)
         rate = f"{state.documents / seconds:,.0f} documents/s, {state.bytes / seconds / 1e6:,.1f} MB/s"
-        if self._console.is_terminal:
-            self._bar.update(self._task, description=rate, completed=state.parts, total=state.total_parts, visible=True)
-        elif state.seconds - self._said >= LINE_SECONDS or state.parts == state.total_parts:
-            self._said = state.seconds
-            done = f"{state.parts} of {state.total_parts} parts"
-            self._console.print(f"   {state.documents:,} documents, {state.dropped:,} dropped, {rate}, {done}")
+        done = f"{state.parts} of {state.total_parts} parts"
+        line = f"{state.documents:,} documents, {state.dropped:,} dropped, {rate}, {done}"
+        self.tell(state.seconds, state.parts, state.total_parts, rate, line)
+
+
+class GenerateProgress(RateProgress):
+    """A `mm1.eval.continuations.Progress`."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._began = time.monotonic()
+
+    def __call__(self, done: int, total: int, tokens: int) -> None:
+        seconds = time.monotonic() - self._began
+        rate = f"{tokens / max(seconds, 1e-9):,.1f} tokens/s"
+        self.tell(seconds, done, total, rate, f"{done:,} of {total:,} documents, {rate}")
