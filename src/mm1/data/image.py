@@ -2,6 +2,7 @@
 
     decode_sub_images(data, WHOLE, 48)      # one (48, 48, 3) uint8 array, or BadImage("corrupt")
     upright_size(data)                      # (1500, 1000), from the header alone
+    EncodedImage(data).grey(32)             # (32, 32) uint8, every byte of the pixels gone through
 
 How a picture becomes encoder inputs is the policy of sub_images.py; by default it is squashed to a square with bicubic
 interpolation, its shape ignored, as MM1's encoders were trained (DFN5B-CLIP, bicubic "squash"). Each picture is decoded
@@ -22,7 +23,8 @@ from PIL.ExifTags import Base
 
 from mm1.data.sub_images import SubImagesConfig, choose_grid, cut
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+ImageFormat: TypeAlias = Literal["PNG", "JPEG", "WEBP", "GIF", "BMP"]
+FORMATS: tuple[ImageFormat, ...] = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 64_000_000
 """Refused from the header alone, before any memory is taken for the pixels."""
 
@@ -81,6 +83,37 @@ def upright_size(data: bytes) -> tuple[int, int]:
             return _upright_size(_open(data, MAX_PIXELS))
     except BadImage:
         return 0, 0
+
+
+class EncodedImage:
+    """A picture of which only the header was read, for who wants to know more of it before, or instead of, its pixels.
+
+    `width` and `height` are in pixels, upright as EXIF says.
+
+    Raises:
+        BadImage: the header says that there is no such picture, or that it is animated or too large.
+    """
+
+    def __init__(self, data: bytes, max_pixels: int = MAX_PIXELS) -> None:
+        with _every_error_a_bad_image():
+            self._image = _open(data, max_pixels)
+            self.width, self.height = _upright_size(self._image)
+        # A photo with a depth map or a second view is a JPEG followed by another one.
+        name = "JPEG" if self._image.format == "MPO" else self._image.format
+        self.format: ImageFormat = next(format for format in FORMATS if format == name)
+
+    def grey(self, side: int) -> np.ndarray:
+        """The whole picture squashed to (side, side) uint8 grey by averages, transparency on white; can be asked once.
+
+        A JPEG's smaller copy comes from the same bytes as its full one, so a break in them shows as well.
+
+        Raises:
+            BadImage: its pixels are broken or cut short.
+        """
+        with _every_error_a_bad_image():
+            self._image.draft("L", (2 * side, 2 * side))
+            picture = _load(self._image, self.width, self.height)
+            return np.asarray(picture.convert("L").resize((side, side), Image.Resampling.BOX))
 
 
 @contextmanager

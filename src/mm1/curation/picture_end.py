@@ -1,0 +1,90 @@
+"""Where a picture ends within its bytes, as its format says; a file may go on after it.
+
+    picture_end(png + b"PK\x03\x04…", "PNG") == len(png)
+    picture_end(png[:-4], "PNG") is None                 # it does not end: it was cut
+
+Decoders do not ask: they stop when they have their pixels, whatever follows, and some forgive a missing end. Walks the
+file's blocks and decodes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mm1.data.image import ImageFormat
+
+_JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+"""The next marker within a scan: neither a stuffed FF 00 nor a restart; any number of FF may come before it."""
+_JPEG_ALONE = {0x01, 0xD8}
+"""Markers with no length and content."""
+_END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
+
+
+def picture_end(data: bytes, format: ImageFormat) -> int | None:
+    """The number of bytes that are the picture; None where it ends nowhere in `data` or its blocks make no sense."""
+    try:
+        end = _ENDS[format](data)
+    except IndexError:  # it looked past the last byte
+        return None
+    return end if end is not None and end <= len(data) else None
+
+
+def _jpeg(data: bytes) -> int | None:
+    place = 2
+    while True:
+        found = _JPEG_MARKER.search(data, place)
+        if found is None:
+            return None
+        marker, place = found[1][0], found.end()
+        if marker == _END_OF_IMAGE:
+            return place
+        if marker not in _JPEG_ALONE:
+            place += int.from_bytes(data[place : place + 2], "big")
+
+
+def _png(data: bytes) -> int | None:
+    place = 8
+    while True:
+        length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        place += 12 + length
+        if len(kind) < 4:
+            return None
+        if kind == b"IEND":
+            return place
+
+
+def _gif(data: bytes) -> int | None:
+    place = 13 + _gif_colours(data[10])
+    while True:
+        kind = data[place]
+        if kind == 0x3B:  # the trailer
+            return place + 1
+        if kind == 0x21:  # an extension
+            place = _gif_blocks(data, place + 2)
+        elif kind == 0x2C:  # a frame: its own colours, then a byte before its blocks
+            place = _gif_blocks(data, place + 11 + _gif_colours(data[place + 9]))
+        else:
+            return None
+
+
+def _gif_colours(flags: int) -> int:
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _gif_blocks(data: bytes, place: int) -> int:
+    while data[place]:
+        place += 1 + data[place]
+    return place + 1
+
+
+def _webp(data: bytes) -> int | None:
+    length = int.from_bytes(data[4:8], "little")
+    return 8 + length + length % 2
+
+
+def _bmp(data: bytes) -> int | None:
+    """Its pixels are a plain table; the length in its header is often wrong, so the whole file is the picture."""
+    return len(data)
+
+
+_ENDS = {"JPEG": _jpeg, "PNG": _png, "GIF": _gif, "WEBP": _webp, "BMP": _bmp}
