@@ -1,7 +1,7 @@
 """Which images of the web are fit for a set: by address, by declared size, and by their bytes, decoded in full.
 
     url_reason("https://a.example/site-logo.png", MM1_IMAGES)      # "banned_url"
-    inspect(data, MM1_IMAGES)                                      # Picture("JPEG", 640, 480, md5=…, phash=…, …)
+    inspect(data, MM1_IMAGES)                                      # Picture("JPEG", 640, 480, md5=…, look=…)
     inspect(data[:-500], MM1_IMAGES)                               # raises Dropped("corrupt")
 
 The name of a file says nothing of its format; the bytes do. Bombs are refused by what the header says, before any
@@ -22,9 +22,9 @@ from pydantic import Field
 
 from mm1.config import Config
 from mm1.curation.page import Dropped, ImageRef
-from mm1.curation.perceptual import GREY_SIDE, perceptual_hash
 from mm1.curation.picture_end import picture_end
 from mm1.data.image import FORMATS, MAX_PIXELS, BadImage, EncodedImage, ImageFormat
+from mm1.data.perceptual import SIDE, Look, look
 
 MARKUP = re.compile(rb"<(?:script|html|iframe|!doctype html|\?php)[\s>]", re.IGNORECASE)
 """What no picture needs: files that are a picture to one program and a page or a script to another."""
@@ -72,8 +72,8 @@ class Picture:
     """Of the picture itself, from the first byte; what trails it in the file is not to be kept."""
     md5: bytes
     """16 bytes, of the first `num_bytes` bytes."""
-    phash: int
-    """64 bits: curation/perceptual.py."""
+    look: Look
+    """What re-encoding leaves of it (data/perceptual.py): a hash of 64 bits and 192 bytes of colours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +144,12 @@ def inspect(data: bytes, rules: ImageRules) -> Picture:
             `format` (one that the rules do not take), `small`, `large`, `aspect`, all of these from the header alone;
             then `corrupt` (broken, or cut anywhere), and `polyglot` (a page or script hides in it).
     """
-
     try:
         image = EncodedImage(data, rules.max_pixels)
         reason = _header_reason(image.format, image.width, image.height, rules)
         if reason is not None:
             raise Dropped(reason)
-        grey = image.grey(GREY_SIDE)
+        seen = look(image.squashed(SIDE))
     except BadImage as error:
         raise Dropped(error.reason) from None
     end = picture_end(data, image.format)
@@ -160,4 +159,4 @@ def inspect(data: bytes, rules: ImageRules) -> Picture:
     if MARKUP.search(kept):
         raise Dropped("polyglot")
     digest = hashlib.md5(kept, usedforsecurity=False).digest()
-    return Picture(image.format, image.width, image.height, end, digest, perceptual_hash(grey))
+    return Picture(image.format, image.width, image.height, end, digest, seen)

@@ -1,4 +1,4 @@
-"""Interleaved documents: a page's text with its images in their places (MM1, A.1).
+r"""Interleaved documents: a page's text with its images in their places (MM1, A.1).
 
     [p "Once", img a.jpg (caption "A cat"), p "upon", img a.jpg]  →  ["Once", image a.jpg, "A cat\n\nupon"]
 

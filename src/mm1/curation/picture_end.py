@@ -1,4 +1,4 @@
-"""Where a picture ends within its bytes, as its format says; a file may go on after it.
+r"""Where a picture ends within its bytes, as its format says; a file may go on after it.
 
     picture_end(png + b"PK\x03\x04…", "PNG") == len(png)
     picture_end(png[:-4], "PNG") is None                 # it does not end: it was cut
@@ -13,11 +13,13 @@ import re
 
 from mm1.data.image import ImageFormat
 
-_JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
-"""The next marker within a scan: neither a stuffed FF 00 nor a restart; any number of FF may come before it."""
+_JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+"""The next marker within a scan: neither a stuffed FF 00, nor a restart, nor the padding FF FF."""
 _JPEG_ALONE = {0x01, 0xD8}
 """Markers with no length and content."""
-_END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
+_END_OF_IMAGE = 0xD9
+_BMP_PLAIN = (0, 3)
+"""Compressions that are none: plain pixels, and plain pixels with masks."""
 
 
 def picture_end(data: bytes, format: ImageFormat) -> int | None:
@@ -83,8 +85,30 @@ def _webp(data: bytes) -> int | None:
 
 
 def _bmp(data: bytes) -> int | None:
-    """Its pixels are a plain table; the length in its header is often wrong, so the whole file is the picture."""
-    return len(data)
+    """Its pixels are a plain table; the length that its header states is often wrong, and is not asked.
+
+    A compressed one, which nobody has made for decades, is the whole file.
+    """
+    start, header = (int.from_bytes(data[place : place + 4], "little") for place in (10, 14))
+    if header == 12:  # OS/2
+        width, height, depth, compression = *_numbers(data, 18, 2, 2), _numbers(data, 24, 2, 1)[0], 0
+    else:
+        (width, height), depth, compression = (
+            _numbers(data, 18, 4, 2),
+            *_numbers(data, 28, 2, 1),
+            *_numbers(data, 30, 4, 1),
+        )
+    if compression not in _BMP_PLAIN:
+        return len(data)
+    stride = (width * depth + 31) // 32 * 4
+    return start + stride * abs(height)
+
+
+def _numbers(data: bytes, place: int, width: int, count: int) -> list[int]:
+    return [
+        int.from_bytes(data[at : at + width], "little", signed=True)
+        for at in range(place, place + width * count, width)
+    ]
 
 
 _ENDS = {"JPEG": _jpeg, "PNG": _png, "GIF": _gif, "WEBP": _webp, "BMP": _bmp}

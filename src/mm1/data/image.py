@@ -2,7 +2,7 @@
 
     decode_sub_images(data, WHOLE, 48)      # one (48, 48, 3) uint8 array, or BadImage("corrupt")
     upright_size(data)                      # (1500, 1000), from the header alone
-    EncodedImage(data).grey(32)             # (32, 32) uint8, every byte of the pixels gone through
+    EncodedImage(data).squashed(32)         # (32, 32) in RGB, every byte of the pixels gone through
 
 How a picture becomes encoder inputs is the policy of sub_images.py; by default it is squashed to a square with bicubic
 interpolation, its shape ignored, as MM1's encoders were trained (DFN5B-CLIP, bicubic "squash"). Each picture is decoded
@@ -27,6 +27,9 @@ ImageFormat: TypeAlias = Literal["PNG", "JPEG", "WEBP", "GIF", "BMP"]
 FORMATS: tuple[ImageFormat, ...] = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 64_000_000
 """Refused from the header alone, before any memory is taken for the pixels."""
+
+_AVERAGED = ("L", "LA", "RGB", "RGBA")
+"""Modes whose values can be averaged as they are; Pillow weighs colours by their alpha."""
 
 Reason: TypeAlias = Literal["unreadable", "corrupt", "animated", "too_many_pixels"]
 
@@ -102,8 +105,8 @@ class EncodedImage:
         name = "JPEG" if self._image.format == "MPO" else self._image.format
         self.format: ImageFormat = next(format for format in FORMATS if format == name)
 
-    def grey(self, side: int) -> np.ndarray:
-        """The whole picture squashed to (side, side) uint8 grey by averages, transparency on white; can be asked once.
+    def squashed(self, side: int) -> Image.Image:
+        """All of the picture in RGB at (side, side) pixels, by averages, transparency on white; can be asked once.
 
         A JPEG's smaller copy comes from the same bytes as its full one, so a break in them shows as well.
 
@@ -111,9 +114,11 @@ class EncodedImage:
             BadImage: its pixels are broken or cut short.
         """
         with _every_error_a_bad_image():
-            self._image.draft("L", (2 * side, 2 * side))
-            picture = _load(self._image, self.width, self.height)
-            return np.asarray(picture.convert("L").resize((side, side), Image.Resampling.BOX))
+            self._image.draft("RGB", (2 * side, 2 * side))
+            picture = _upright(self._image)
+            if picture.mode in _AVERAGED and "transparency" not in picture.info:
+                picture = picture.resize((side, side), Image.Resampling.BOX)  # before it is copied at its full size
+            return _to_rgb(picture).resize((side, side), Image.Resampling.BOX)
 
 
 @contextmanager
@@ -164,10 +169,12 @@ def _load(image: Image.Image, width: int, height: int) -> Image.Image:
         width, height = height, width
     # Twice the wanted size leaves the bicubic filter something to do.
     image.draft("RGB", (2 * width, 2 * height))
+    return _to_rgb(_upright(image))
+
+
+def _upright(image: Image.Image) -> Image.Image:
     image.load()
-    if _has_exif(image):
-        image = ImageOps.exif_transpose(image)
-    return _to_rgb(image)
+    return ImageOps.exif_transpose(image) if _has_exif(image) else image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

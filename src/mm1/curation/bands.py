@@ -1,0 +1,43 @@
+"""Near hashes found by equal keys, so that any engine that groups can find them among very many.
+
+    keys = bands(hashes, distance=6)         # (N,) uint64 → (N, 28) uint64
+    set(keys[a]) & set(keys[b])              # never empty where data/perceptual.py's distance(a, b) <= 6
+
+By the pigeonhole: cut 64 bits into more blocks than bits may differ, and some blocks stay whole. Hashes that share a
+key are candidates; whether they are near, or alike, is then asked of each two. Knows nothing of pictures.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+BITS = 64
+
+
+def bands(hashes: np.ndarray, distance: int, spare: int = 2) -> np.ndarray:
+    """(N, K) uint64 keys of (N,) uint64 hashes: two that differ in at most `distance` bits share at least one.
+
+    The bits are cut into `distance + spare` blocks, of which at least `spare` are untouched by `distance` changed bits;
+    each choice of `spare` blocks makes a key. A larger `spare` gives more keys of more bits, which fewer strangers
+    share: at a distance of 6, spare 1 gives 7 keys of 9 bits, spare 2 gives 28 of 16 bits, spare 3 gives 84 of 21 bits.
+    The same blocks are in the same column; keys of different columns are different but for chance.
+    """
+    blocks = distance + spare
+    assert distance >= 0
+    assert spare >= 1
+    assert blocks <= BITS
+    edges = [BITS * block // blocks for block in range(blocks + 1)]
+    masks = [(1 << end) - (1 << start) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    chosen = np.array([sum(choice) for choice in combinations(masks, spare)], np.uint64)
+    columns = np.arange(len(chosen), dtype=np.uint64)
+    return _mixed((np.asarray(hashes, np.uint64)[:, None] & chosen) ^ _mixed(columns))
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """A permutation of 64-bit numbers that scatters them (the finaliser of SplitMix64, Steele et al. 2014)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ values >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ values >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(values ^ values >> np.uint64(31))
