@@ -9,7 +9,7 @@ key are candidates; whether they are near, or alike, is then asked of each two. 
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def bands(hashes: np.ndarray, distance: int, spare: int = 2) -> np.ndarray:
     assert spare >= 1
     assert blocks <= BITS
     edges = [BITS * block // blocks for block in range(blocks + 1)]
-    masks = [(1 << end) - (1 << start) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    masks = [(1 << end) - (1 << start) for start, end in pairwise(edges)]
     chosen = np.array([sum(choice) for choice in combinations(masks, spare)], np.uint64)
     columns = np.arange(len(chosen), dtype=np.uint64)
     return _mixed((np.asarray(hashes, np.uint64)[:, None] & chosen) ^ _mixed(columns))
