@@ -74,8 +74,8 @@ def kind_of(kind: pa.DataType) -> str:
     return str(kind)
 
 
-def rows(path: Path, names: Sequence[str]) -> Iterator[Located[dict[str, Any] | Drop]]:
-    """The rows of `path` with the columns `names`, each with its number in the file."""
+def rows(path: Path, names: Sequence[str], groups: range | None = None) -> Iterator[Located[dict[str, Any] | Drop]]:
+    """The rows of `path`, or of some of its row groups, with the columns `names`, each with its number in the file."""
     try:
         file = parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
@@ -87,6 +87,8 @@ def rows(path: Path, names: Sequence[str]) -> Iterator[Located[dict[str, Any] | 
         for group in range(file.num_row_groups):
             number = first
             first += file.metadata.row_group(group).num_rows
+            if groups is not None and group not in groups:
+                continue
             try:
                 batches = file.iter_batches(_ROWS_AT_ONCE, [group], columns=list(names), use_threads=False)
                 for batch in batches:

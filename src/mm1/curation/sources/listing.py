@@ -1,0 +1,195 @@
+"""Sources as parts: which files there are, what each is, and how it is cut.
+
+    list_parts([Path("site"), Path("crawls")])     # site's pages by 512, each WARC of crawls
+
+A folder with HTML in it is a site: its HTML files are its pages, and its other files what they show. A folder without
+is a folder of sources, each as if it were given itself. The same sources give the same parts, in the same order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from pyarrow import parquet
+
+from mm1.config import UserError
+from mm1.config import fingerprint as fingerprint_of
+from mm1.curation.sources.folder import is_page, walk
+from mm1.curation.sources.part import Part, SourcesConfig
+from mm1.curation.sources.recognition import UNDERSTOOD, Recognised, recognise
+from mm1.curation.sources.rows import RowSlice, rows
+
+_SUFFIXES = (".warc", ".jsonl", ".ndjson", ".parquet", ".csv", ".txt")
+"""What is looked for in a folder without HTML; each may be compressed."""
+_COMPRESSED = (".gz", ".zst", ".lz4")
+
+
+def list_parts(paths: Sequence[Path], config: SourcesConfig | None = None) -> list[Part]:
+    """The parts of the sources, in the order of the paths.
+
+    Raises:
+        UserError: nothing is given or found, a path is not there, lies in another or is nothing understood.
+    """
+    config = config or SourcesConfig()
+    places = _places(paths)
+    sources: list[tuple[Path, list[str] | None]] = []
+    for place in places:
+        if not place.is_dir():
+            sources.append((place, None))
+            continue
+        names = list(walk(place))
+        if any(is_page(place, name) for name in names):
+            sources.append((place, names))
+        else:
+            sources += [(path, None) for path in _files_of_sources(place, names)]
+    labels = _labels([path for path, _ in sources])
+    found: list[Part] = []
+    for path, names in sources:
+        label = labels[path]
+        parts = _file_parts(path, label, config) if names is None else _folder_parts(path, names, label, config)
+        found += parts
+    return found
+
+
+def _places(paths: Sequence[Path]) -> list[Path]:
+    """The paths, absolute, each once."""
+    places = list(dict.fromkeys(Path(os.path.realpath(path)) for path in paths))
+    if not places:
+        raise UserError(f"there is nothing to read: give {UNDERSTOOD}")
+    for given, place in zip(paths, places, strict=False):
+        if not place.exists():
+            raise UserError(f"{given} is not there: give {UNDERSTOOD}")
+    for place in places:
+        try:
+            str(place).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"the name of {os.fsencode(place)!r} is not UTF-8: rename it") from None
+        for outer in places:
+            if outer in place.parents and outer.is_dir():
+                raise UserError(f"{place} lies in {outer}, and its pages would be read twice: give one of them")
+    return places
+
+
+def _files_of_sources(folder: Path, names: Iterable[str]) -> list[Path]:
+    found = []
+    for name in names:
+        path = folder / os.fsdecode(unquote_to_bytes(name))
+        bare = path.name.lower()
+        for ending in _COMPRESSED:
+            bare = bare.removesuffix(ending)
+        if bare.endswith(_SUFFIXES):
+            found.append(path)
+    if not found:
+        raise UserError(f"{folder} holds no HTML and no file that ends in {', '.join(_SUFFIXES)}: give {UNDERSTOOD}")
+    return found
+
+
+def _labels(paths: Sequence[Path]) -> dict[Path, str]:
+    """A short name for each: the last parts of its path, as many as tell it from the others."""
+    labels: dict[Path, str] = {}
+    for depth in range(1, 64):
+        waiting = [path for path in paths if path not in labels]
+        ends = ["/".join(path.parts[-depth:]).lstrip("/") for path in waiting]
+        labels.update({path: end for path, end in zip(waiting, ends, strict=True) if ends.count(end) == 1})
+    return labels | {path: str(path) for path in paths if path not in labels}
+
+
+def _folder_parts(root: Path, names: Sequence[str], label: str, config: SourcesConfig) -> Iterator[Part]:
+    pages = [name for name in names if is_page(root, name)]
+    others = set(names).difference(pages)
+    pictures = _fingerprint(root, [name for name in names if name in others])
+    sizes = [_about(root, name)[0] for name in pages]
+    for number, group in enumerate(_groups(sizes, config.part_files, config.part_bytes)):
+        files = tuple(pages[index] for index in group)
+        yield Part(
+            kind="folder",
+            name=_part_name(label, number),
+            source=label,
+            path=str(root),
+            files=files,
+            fingerprint=_fingerprint(root, files),
+            pictures=pictures,
+        )
+
+
+def _groups(sizes: Sequence[int], most: int, most_bytes: int) -> Iterator[range]:
+    """Neighbours together, up to `most` of them or `most_bytes`; one that is larger stands alone."""
+    start = held = 0
+    for index, size in enumerate(sizes):
+        if index > start and (index - start == most or held + size > most_bytes):
+            yield range(start, index)
+            start, held = index, 0
+        held += size
+    if sizes:
+        yield range(start, len(sizes))
+
+
+def _file_parts(path: Path, label: str, config: SourcesConfig) -> Iterator[Part]:
+    found = recognise(path, config)
+    about = path.stat()
+    whole = [about.st_size, about.st_mtime_ns, found.column, found.caption]
+    for number, (start, stop) in enumerate(_slices(path, found, config)):
+        yield Part(
+            kind=found.kind,
+            name=_part_name(label, number),
+            source=label,
+            path=str(path),
+            start=start,
+            stop=stop,
+            layout=found.layout,
+            column=found.column,
+            caption=found.caption,
+            fingerprint=fingerprint_of([label, *whole, start, stop]),
+        )
+
+
+def _slices(path: Path, found: Recognised, config: SourcesConfig) -> Iterator[tuple[int, int]]:
+    if found.kind == "page_urls":
+        count = sum(1 for _ in rows(RowSlice(path, found.layout, (found.column,))))
+        buckets = max(1, -(-count // config.part_urls))
+        yield from ((bucket, buckets) for bucket in range(buckets))
+    elif found.layout == "parquet":
+        metadata = parquet.read_metadata(path)
+        sizes = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+        yield from ((group.start, group.stop) for group in _groups(sizes, max(len(sizes), 1), config.part_bytes))
+    elif found.layout in ("jsonl", "lines") and _is_plain(path):
+        size = path.stat().st_size
+        for start in range(0, size, config.part_bytes):
+            yield start, min(start + config.part_bytes, size)
+    else:
+        yield 0, 0
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether it is not compressed, so that reading can begin anywhere."""
+    with path.open("rb") as file:
+        return file.read(1) not in (b"\x1f", b"\x28", b"P")
+
+
+def _part_name(label: str, number: int) -> str:
+    """Fit for a file's name, and told from that of another label by a hash where characters were replaced."""
+    safe = "".join(character if character.isalnum() or character in "-_." else "-" for character in label)[-80:]
+    mark = "" if safe == label else "-" + hashlib.sha256(label.encode()).hexdigest()[:8]
+    return f"{safe.lstrip('.')}{mark}-{number:05d}"
+
+
+def _fingerprint(root: Path, names: Sequence[str]) -> str:
+    """Of names, sizes and times of change: reading all the bytes would take as long as the work."""
+    digest = hashlib.sha256()
+    for name in names:
+        size, changed = _about(root, name)
+        digest.update(f"{name}\0{size}\0{changed}\n".encode())
+    return digest.hexdigest()
+
+
+def _about(root: Path, name: str) -> tuple[int, int]:
+    """Size and time of change; zeros for a file that went meanwhile, whose page is then missing."""
+    try:
+        about = os.stat(os.path.join(os.fsencode(root), unquote_to_bytes(name)))
+    except OSError:
+        return 0, 0
+    return about.st_size, about.st_mtime_ns

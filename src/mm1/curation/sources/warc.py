@@ -1,0 +1,139 @@
+"""WARC files as pages and pictures: the responses of a crawl.
+
+    read_warc_pages(Path("crawl.warc.gz"), "crawl.warc.gz", 8 << 20)    # Page; Dropped("not_html"), ("status_4xx"), …
+    read_warc_images(Path("crawl.warc.gz"))                             # ("https://…/a.png", b"…")
+
+Every response, resource, revisit and conversion is a page or a Dropped; requests and metadata are neither. HTTP's
+chunks and content encodings are undone by fastwarc. Knows nothing of extraction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mm1.config import UserError
+from mm1.curation.page import Dropped, Page
+from mm1.curation.sources.folder import MAX_IMAGE_BYTES
+from mm1.curation.sources.records import Record, records
+from mm1.curation.sources.sniffing import looks_like_html
+
+if TYPE_CHECKING:
+    from fastwarc.warc import WarcRecord
+
+_SLACK = 1 << 20
+"""Bytes of HTTP's header and chunk marks that a block may have beside what is asked for."""
+_COUNTED = ("response", "resource", "revisit", "conversion", "continuation")
+_HTML = ("text/html", "application/xhtml+xml")
+_UNTOLD = ("", "text/plain", "application/octet-stream", "application/xml", "text/xml", "unknown/unknown")
+"""Types that servers send for HTML too: its beginning tells."""
+
+
+def read_warc_pages(path: Path, source: str, max_bytes: int) -> Iterator[Page | Dropped]:
+    """The pages of a file, named by their offset in it."""
+    for record in records(path, max_bytes + _SLACK):
+        if isinstance(record, Dropped):
+            yield record
+            continue
+        kind = _kind(record)
+        if kind not in _COUNTED:
+            continue
+        try:
+            if kind not in ("response", "resource"):
+                raise Dropped("not_html" if kind == "conversion" else kind)
+            yield _page(record, source, max_bytes)
+        except Dropped as drop:
+            yield drop
+
+
+def read_warc_images(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The pictures of a file by their addresses, as their servers typed them; what they are, decoding tells."""
+    for record in records(path, MAX_IMAGE_BYTES + _SLACK):
+        if isinstance(record, Dropped) or record.block is None or _kind(record) not in ("response", "resource"):
+            continue
+        try:
+            parsed = _parse(record)
+            if _type(parsed).startswith("image/"):
+                _check_status(parsed)
+                yield _target(parsed), _payload(record, parsed, MAX_IMAGE_BYTES)
+        except Dropped:
+            continue
+
+
+def _kind(record: Record) -> str:
+    for line in record.header.split(b"\n"):
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"warc-type":
+            return value.strip().decode("latin-1").lower()
+    return ""
+
+
+def _page(record: Record, source: str, max_bytes: int) -> Page:
+    """Raises Dropped where the record holds no page."""
+    if record.block is None:
+        raise Dropped("too_large")
+    parsed = _parse(record)
+    _check_status(parsed)
+    kind = _type(parsed)
+    if kind not in _HTML and kind not in _UNTOLD:
+        raise Dropped("not_html")
+    html = _payload(record, parsed, max_bytes)
+    if kind not in _HTML and not looks_like_html(html):
+        raise Dropped("not_html")
+    return Page(f"{source}/{record.offset}", _target(parsed), html, parsed.http_charset or "")
+
+
+def _parse(record: Record, decode: str = "all") -> WarcRecord:
+    """The record with its HTTP header taken apart; what is read of it is decoded."""
+    try:
+        from fastwarc.warc import WarcRecord
+    except ImportError:
+        raise UserError("reading WARC files needs fastwarc: pip install 'mm1[curate]'") from None
+
+    assert record.block is not None
+    try:
+        parsed = WarcRecord.from_bytes(record.header + record.block)
+        if parsed.is_http:
+            parsed.parse_http(auto_decode=decode, quirks_mode=True)
+    except (OSError, ValueError):
+        raise Dropped("damaged_record") from None
+    if parsed.is_http and (parsed.http_headers is None or parsed.http_headers.status_code is None):
+        raise Dropped("damaged_record")
+    return parsed
+
+
+def _check_status(parsed: WarcRecord) -> None:
+    """Raises Dropped for an answer that is not 200; a record without HTTP has none."""
+    if parsed.http_headers is not None and (status := parsed.http_headers.status_code) != 200:
+        raise Dropped(f"status_{status // 100}xx" if status is not None and 100 <= status < 600 else "status_other")
+
+
+def _type(parsed: WarcRecord) -> str:
+    """The type that the server said, or of a record without HTTP the archive, in lower case."""
+    if parsed.http_headers is not None:
+        return (parsed.http_content_type or "").lower()
+    return (parsed.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+
+
+def _target(parsed: WarcRecord) -> str:
+    """WARC 1.0 draft tools wrote the address in angle brackets; an unprintable one is none."""
+    url = (parsed.headers.get("WARC-Target-URI") or "").strip().removeprefix("<").removesuffix(">")
+    return url.encode("utf-8", "replace").decode()
+
+
+def _payload(record: Record, parsed: WarcRecord, limit: int) -> bytes:
+    """The decoded body. One that is not encoded as its header says, as when the crawler decoded it, is taken as it is.
+
+    Raises:
+        Dropped: too_large (decoded, of which no more is made), bad_content_encoding.
+    """
+    try:
+        data = parsed.reader.read(limit + 1)
+    except OSError:
+        data = _parse(record, decode="none").reader.read(limit + 1)
+        if not looks_like_html(data):
+            raise Dropped("bad_content_encoding") from None
+    if len(data) > limit:
+        raise Dropped("too_large")
+    return data
