@@ -53,7 +53,7 @@ _STOP = {
     "zh": "的 是 在 了 不 和 有 这 個 个 為 为 以 与 與 可 也 中 就 而 或 到 你 用",
 }
 
-STOP_WORDS: Mapping[str, frozenset[str]] = {language: frozenset(words.split()) for language, words in _STOP.items()}
+STOP_WORDS: Mapping[str, frozenset[str]] = {key: frozenset(words.split()) for key, words in _STOP.items()}
 """The commonest function words, by ISO 639-1 code (Norwegian under "no", as fastText says it); Gopher's eight are
 among the English."""
 
