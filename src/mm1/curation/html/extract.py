@@ -1,0 +1,76 @@
+"""A page's main content: its text and its images in the order in which they are read.
+
+    extract(b"<nav>Home</nav><main><h1>Cats</h1><p>A cat.</p><img src=c.jpg></main>", "https://x.org/")
+    # Extracted("", "", (Paragraph("Cats", "heading"), Paragraph("A cat."), ImageRef("https://x.org/c.jpg")))
+
+Text is as it came (no Unicode normalisation) but for whitespace, which is single outside code, and control characters,
+which are gone. Knows nothing of files, of what pictures hold, or of whether the content is good.
+"""
+
+from __future__ import annotations
+
+import re
+
+from selectolax.lexbor import LexborHTMLParser
+
+from mm1.curation.html.content import main_content
+from mm1.curation.html.encoding import decode
+from mm1.curation.html.guards import check_nesting, looks_like_html
+from mm1.curation.html.runs import Run, spaced
+from mm1.curation.html.urls import base_of
+from mm1.curation.html.walk import flatten
+from mm1.curation.page import Block, Dropped, Extracted, Paragraph
+
+MAX_BYTES = 10_000_000
+
+_LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(?=$|[-_])")
+
+
+def extract(html: bytes, url: str = "", encoding: str = "", *, max_bytes: int = MAX_BYTES) -> Extracted:
+    """Reads a page.
+
+    Args:
+        html: as it was served or stored.
+        url: its absolute address, or local:PATH; without one, images with relative addresses are left out.
+        encoding: what the server said: a label, or a whole Content-Type.
+        max_bytes: of the largest page that is read.
+
+    Raises:
+        Dropped: too_large, empty, undecodable, not_html, too_deep; empty is also a page without text and image.
+    """
+    if len(html) > max_bytes:
+        raise Dropped("too_large")
+    text = decode(html, encoding)
+    if not text.strip():
+        raise Dropped("empty")
+    if not looks_like_html(text):
+        raise Dropped("not_html")
+    check_nesting(text)
+    page = LexborHTMLParser(text)
+    blocks = tuple(_block(run) for run in _content(page, url))
+    if not blocks:
+        raise Dropped("empty")
+    return Extracted(_title(page), _language(page), blocks)
+
+
+def _content(page: LexborHTMLParser, url: str) -> list[Run]:
+    body = page.body
+    if body is None:
+        return []
+    base = page.css_first("base[href]")
+    return main_content(flatten(body, base_of(url, base.attributes["href"] if base is not None else None)))
+
+
+def _block(run: Run) -> Block:
+    return Paragraph(run.text, run.kind) if run.image is None else run.image
+
+
+def _title(page: LexborHTMLParser) -> str:
+    found = page.head.css_first("title") if page.head is not None else None
+    return spaced(found.text()) if found is not None else ""
+
+
+def _language(page: LexborHTMLParser) -> str:
+    attributes = page.root.attributes if page.root is not None else {}
+    found = _LANGUAGE.match((attributes.get("lang") or attributes.get("xml:lang") or "").strip())
+    return found.group().lower() if found else ""
