@@ -36,6 +36,8 @@ class Downloaded(Protocol):
     def data(self) -> bytes | None: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def charset(self) -> str: ...
 
 
 Download: TypeAlias = Callable[[Iterable[str]], Iterable[Downloaded]]
@@ -124,7 +126,7 @@ def _read_downloaded(part: Part, limit: int, download: Download) -> Iterator[Pag
             yield Dropped("too_large")
         else:
             name = hashlib.sha256(page.url.encode()).hexdigest()[:16]
-            yield Page(f"{part.source}/{name}", page.url, page.data, getattr(page, "encoding", ""))
+            yield Page(f"{part.source}/{name}", page.url, page.data, page.charset)
     yield from refused
 
 

@@ -18,7 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mm1.config import UserError
-from mm1.data.formats import captions, cauldron, coco, documents, llava, mmc4, obelics, tables, text, vqa, webdataset
+from mm1.data.formats import (
+    captions,
+    cauldron,
+    coco,
+    document_tables,
+    documents,
+    llava,
+    mmc4,
+    obelics,
+    tables,
+    text,
+    vqa,
+    webdataset,
+)
 from mm1.data.formats.reading import Drop, Item, ReadOptions
 from mm1.data.formats.streams import Damaged, array_items, head
 
@@ -46,6 +59,7 @@ FORMATS: dict[str, Format] = {
     ),
     "mmc4": Format("JSONL of pages: `text_list` and `image_info`", mmc4.read, pages=True),
     "documents": Format("JSONL of mm1's own Documents: `segments`", documents.read),
+    "documents-parquet": Format("parquet of Documents, as `mm1 curate` writes them: `segments`", document_tables.read),
     "llava": Format("JSON of chats: `conversations`, with a picture folder", llava.read),
     "cauldron": Format("parquet of chats: `images`, and `texts` with user and assistant", cauldron.read),
     "coco": Format("COCO's captions as JSON, with a picture folder", coco.read),
@@ -122,6 +136,8 @@ def _recognise_table(path: Path) -> Recognised:
             return Recognised("obelics", "columns images and texts, lists side by side")
         if one_of(("texts",), "list of turns"):
             return Recognised("cauldron", "columns images and texts, the texts with user and assistant")
+    if one_of(("segments",), document_tables.SEGMENTS):
+        return Recognised("documents-parquet", "a column segments, with type, text and image")
     image, caption = one_of(captions.IMAGES, captions.HOLDS_IMAGE), one_of(captions.CAPTIONS, "text")
     if image and caption:
         return Recognised("captions", f"columns {image} ({kinds[image]}) and {caption} (text)")

@@ -53,7 +53,7 @@ def choose(
 
 def kind_of(kind: pa.DataType) -> str:
     """What a column holds, in a word: "text", "bytes", "picture" (a struct with bytes), "turns" (a struct with user and
-    assistant), "list of …", or the type's own name.
+    assistant), "segment" (a struct with type, text and image), "list of …", or the type's own name.
     """
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
@@ -71,6 +71,8 @@ def kind_of(kind: pa.DataType) -> str:
             return "picture"
         if {"user", "assistant"} <= fields:
             return "turns"
+        if {"type", "text", "image"} <= fields:
+            return "segment"
     return str(kind)
 
 

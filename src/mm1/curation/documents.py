@@ -1,0 +1,106 @@
+r"""The sets that curation gives, as parquet: one row a document, its texts and pictures in their order.
+
+    id: string | url: string | segments: list<struct<type, text, image, url, alt>>
+    "site/a"   | "https://…" | [{"text", "Once", –, –, –}, {"image", –, b"\xff\xd8…", "https://…/a.jpg", "a cat"}]
+
+    with DocumentWriter(folder / "part-00000.parquet") as writer:
+        writer.write("site/a", "https://…", ["Once", PictureSegment(data, "https://…/a.jpg", "a cat")])
+
+A file is there whole or not at all, holds a few megabytes of rows in memory while it is written, and is the same bytes
+for the same documents. `mm1 prepare` reads it (data/formats/document_tables.py), and so does everything that reads
+parquet. Knows nothing of rules.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from mm1.data.formats.document_tables import SCHEMA
+
+ROW_GROUP_BYTES = 32 << 20
+"""What readers hold at once, about; a single document may be more."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSegment:
+    """A picture in its place; `url` and `alt` as the page has them."""
+
+    data: bytes
+    url: str = ""
+    alt: str = ""
+
+
+class DocumentWriter:
+    """Writes documents into one file, which appears when the block ends, and does not if it ends with an error."""
+
+    def __init__(self, path: Path, row_group_bytes: int = ROW_GROUP_BYTES) -> None:
+        self._path = path
+        self._limit = row_group_bytes
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def __enter__(self) -> DocumentWriter:
+        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
+        self._file = self._temporary.open("wb")
+        self._writer = parquet.ParquetWriter(
+            self._file,
+            SCHEMA,
+            compression={**dict.fromkeys(_leaves(SCHEMA), "zstd"), "segments.list.element.image": "none"},
+            use_dictionary=["segments.list.element.type"],
+            write_statistics=["id"],
+            store_schema=True,
+        )
+        return self
+
+    def write(self, name: str, url: str, segments: Iterable[str | PictureSegment]) -> None:
+        """Adds a document.
+
+        Args:
+            name: Its id, unlike all others of the set.
+            url: Of the page that it comes from; may be empty.
+            segments: Texts and pictures in their order.
+        """
+        made = [_segment(segment) for segment in segments]
+        assert made, f"{name} is an empty document"
+        self._rows.append({"id": name, "url": url, "segments": made})
+        self._bytes += sum(len(part["text"] or "") + len(part["image"] or b"") + 64 for part in made)
+        if self._bytes >= self._limit:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA), row_group_size=len(self._rows))
+        self._rows, self._bytes = [], 0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+                self._writer.close()
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                os.replace(self._temporary, self._path)
+        finally:
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+
+def _segment(segment: str | PictureSegment) -> dict[str, Any]:
+    if isinstance(segment, str):
+        return {"type": "text", "text": segment, "image": None, "url": None, "alt": None}
+    return {"type": "image", "text": None, "image": segment.data, "url": segment.url, "alt": segment.alt}
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    parts = schema.field("segments").type.value_type
+    return ["id", "url", *(f"segments.list.element.{part.name}" for part in parts)]
