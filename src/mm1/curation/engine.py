@@ -1,0 +1,271 @@
+"""Work over many parts, on this machine or on a cluster, through daft.
+
+    runner = Runner(processes=4)                      # or Runner(ray="local"), Runner(ray="ray://head:10001")
+    counts = map_parts(extract, parts, folder, runner)
+    #   folder/NAME/…, counts.json     what extract(part, folder) wrote for the part of that name, whole or not at all
+
+Each part is worked on by one call in one process, which writes its own folder, so files are the same on every runner
+and do not depend on the number of processes; parts whose folders stand are not done again. Knows nothing of pages,
+images or texts. Questions over all parts are groups.py's, which asks daft through `start` as well.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import pickle
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from mm1.config import UserError
+from mm1.files import write_atomically
+
+COUNTS = "counts.json"
+"""In each part's folder: what its call returned."""
+_STOP = "stop"
+"""A file in the folder of all parts: one has failed, and those not begun are not to be."""
+_PARTITIONS_A_PROCESS = 32
+"""On Ray a part travels in a partition; several a process, so that none waits long for the last."""
+
+Counts: TypeAlias = dict[str, Any]
+"""Plain JSON values."""
+
+
+class Named(Protocol):
+    """What a part must have; it is pickled as well."""
+
+    @property
+    def name(self) -> str:
+        """Of its folder; no two parts have the same."""
+        ...
+
+
+Work: TypeAlias = Callable[[Any, Path], Counts]
+"""From a part and an empty folder to counts; it fills the folder. Picklable: a function of a module, or a partial."""
+
+Progress: TypeAlias = Callable[[int, int, Counts], None]
+"""Called with the number of finished parts, of all parts, and the counts of one that was finished just now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """Where the work is done."""
+
+    processes: int = 1
+    """Parts at a time; on Ray, of the whole cluster."""
+    ray: str | None = None
+    """None is this machine; "local" starts a Ray of `processes` CPUs on it, an address joins one that runs."""
+    memory: int = 4 << 30
+    """Bytes that a global count may take."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One part's call, as it travels to a process."""
+
+    work: Work
+    folder: Path
+    parent: int | None
+    """The process that must be alive, where it is on this machine."""
+
+    def __call__(self, part: Named) -> str:
+        """JSON: {"name", "counts"}, {"name", "error", "user"}, or {"name"} for a part that was not begun."""
+        if self.parent is not None:
+            _follow(self.parent)
+        if (self.folder / _STOP).exists():
+            return json.dumps({"name": part.name})
+        try:
+            return json.dumps({"name": part.name, "counts": _do(self.work, part, self.folder)})
+        except UserError as error:
+            return json.dumps({"name": part.name, "error": str(error), "user": True})
+        except Exception:
+            return json.dumps({"name": part.name, "error": traceback.format_exc(), "user": False})
+
+
+def _do(work: Work, part: Named, folder: Path) -> Counts:
+    partial = folder / f".{part.name}.{os.uname().nodename}.{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        counts = work(part, partial)
+        write_atomically(partial / COUNTS, (json.dumps(counts, indent=1) + "\n").encode())
+        try:
+            os.replace(partial, folder / part.name)
+        except OSError:  # Ray tried it again elsewhere, and that one was finished first
+            if not (folder / part.name / COUNTS).exists():
+                raise
+        return counts
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+_followed = False
+
+
+def _follow(parent: int) -> None:
+    """Ends this process when `parent` has ended, however that was: two runs must not be at one folder."""
+    global _followed
+    if _followed or os.getpid() == parent:
+        return
+    _followed = True
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def map_parts(
+    work: Work, parts: Sequence[Named], folder: Path, runner: Runner, progress: Progress | None = None
+) -> list[Counts]:
+    """Calls `work` once for each part that has no folder yet; returns the counts of all, in the order of `parts`.
+
+    Raises:
+        UserError: `work` raised one, or a process was ended from outside; what is finished stays.
+        RuntimeError: `work` raised something else; its traceback is inside.
+    """
+    names = [part.name for part in parts]
+    assert len(set(names)) == len(names), "two parts of one name"
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*"):
+        shutil.rmtree(left, ignore_errors=True)
+    (folder / _STOP).unlink(missing_ok=True)
+    counts = {name: read_counts(folder / name) for name in names if (folder / name / COUNTS).exists()}
+    todo = [part for part in parts if part.name not in counts]
+    if progress:
+        for number, found in enumerate(list(counts.values())):
+            progress(number + 1, len(parts), found)
+    failed: dict[str, Any] | None = None
+    for result in _results(work, todo, folder, runner):
+        if "counts" in result:
+            counts[result["name"]] = result["counts"]
+            if progress:
+                progress(len(counts), len(parts), result["counts"])
+        elif "error" in result and failed is None:
+            failed = result
+            write_atomically(folder / _STOP, b"")
+    (folder / _STOP).unlink(missing_ok=True)
+    if failed is not None:
+        if failed["user"]:
+            raise UserError(failed["error"])
+        raise RuntimeError(f"part {failed['name']}:\n{failed['error']}")
+    return [counts[name] for name in names]
+
+
+def read_counts(folder: Path) -> Counts:
+    """What the call that wrote a part's folder returned."""
+    counts: Counts = json.loads((folder / COUNTS).read_text())
+    return counts
+
+
+def _results(work: Work, todo: Sequence[Named], folder: Path, runner: Runner) -> Iterator[dict[str, Any]]:
+    """What `_Task` says of each part, as it comes."""
+    if not todo:
+        return
+    if runner.ray is None and min(runner.processes, len(todo)) == 1:
+        task = _Task(work, folder, None)
+        for part in todo:
+            yield json.loads(task(part))
+        return
+    daft = start(runner)
+    task = _Task(work, folder, os.getpid() if runner.ray is None else None)
+
+    class Worker:
+        def __init__(self, pickled: bytes) -> None:
+            self.task: _Task = pickle.loads(pickled)
+
+        @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=1)  # type: ignore[misc]
+        def each(self, parts: Any) -> list[str]:
+            return [self.task(pickle.loads(part)) for part in parts.to_pylist()]
+
+    processes = min(runner.processes, len(todo))
+    worker = daft.cls(Worker, use_process=runner.ray is None, max_concurrency=processes)(pickle.dumps(task))
+    frame = daft.from_pydict({"part": [pickle.dumps(part) for part in todo]})
+    if runner.ray is not None:
+        frame = frame.into_partitions(min(len(todo), processes * _PARTITIONS_A_PROCESS))
+    for row in _rows(frame.select(worker.each(frame["part"]).alias("result"))):
+        yield json.loads(row["result"])
+
+
+def _rows(frame: Any) -> Iterator[dict[str, Any]]:
+    rows = frame.iter_rows(results_buffer_size=1)
+    try:
+        yield from rows
+    except RuntimeError as error:
+        if "UDF process" not in str(error):
+            raise
+        raise UserError(
+            "a process was ended from outside, perhaps for want of memory: run the same command with fewer "
+            "--processes; it goes on from the parts that are finished"
+        ) from None
+    except KeyboardInterrupt:
+        # What daft leaves open complains when it is thrown away; nothing that a user could do about it.
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        try:
+            del rows, frame
+        finally:
+            sys.unraisablehook = hook
+        raise
+
+
+_started: tuple[Any, Runner] | None = None
+
+
+def start(runner: Runner) -> Any:
+    """Daft, set up for `runner`. A process has one kind of runner from then on.
+
+    Raises:
+        UserError: daft or Ray is not installed, or no Ray answers at the address.
+    """
+    global _started
+    if _started is not None:
+        assert _started[1].ray == runner.ray, "daft takes no second runner in one process"
+        return _started[0]
+    os.environ.update(DAFT_ANALYTICS_ENABLED="0", DO_NOT_TRACK="true", DAFT_PROGRESS_BAR="0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import daft
+    except ImportError:
+        raise UserError("curation needs daft, which is not installed: pip install 'mm1[curate]'") from None
+    if runner.ray is not None:
+        _start_ray(runner)
+        daft.set_runner_ray(noop_if_initialized=True)
+    else:
+        daft.set_runner_native(num_threads=runner.processes)
+        # The threads of its last query must be at rest when the interpreter goes, or one process in eight ends in a
+        # segmentation fault (daft 0.6.14).
+        atexit.register(time.sleep, 0.3)
+    daft.set_execution_config(maintain_order=False)
+    # It logs the failures that map_parts raises.
+    logging.getLogger("daft_local_execution").setLevel(logging.CRITICAL)
+    _started = daft, runner
+    return daft
+
+
+def _start_ray(runner: Runner) -> None:
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--ray needs Ray, which is not installed: pip install 'mm1[curate,ray]'") from None
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    if runner.ray == "local":
+        ray.init(num_cpus=runner.processes, include_dashboard=False, **quiet)
+        return
+    try:
+        ray.init(address=runner.ray, **quiet)
+    except Exception as error:
+        raise UserError(
+            f"no Ray answers at {runner.ray} ({str(error).splitlines()[0]}): give the address of one that runs, or "
+            "--ray local"
+        ) from None
