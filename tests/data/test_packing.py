@@ -2,76 +2,62 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mm1.data import packing
 from mm1.data.encode import IMAGE_LENGTH
-from mm1.data.packing import Range, pack, split
+from mm1.data.packing import Range, members, pack, split
 
 items = st.lists(st.tuples(st.integers(1, 64), st.integers(0, 5)), max_size=80)
+
+
+def groups(lengths: np.ndarray, images: np.ndarray, capacity: int, max_images: int) -> list[list[int]]:
+    """The ranges of each pack."""
+    order, bounds = members(pack(lengths, images, capacity, max_images))
+    return [order[start:stop].tolist() for start, stop in pairwise(bounds.tolist())]
 
 
 @given(items=items)
 def test_packs_keep_both_budgets_and_hold_everything_once(items: list[tuple[int, int]]) -> None:
     lengths, images = np.array(items, np.int64).reshape(-1, 2).T
-    packs = pack(lengths, images, capacity=64, max_images=5)
-    assert sorted(index for group in packs for index in group.tolist()) == list(range(len(items)))
+    packs = groups(lengths, images, capacity=64, max_images=5)
+    assert sorted(index for group in packs for index in group) == list(range(len(items)))
     assert all(lengths[group].sum() <= 64 and images[group].sum() <= 5 for group in packs)
+    assert all(packs)
 
 
-def best_fit_decreasing(items: list[tuple[int, int]], capacity: int, max_images: int, window: int) -> list[list[int]]:
+def best_fit_decreasing(items: list[tuple[int, int]], capacity: int, max_images: int) -> list[list[int]]:
     """The rule, word by word: the largest range first, into the pack that is left with least of both budgets."""
 
     def left(pack: list[int], extra: int | None = None) -> tuple[int, int]:
         inside = [*pack, *([] if extra is None else [extra])]
         return capacity - sum(items[i][0] for i in inside), max_images - sum(items[i][1] for i in inside)
 
-    opened: list[list[int]] = []
-    closed: list[list[int]] = []
-    size = [max(tokens / capacity, images / max_images) for tokens, images in items]
-    for index in sorted(range(len(items)), key=lambda i: -size[i]):
-        fitting = [pack for pack in opened if min(left(pack, index)) >= 0]
-        remaining = [left(pack, index)[0] * max_images + left(pack, index)[1] * capacity for pack in fitting]
-        if fitting:
-            chosen = fitting[remaining.index(min(remaining))]
-        else:
-            chosen = []
-            opened.append(chosen)
-        chosen.append(index)
-        full = chosen if left(chosen)[0] == 0 else None
-        if full is None and len(opened) > window:
-            full = min(opened, key=lambda pack: min(left(pack)[0] / capacity, left(pack)[1] / max_images))
-        if full is not None:
-            closed.append(full)
-            opened[opened.index(full)] = opened[-1]
-            opened.pop()
-    return [sorted(pack) for pack in (*closed, *opened)]
+    packs: list[list[int]] = []
+    shares = [Fraction(tokens, capacity) + Fraction(images, max_images) for tokens, images in items]
+    for index in sorted(range(len(items)), key=lambda i: (-shares[i], -items[i][0])):
+        fitting = [pack for pack in packs if min(left(pack, index)) >= 0]
+        if not fitting:
+            fitting = [[]]
+            packs += fitting
+        remaining = [left(pack)[0] * max_images + left(pack)[1] * capacity for pack in fitting]
+        fitting[remaining.index(min(remaining))].append(index)
+    return [sorted(pack) for pack in packs]
 
 
-@given(
-    items=st.lists(st.tuples(st.integers(1, 16), st.integers(0, 4)), max_size=60).map(
-        lambda rows: [(4 * tokens, images) for tokens, images in rows]  # so that packs tie
-    ),
-    window=st.integers(1, 12),
-)
-@example(items=[(36, 3), (52, 2), (12, 1)], window=9)
-def test_packing_is_best_fit_decreasing(items: list[tuple[int, int]], window: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "WINDOW", window)
-        lengths, images = np.array(items, np.int64).reshape(-1, 2).T
-        packs = [group.tolist() for group in pack(lengths, images, capacity=64, max_images=4)]
-    assert packs == best_fit_decreasing(items, 64, 4, window)
-
-
-def test_the_window_of_open_packs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "WINDOW", 3)
-    lengths = np.random.default_rng(0).integers(1, 64, 300)
-    packs = pack(lengths, np.zeros(300, np.int64), capacity=64, max_images=1)
-    assert sorted(index for group in packs for index in group.tolist()) == list(range(300))
-    assert all(lengths[group].sum() <= 64 for group in packs)
+@pytest.mark.parametrize("step", [1, 4])  # with 4, many packs and ranges are equal
+@given(items=st.lists(st.tuples(st.integers(1, 16), st.integers(0, 4)), max_size=60))
+@example(items=[(9, 3), (13, 2), (3, 1)])
+@example(items=[(1, 0)] * 40 + [(1, 1)] * 9)
+def test_packing_is_best_fit_decreasing(items: list[tuple[int, int]], step: int) -> None:
+    items = [(step * tokens, images) for tokens, images in items]
+    lengths, images = np.array(items, np.int64).reshape(-1, 2).T
+    assert groups(lengths, images, 16 * step, 4) == best_fit_decreasing(items, 16 * step, 4)
 
 
 @pytest.mark.parametrize("images", [(0, 1), (1, 2), (1, 4)])
@@ -81,14 +67,14 @@ def test_packs_are_filled(images: tuple[int, int]) -> None:
     count = rng.integers(*images, 2048)
     lengths = rng.integers(15, 61, 2048) + 4 * count
     packs = pack(lengths, count, capacity=256, max_images=16)
-    assert lengths.sum() / (256 * len(packs)) >= 0.97
+    assert lengths.sum() / (256 * (packs.max() + 1)) >= 0.97
 
 
 def test_where_images_are_the_limit_their_budget_is_filled() -> None:
     rng = np.random.default_rng(0)
     count = rng.integers(1, 10, 2048)
     packs = pack(rng.integers(15, 61, 2048) + 4 * count, count, capacity=256, max_images=16)
-    assert count.sum() / (16 * len(packs)) >= 0.97
+    assert count.sum() / (16 * (packs.max() + 1)) >= 0.97
 
 
 def tokens_of(lengths: list[int], num_image_tokens: int) -> int:

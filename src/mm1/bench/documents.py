@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from mm1.data.collate import collate
 from mm1.data.embedded_source import EmbeddedConfig
 from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
-from mm1.data.packing import pack
+from mm1.data.packing import members, pack
 from mm1.data.plan import DataConfig
 from mm1.data.sources import ListSource, MeasuredSource, Source
 from mm1.data.synthetic.source import SyntheticConfig
@@ -141,8 +142,8 @@ def packed(samples: Sequence[Sample], data: DataConfig, encoder: DocumentEncoder
     """All of `samples` as packed batches of `data`'s shape; rows that are left over in the last one are padding."""
     lengths = np.array([len(sample) for sample in samples])
     images = np.array([len(sample.images) for sample in samples])
-    packs = pack(lengths, images, data.seq_len, data.max_images)
-    rows = [[samples[index] for index in group] for group in packs]
+    order, bounds = members(pack(lengths, images, data.seq_len, data.max_images))
+    rows = [[samples[index] for index in order[start:stop]] for start, stop in pairwise(bounds)]
     rows += [[] for _ in range(-len(rows) % data.rows)]
     names = tuple(data.mixture.shares())
     firsts = range(0, len(rows), data.rows)

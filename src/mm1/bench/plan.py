@@ -10,13 +10,17 @@ nothing of documents' content.
 
 from __future__ import annotations
 
+import math
+import multiprocessing
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
+from statistics import NormalDist, median
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,13 +32,17 @@ from mm1.data.encode import IMAGE_LENGTH
 from mm1.data.order import key_of, uniform
 from mm1.data.plan import DataConfig, GroupConfig, MixtureConfig, Plan, SourceConfig, build_plan, load_plan
 from mm1.data.sources import Source
-from mm1.data.stream import BLOCK, SourceStream
+from mm1.data.stream import BLOCK, COUNTED_AT_ONCE, SourceStream
 from mm1.types import Document
 
 T = TypeVar("T")
 
 LATE_STEP = 10**6
 NUM_IMAGE_TOKENS = 144
+TASK_BLOCKS = 16 * COUNTED_AT_ONCE
+"""Blocks that a process counts before it tells of them."""
+QUANTILES = 1 << 14
+"""Of a source's distribution of lengths: what its documents draw from."""
 
 
 class PlanBenchConfig(Config):
@@ -44,6 +52,8 @@ class PlanBenchConfig(Config):
     """Of all sources together."""
     counted: PositiveInt = 200_000
     """Documents of each source that are counted at most; as many as there are: nothing is reckoned."""
+    processes: PositiveInt = 1
+    """That count side by side. Their CPU seconds are added up."""
     repetitions: PositiveInt = 5
     rows: PositiveInt = 64
 
@@ -55,6 +65,8 @@ class PlanFigures:
     documents: int
     counting_seconds: float
     """CPU seconds of one pass over all documents; reckoned where not all were counted."""
+    wall_seconds: float
+    """That the counting took, of what was counted."""
     reckoned: bool
     load_seconds: float
     first_step_seconds: float
@@ -81,7 +93,9 @@ class SimulatedSource:
     def __init__(self, name: str, count: int, median_tokens: float, spread: float, images: tuple[int, int]) -> None:
         self.name = name
         self._count = count
-        self._median_tokens, self._spread = median_tokens, spread
+        normal = NormalDist(math.log(median_tokens), spread)
+        quantiles = [math.ceil(math.exp(normal.inv_cdf((k + 0.5) / QUANTILES))) for k in range(QUANTILES)]
+        self._tokens = np.array(quantiles, np.int64)
         self._images = images
 
     def __len__(self) -> int:
@@ -91,16 +105,16 @@ class SimulatedSource:
         raise AssertionError("a plan looks at lengths only")
 
     def totals(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        first, second, third = (uniform(indices, key_of(self.name, part)) for part in ("radius", "angle", "images"))
-        normal = np.sqrt(-2 * np.log1p(-first)) * np.cos(2 * np.pi * second)
-        text = np.ceil(self._median_tokens * np.exp(self._spread * normal)).astype(np.int64)
+        chosen, images = (uniform(indices, key_of(self.name, part)) for part in ("tokens", "images"))
         least, most = self._images
-        return text, least + (third * (most + 1 - least)).astype(np.int64)
+        text = self._tokens[(chosen * QUANTILES).astype(np.int64)]
+        return text, least + (images * (most + 1 - least)).astype(np.int64)
 
     def segment_lengths(self, index: int) -> list[int]:
         """Images, each before an equal part of the text."""
         text, images = (int(values[0]) for values in self.totals(np.array([index])))
-        parts = [len(part) for part in np.array_split(np.arange(text), max(1, images))]
+        each, longer = divmod(text, max(1, images))
+        parts = [each + (place < longer) for place in range(max(1, images))]
         return [length for part in parts for length in ((IMAGE_LENGTH, part) if images else (part,))]
 
     def segment_targets(self, index: int) -> list[bool]:
@@ -126,12 +140,12 @@ def bench_plan(config: PlanBenchConfig, say: Callable[[str], None]) -> list[Plan
 def _measure(config: PlanBenchConfig, documents: int) -> PlanFigures:
     sources = _sources(documents)
     plan = build_plan(_data(config.rows), sources, NUM_IMAGE_TOKENS)
-    seconds = 0.0
-    for stream in plan.streams.values():
-        began = time.process_time()
-        stream.count(-(-config.counted // BLOCK))
-        own = time.process_time() - began
-        seconds += own * stream.num_blocks / (stream.counts.shape[1] - 1)
+    began = time.perf_counter()
+    spent = _count(plan, config)
+    wall = time.perf_counter() - began
+    seconds = sum(
+        spent[name] * stream.num_blocks / (stream.counts.shape[1] - 1) for name, stream in plan.streams.items()
+    )
     fill = _fill(plan)
     for stream in plan.streams.values():
         stream.restore(_supposed(stream))
@@ -142,6 +156,7 @@ def _measure(config: PlanBenchConfig, documents: int) -> PlanFigures:
     return PlanFigures(
         documents=documents,
         counting_seconds=seconds,
+        wall_seconds=wall,
         reckoned=any(config.counted < len(source) for source in sources.values()),
         load_seconds=median(loads),
         first_step_seconds=median(first),
@@ -151,6 +166,45 @@ def _measure(config: PlanBenchConfig, documents: int) -> PlanFigures:
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         fill=fill,
     )
+
+
+_streams: dict[str, SourceStream] = {}
+"""Of the plan that is counted, in each process that counts."""
+
+
+def _begin(streams: dict[str, SourceStream]) -> None:
+    """Runs once in each process."""
+    _streams.clear()
+    _streams.update(streams)
+
+
+def _contents(task: tuple[str, int, int]) -> tuple[np.ndarray, float]:
+    """What stands in some blocks of a source, and the CPU seconds that it took to say so."""
+    name, first, stop = task
+    began = time.process_time()
+    return _streams[name].contents(first, stop), time.process_time() - began
+
+
+def _count(plan: Plan, config: PlanBenchConfig) -> dict[str, float]:
+    """Counts the plan, or `config.counted` documents of each source; the CPU seconds that each source took."""
+    spent = dict.fromkeys(plan.streams, 0.0)
+    tasks = []
+    for name, stream in plan.streams.items():
+        blocks = min(stream.num_blocks, -(-config.counted // BLOCK))
+        tasks += [(name, first, min(blocks, first + TASK_BLOCKS)) for first in range(0, blocks, TASK_BLOCKS)]
+    with ExitStack() as stack:
+        if config.processes > 1:
+            context = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(config.processes, context, initializer=_begin, initargs=(plan.streams,))
+            results = stack.enter_context(pool).map(_contents, tasks)
+        else:
+            _begin(plan.streams)
+            results = map(_contents, tasks)
+        for (name, first, _), (contents, seconds) in zip(tasks, results, strict=True):
+            stream = plan.streams[name]
+            stream.learn(first, stream.counts[:, [first]] + np.pad(np.cumsum(contents, axis=1), ((0, 0), (1, 0))))
+            spent[name] += seconds
+    return spent
 
 
 def _sources(documents: int) -> dict[str, Source]:
@@ -224,9 +278,10 @@ def lines(figures: Sequence[PlanFigures]) -> list[str]:
     largest = figures[-1]
     fill = ", ".join(f"{name} {share:.1%}" for name, share in largest.fill.items())
     return [
-        "One core; ~ is reckoned from the documents counted. Counting is done as a run comes to the documents, and is "
-        "kept with its checkpoints: the file is all that a resumed run needs. A step is found in a plan just loaded: "
-        "its blocks are packed anew.",
+        "Seconds of one core; ~ is reckoned from the documents counted. Counting is done as a run comes to the "
+        "documents, and is kept with its checkpoints: the file is all that a resumed run needs. A step is found in a "
+        "plan just loaded: its blocks are packed anew.",
+        f"The counting of the largest took {largest.wall_seconds:,.0f} s by the clock. "
         f"The process took {largest.peak_rss_bytes / 1e6:,.0f} MB at most, Python and torch included. "
         f"Fill of sequences of 4,096 positions and 16 images: {fill}.",
     ]

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from mm1.bench import data, figures, generate_figures, plan
 from mm1.bench.generate import bench_generate
+from mm1.bench.plan_curve import write_curve
 from mm1.bench.train import TrainBenchConfig, bench_train
 from mm1.config import UserError, from_json
 from mm1.files import write_atomically
@@ -45,8 +46,10 @@ def _train(arguments: Namespace) -> Shown:
 
 
 def _plan(arguments: Namespace) -> Shown:
-    asked = {"repetitions": arguments.repetitions, "counted": arguments.counted}
+    asked = {name: getattr(arguments, name) for name in ("repetitions", "counted", "processes")}
     measured = plan.bench_plan(from_json(plan.PlanBenchConfig, asked, "mm1 bench plan"), say=console.print)
+    if arguments.curve:
+        write_curve(measured, arguments.curve)
     return [plan.table(measured)], plan.lines(measured), plan.to_json(measured)
 
 

@@ -265,6 +265,8 @@ def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     train.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
     plan = parts.add_parser("plan", help="what the plan of 10^5 to 10^9 documents costs")
     plan.add_argument("--counted", type=int, default=200_000, help="documents of each source counted, not reckoned")
+    plan.add_argument("--processes", type=int, default=1, help="that count side by side")
+    plan.add_argument("--curve", type=Path, help="also draw the costs over the documents, as an SVG")
     generate = parts.add_parser("generate", help="few-shot evaluation beside transformers' generate, same weights")
     generate.add_argument("--model", choices=["small", "tiny"], default="small", help="its shape; weights are random")
     generate.add_argument("--questions", type=int, default=64, help="prompts a repetition")

@@ -2,6 +2,7 @@
 
     budget.totals(source, documents)       tokens and images of whole documents, many at once
     budget.units(source, "pages", 17)      [Unit("pages", 17, start=0, stop=4096, …), Unit("pages", 17, 4096, …)]
+    budget.table(source, "pages", documents)   the same of many documents, as rows of numbers
 
 The arithmetic of positions in one place: image tokens, sub-images, BOS and EOS. Knows nothing of packs or order.
 """
@@ -58,6 +59,9 @@ class Budget:
     def segment_lengths(self, source: Source, document: int) -> list[int]:
         """Tokens of each text, minus the number of sub-images for each picture."""
         lengths = list(source.segment_lengths(document))
+        if not self.sub_images.depends_on_size:
+            picture = -self.sub_images.max_sub_images
+            return [picture if length == IMAGE_LENGTH else length for length in lengths]
         places = [index for index, length in enumerate(lengths) if length == IMAGE_LENGTH]
         counts = self._num_sub_images(source, np.array([document]), len(places))
         for place, count in zip(places, counts.tolist(), strict=True):
@@ -102,6 +106,32 @@ class Budget:
         # A unit's own first token is not predicted.
         return [replace(unit, num_targets=int(targets[unit.start + 1 : unit.stop].sum())) for unit in units]
 
+    def table(self, source: Source, name: str, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The units of many documents without an object for each: what `units` gives, document by document.
+
+        Returns:
+            (u, 6) int64 the fields of each Unit after its source, and (u,) to which of `documents` (n,) it belongs.
+        """
+        lengths, images = self.totals(source, documents)
+        whole = (lengths <= self.capacity) & (images <= self.max_images)
+        if self.pairs:
+            whole &= images > 0  # the others are refused by `cut`
+        # A text without images is cut at every `capacity` tokens, whatever its segments are.
+        is_text = (images == 0) & (not self.pairs) & (not self.counts_targets)
+        simple = np.flatnonzero(whole | is_text)
+        pieces = -(-lengths[simple] // self.capacity)
+        owners = np.repeat(simple, pieces)
+        starts = self.capacity * (np.arange(len(owners)) - np.repeat(np.cumsum(pieces) - pieces, pieces))
+        stops = np.minimum(starts + self.capacity, lengths[owners])
+        targets = self.num_targets(source, documents)
+        columns = (documents[owners], starts, stops, lengths[owners], images[owners], targets[owners])
+        others = np.flatnonzero(~(whole | is_text))
+        units = [self.units(source, name, document) for document in documents[others].tolist()]
+        rows = np.array([_row(unit) for each in units for unit in each], np.int64).reshape(-1, 6)
+        owners = np.concatenate([owners, np.repeat(others, [len(each) for each in units])])
+        order = np.argsort(owners, kind="stable")
+        return np.concatenate([np.stack(columns, axis=1), rows])[order], owners[order]
+
     def _positions(self, segment_lengths: Sequence[int]) -> list[int]:
         """Of each segment."""
         return [length if length >= 0 else -length * self.num_image_tokens for length in segment_lengths]
@@ -122,3 +152,7 @@ class Budget:
         )
         end = ranges[-1].stop
         return [Unit(source, document, part.start, part.stop, end, part.num_images) for part in ranges]
+
+
+def _row(unit: Unit) -> tuple[int, ...]:
+    return unit.document, unit.start, unit.stop, unit.document_len, unit.num_images, unit.num_targets

@@ -1,7 +1,7 @@
 """Documents into packs: what a training sequence holds, from lengths alone.
 
     split([-1, 300], …)                 a document, an image and a text, too long for one sequence → ranges of tokens
-    pack(lengths, images, …)            ranges → packs within two budgets, tokens and images
+    pack(lengths, images, …)            ranges → the pack of each, within two budgets, tokens and images
 
 Best fit, decreasing, over one block of documents at a time: each goes into the fullest pack that still takes it.
 Pure functions of numbers; knows nothing of documents' content, of sources or of order.
@@ -9,14 +9,15 @@ Pure functions of numbers; knows nothing of documents' content, of sources or of
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-WINDOW = 1024
-"""Open packs at most: when there are more, the fullest is closed."""
+_NUMBER_BITS = 32
+"""Of a pack's number, below what room it has left: such keys are sorted by room, then by age."""
+_NUMBERS = (1 << _NUMBER_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,103 +29,91 @@ class Range:
     num_images: int
 
 
-def pack(lengths: np.ndarray, images: np.ndarray, capacity: int, max_images: int) -> list[np.ndarray]:
+def pack(lengths: np.ndarray, images: np.ndarray, capacity: int, max_images: int) -> np.ndarray:
     """Groups n ranges into packs of at most `capacity` tokens and `max_images` images.
 
+    The range that takes most of both budgets together comes first, of equals the longer; it goes where the least of
+    both together is left, of equals into the pack that was opened first.
+
     Args:
-        lengths: (n,) tokens of each range, at most `capacity`.
+        lengths: (n,) tokens of each range, 1 … `capacity`.
         images: (n,) images of each range, at most `max_images`.
         capacity: tokens of a sequence.
         max_images: images of a sequence, 1 or more.
 
     Returns:
-        Index arrays, every index 0 … n - 1 in exactly one, each sorted.
+        (n,) int64 the pack of each range, counted from 0 as they were opened.
     """
     needs = np.stack([lengths, images]).astype(np.int64)
     budgets = np.array([[capacity], [max_images]])
     assert needs.size == 0 or (needs <= budgets).all()
-    order = np.argsort(-(needs / budgets).max(axis=0), kind="stable")
-    opened = _OpenPacks(capacity, max_images)
-    for index, tokens, count in zip(order.tolist(), *needs[:, order].tolist(), strict=True):
-        opened.add(index, tokens, count)
-    return [np.sort(np.array(group)) for group in (*opened.closed, *opened.packs)]
+    shares = (needs * budgets[::-1]).sum(axis=0)  # of both budgets, times both
+    order = np.lexsort((-needs[0], -shares))
+    needs = needs[:, order]
+    # Equal ranges are placed together: after one, its pack is the fullest that takes the next, while it does.
+    firsts = np.flatnonzero((np.diff(needs, axis=1, prepend=-1) != 0).any(axis=0))
+    counts = np.diff(firsts, append=len(order))
+    chosen, taken = _best_fit(needs[:, firsts], counts, capacity, max_images)
+    packs = np.empty(len(order), np.int64)
+    packs[order] = np.repeat(np.array(chosen, np.int64), taken)
+    return packs
 
 
-class _OpenPacks:
-    """Packs that still take ranges, found by what room they have left.
+def members(packs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ranges of each pack, from the pack of each range (n,): of pack k, `order[bounds[k] : bounds[k + 1]]`.
 
-    For each number of images left, the bits of one whole number say which numbers of tokens are left somewhere: the
-    fullest pack with room for n tokens is the lowest bit from n upwards. So a range costs some steps for each number of
-    images, however many packs are open.
+    Returns:
+        (n,) order, ascending within each pack, and (packs + 1,) bounds.
     """
+    return np.argsort(packs, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(packs))])
 
-    def __init__(self, capacity: int, max_images: int) -> None:
-        self.packs: list[list[int]] = []
-        self.closed: list[list[int]] = []
-        self._capacity, self._max_images = capacity, max_images
-        self._rooms: list[tuple[int, int]] = []
-        self._shares = np.ones(WINDOW + 1)
-        """Of the budgets that is left in each pack: of tokens or images, whichever is less."""
-        self._bits = [0] * (max_images + 1)
-        self._places: dict[tuple[int, int], list[int]] = {}
-        """Open packs by room, each list sorted."""
 
-    def add(self, index: int, tokens: int, images: int) -> None:
-        """Puts a range into the fullest pack that takes it, or into a new one."""
-        place = self._fullest_with_room(tokens, images)
-        if place is None:
-            place = len(self.packs)
-            self.packs.append([])
-            self._rooms.append((self._capacity, self._max_images))
-        else:
-            self._forget(place)
-        self.packs[place].append(index)
-        room = self._rooms[place]
-        self._rooms[place] = room[0] - tokens, room[1] - images
-        self._note(place)
-        if room[0] == tokens:
-            self._close(place)
-        elif len(self.packs) > WINDOW:
-            self._close(int(self._shares[: len(self.packs)].argmin()))
+def _best_fit(needs: np.ndarray, counts: np.ndarray, capacity: int, max_images: int) -> tuple[list[int], list[int]]:
+    """Places `counts` (c,) ranges of each of the `needs` (2, c), in turn: the packs chosen, and how many each took.
 
-    def _fullest_with_room(self, tokens: int, images: int) -> int | None:
-        """The pack with the least left of both budgets together; the first of equals."""
-        least: int | None = None
-        place: int | None = None
-        for left in range(images, self._max_images + 1):
-            with_room = self._bits[left] >> tokens
-            if with_room:
-                room = tokens + (with_room & -with_room).bit_length() - 1
-                remaining = room * self._max_images + left * self._capacity
-                first = self._places[room, left][0]
-                if least is None or place is None or (remaining, first) < (least, place):
-                    least, place = remaining, first
-        return place
-
-    def _note(self, place: int) -> None:
-        room = self._rooms[place]
-        self._shares[place] = min(room[0] / self._capacity, room[1] / self._max_images)
-        insort(self._places.setdefault(room, []), place)
-        self._bits[room[1]] |= 1 << room[0]
-
-    def _forget(self, place: int) -> None:
-        room = self._rooms[place]
-        self._places[room].remove(place)
-        if not self._places[room]:
-            del self._places[room]
-            self._bits[room[1]] ^= 1 << room[0]
-
-    def _close(self, place: int) -> None:
-        """Takes a pack out; the last one moves to its place."""
-        self.closed.append(self.packs[place])
-        self._forget(place)
-        last = len(self.packs) - 1
-        if place != last:
-            self._forget(last)
-            self.packs[place], self._rooms[place] = self.packs[last], self._rooms[last]
-            self._note(place)
-        self.packs.pop()
-        self._rooms.pop()
+    For each number of images left there is a sorted list of packs by the tokens left, so the fullest that takes a range
+    is one bisection away in each. In a list stands a pack's key: its tokens left, weighed so that both budgets weigh
+    the same, and its number. One function without calls: it is most of what counting a plan costs.
+    """
+    token, image = max_images << _NUMBER_BITS, capacity << _NUMBER_BITS
+    nowhere = 2 * capacity * token
+    chosen: list[int] = []
+    taken: list[int] = []
+    opened = 0
+    lists: dict[int, list[int]] = {}
+    packs: list[tuple[int, int, list[int]]] = []  # images left, ascending, their weight, and the list
+    for tokens, images, count in zip(*needs.tolist(), counts.tolist(), strict=True):
+        need = tokens * token
+        while count:
+            least = nowhere
+            for left, weight, keys in packs:
+                if left < images or not keys or keys[-1] < need:
+                    continue
+                if need + weight >= least:
+                    break  # with more images left, none can have less left of both
+                at = bisect_left(keys, need)
+                total = keys[at] + weight
+                if total < least:
+                    least, room, source, place = total, left, keys, at
+            if least == nowhere:
+                room, key = max_images, capacity * token + opened
+                opened += 1
+            else:
+                key = source.pop(place)
+            many = min(count, key // need) if count > 1 else 1
+            if many > 1 and images:
+                many = min(many, room // images)
+            chosen.append(key & _NUMBERS)
+            taken.append(many)
+            count -= many
+            key -= many * need
+            if key >= token:
+                room -= many * images
+                if room not in lists:
+                    lists[room] = []
+                    insort(packs, (room, room * image, lists[room]))
+                insort(lists[room], key)
+    return chosen, taken
 
 
 def split(

@@ -12,14 +12,16 @@ adding one changes nothing here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from mm1.config import UserError
 from mm1.data.budget import Budget, Unit
 from mm1.data.order import key_of, permute, shuffled
-from mm1.data.packing import pack
+from mm1.data.packing import members, pack
 from mm1.data.sources import Source
 
 BLOCK = 2048
@@ -28,17 +30,39 @@ BLOCK = 2048
 KEPT_BLOCKS = 4
 
 
-@dataclass(frozen=True, slots=True)
+COUNTED_AT_ONCE = 16
+"""Blocks whose lengths are asked for together when many are counted."""
+
+
+@dataclass(frozen=True)
 class _Block:
-    """Units as rows (document, start, stop, document_len, num_images, num_targets), and the rows of each pack."""
+    """Units as rows (document, start, stop, document_len, num_images, num_targets), and the pack of each."""
 
     units: np.ndarray
-    packs: list[np.ndarray]
+    packs: np.ndarray
 
-    def contents(self, packs: np.ndarray | None = None) -> np.ndarray:
-        """(2,) tokens and targets of the packs numbered `packs`, or of all."""
-        rows = self.units if packs is None else self.units[[row for number in packs for row in self.packs[number]]]
-        return np.array([(rows[:, 2] - rows[:, 1]).sum(), rows[:, 5].sum()], np.int64)
+    @property
+    def contents(self) -> tuple[int, int, int]:
+        """Packs, tokens and targets."""
+        return int(self.packs.max()) + 1, *self._held(self.units)
+
+    def rows(self, pack: int) -> np.ndarray:
+        """The units of a pack."""
+        order, bounds = self._members
+        rows: np.ndarray = self.units[order[bounds[pack] : bounds[pack + 1]]]
+        return rows
+
+    def held(self, packs: np.ndarray) -> tuple[int, int]:
+        """Tokens and targets in the packs numbered `packs`."""
+        return self._held(self.units[np.isin(self.packs, packs)])
+
+    @staticmethod
+    def _held(rows: np.ndarray) -> tuple[int, int]:
+        return int((rows[:, 2] - rows[:, 1]).sum()), int(rows[:, 5].sum())
+
+    @cached_property
+    def _members(self) -> tuple[np.ndarray, np.ndarray]:
+        return members(self.packs)
 
 
 class SourceStream:
@@ -67,19 +91,24 @@ class SourceStream:
 
     def count(self, blocks: int) -> None:
         """Counts the first `blocks` blocks, or all that there are."""
-        while self._counted < min(blocks, self.num_blocks):
-            content = self._block(self._counted)
-            if self._counted + 1 == self._bounds.shape[1]:
-                self._bounds = np.concatenate([self._bounds, np.zeros_like(self._bounds)], axis=1)
-            more = np.array([len(content.packs), *content.contents()])
-            self._bounds[:, self._counted + 1] = self._bounds[:, self._counted] + more
-            self._counted += 1
+        blocks = min(blocks, self.num_blocks)
+        while self._counted < blocks:
+            first = self._counted
+            contents = self.contents(first, min(blocks, first + COUNTED_AT_ONCE))
+            self.learn(first, self._bounds[:, [first]] + np.pad(np.cumsum(contents, axis=1), ((0, 0), (1, 0))))
+
+    def contents(self, first: int, stop: int) -> np.ndarray:
+        """(3, stop - first) packs, tokens and targets in each of the blocks first … stop - 1; changes no count."""
+        return np.array([block.contents for block in self._packed(first, stop)], np.int64).T
 
     def learn(self, first: int, counts: np.ndarray) -> None:
         """Takes over what another copy of this stream counted: `counts` (3, n + 1) from block `first` on."""
         last = first + counts.shape[1] - 1
         if first <= self._counted < last:
-            self._bounds, self._counted = np.concatenate([self._bounds[:, :first], counts], axis=1), last
+            while last >= self._bounds.shape[1]:
+                self._bounds = np.concatenate([self._bounds, np.zeros_like(self._bounds)], axis=1)
+            self._bounds[:, first : last + 1] = counts
+            self._counted = last
 
     def restore(self, counts: np.ndarray) -> None:
         """Takes over counts from an earlier run, instead of counting again.
@@ -88,7 +117,7 @@ class SourceStream:
             UserError: the source's first block is not what was counted then.
         """
         if counts.shape[1] > 1:
-            tokens = int(self._budget.totals(self._source, self._documents(0))[0].sum())
+            tokens = int(self._budget.totals(self._source, self._documents(0, 1))[0].sum())
             if tokens != counts[1, 1]:
                 raise UserError(
                     f"source '{self.name}' begins with {tokens} tokens where the plan counted {counts[1, 1]}: the data "
@@ -100,8 +129,7 @@ class SourceStream:
         """The units of pack `number`."""
         epoch, turn, place = self._locate(number)
         block = self._block_at(epoch, turn)
-        content = self._block(block)
-        rows = content.units[content.packs[self._pack_order(epoch, block)[place]]]
+        rows = self._block(block).rows(self._pack_order(epoch, block)[place])
         return [Unit(self.name, *row) for row in rows.tolist()]
 
     def epochs(self, packs: int) -> float:
@@ -109,7 +137,7 @@ class SourceStream:
         epoch, turn, place = self._locate(packs)
         block, last = self._block_at(epoch, turn), self.num_blocks - 1
         finished = turn * BLOCK - (last in self._order(epoch)[:turn]) * (BLOCK - self._size(last))
-        begun = self._size(block) * place / len(self._block(block).packs)
+        begun = self._size(block) * place / self._block(block).contents[0]
         return float(epoch + (finished + begun) / self.num_documents)
 
     def tokens(self, packs: int) -> int:
@@ -126,14 +154,15 @@ class SourceStream:
         block, before = self._block_at(epoch, turn), self._order(epoch)[:turn]
         bounds = self._bounds[1:]
         whole = (bounds[:, before + 1] - bounds[:, before]).sum(axis=1)
-        begun = self._block(block).contents(self._pack_order(epoch, block)[:place]) if place else 0
+        begun = self._block(block).held(self._pack_order(epoch, block)[:place]) if place else 0
         contents: np.ndarray = epoch * bounds[:, self._counted] + whole + begun
         return contents
 
     def _locate(self, number: int) -> tuple[int, int, int]:
         """Pack `number` as (epoch, turn of its block in that epoch, place in the block's order of that epoch)."""
-        while self._bounds[0, self._counted] <= number and self._counted < self.num_blocks:
-            self.count(self._counted + 1)
+        while (known := int(self._bounds[0, self._counted])) <= number and self._counted < self.num_blocks:
+            # As many blocks as are missing by those that are known: all together are counted faster.
+            self.count(self._counted + max(1, (number - known) * self._counted // max(1, known)))
         bounds = self._bounds[0, : self._counted + 1]
         epoch, rest = (0, number) if number < bounds[-1] else divmod(number, int(bounds[-1]))
         if epoch:
@@ -155,39 +184,30 @@ class SourceStream:
         return int(self._order(epoch)[turn]) if epoch else turn
 
     def _pack_order(self, epoch: int, block: int) -> np.ndarray:
-        return shuffled(len(self._block(block).packs), key_of(self._seed, self.name, "packs", epoch, block))
+        return shuffled(self._block(block).contents[0], key_of(self._seed, self.name, "packs", epoch, block))
 
     def _size(self, block: int) -> int:
         return min(BLOCK, self.num_documents - block * BLOCK)
 
     def _block(self, number: int) -> _Block:
         if number not in self._blocks:
-            if len(self._blocks) >= KEPT_BLOCKS:
-                del self._blocks[next(iter(self._blocks))]
-            self._blocks[number] = self._pack_block(number)
+            list(self._packed(number, number + 1))
         return self._blocks[number]
 
-    def _documents(self, block: int) -> np.ndarray:
-        """(n,) the documents of a block."""
-        first = block * BLOCK
-        positions = np.arange(first, first + self._size(block))
+    def _documents(self, first: int, stop: int) -> np.ndarray:
+        """(n,) the documents of the blocks first … stop - 1."""
+        positions = np.arange(first * BLOCK, min(stop * BLOCK, self.num_documents))
         return permute(positions, self.num_documents, key_of(self._seed, self.name, "documents"))
 
-    def _pack_block(self, number: int) -> _Block:
-        documents = self._documents(number)
-        budget, source = self._budget, self._source
-        lengths, images = budget.totals(source, documents)
-        whole = (lengths <= budget.capacity) & (images <= budget.max_images)
-        if budget.pairs:
-            whole &= images > 0  # the others are refused by `Budget.cut`
-        columns = (documents, np.zeros_like(lengths), lengths, lengths, images, budget.num_targets(source, documents))
-        rows = [np.stack([column[whole] for column in columns], axis=1)]
-        for document in documents[~whole].tolist():
-            units = budget.units(source, self.name, document)
-            rows.append(np.array([_row(unit) for unit in units]))
-        table = np.concatenate(rows).astype(np.int64)
-        return _Block(table, pack(table[:, 2] - table[:, 1], table[:, 4], budget.capacity, budget.max_images))
-
-
-def _row(unit: Unit) -> tuple[int, ...]:
-    return unit.document, unit.start, unit.stop, unit.document_len, unit.num_images, unit.num_targets
+    def _packed(self, first: int, stop: int) -> Iterator[_Block]:
+        """The blocks first … stop - 1, each kept for a while."""
+        budget = self._budget
+        units, places = budget.table(self._source, self.name, self._documents(first, stop))
+        bounds = np.searchsorted(places, BLOCK * np.arange(stop - first + 1))
+        for number in range(first, stop):
+            rows = units[bounds[number - first] : bounds[number - first + 1]]
+            block = _Block(rows, pack(rows[:, 2] - rows[:, 1], rows[:, 4], budget.capacity, budget.max_images))
+            if len(self._blocks) >= KEPT_BLOCKS:
+                del self._blocks[next(iter(self._blocks))]
+            self._blocks[number] = block
+            yield block
