@@ -21,12 +21,10 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
+from mm1.eval.harness import MAX_NEW_TOKENS, sampling_of, until_of
 from mm1.eval.model import MM1Model, cut, stop_function
 from mm1.generate.request import Likelihood, Prompt
 from mm1.generate.sampling import SamplingConfig
-
-MAX_NEW_TOKENS = 256
-"""Of a text, where the task does not say; lm-eval's own default."""
 
 
 @register_model("mm1")
@@ -98,10 +96,9 @@ class MM1LM(TemplateLM):  # type: ignore[misc]
         prompts, stops = [], []
         for request in requests:
             context, settings = request.args
-            until = settings.get("until") or ()
-            stops.append((until,) if isinstance(until, str) else tuple(until))
+            stops.append(until_of(settings))
             new = min(int(settings.get("max_gen_toks") or MAX_NEW_TOKENS), self.model.engine.max_len // 4)
-            prompts.append(self._prompt(self.tok_encode(context), new, stops[-1], _sampling(settings)))
+            prompts.append(self._prompt(self.tok_encode(context), new, stops[-1], sampling_of(settings)))
         decode = self.model.encoder.tokenizer.decode
         done = self.model.engine.generate(prompts)
         return [cut(decode(one.tokens), stop) for one, stop in zip(done, stops, strict=True)]
@@ -128,9 +125,3 @@ class MM1LM(TemplateLM):  # type: ignore[misc]
             stop=stop_function(tokenizer, stop),
             sampling=sampling or self.model.sampling,
         )
-
-
-def _sampling(settings: dict[str, Any]) -> SamplingConfig:
-    """Greedy unless a task asks for anything else."""
-    temperature = float(settings.get("temperature") or 0.0) if settings.get("do_sample", True) else 0.0
-    return SamplingConfig(temperature=temperature, top_p=float(settings.get("top_p") or 1.0))
