@@ -23,7 +23,9 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from mm1.curation.page import Dropped
 from mm1.data.formats.document_tables import SCHEMA
+from mm1.data.formats.reading import MAX_DOCUMENT_BYTES
 
 ROW_GROUP_BYTES = 32 << 20
 """What readers hold at once, about; a single document may be more."""
@@ -67,11 +69,17 @@ class DocumentWriter:
             name: Its id, unlike all others of the set.
             url: Of the page that it comes from; may be empty.
             segments: Texts and pictures in their order.
+
+        Raises:
+            Dropped: document_too_large, more than `mm1 prepare` reads; nothing is written of it.
         """
         made = [_segment(segment) for segment in segments]
         assert made, f"{name} is an empty document"
+        size = sum(len(part["text"] or "") + len(part["image"] or b"") for part in made)
+        if size > MAX_DOCUMENT_BYTES:
+            raise Dropped("document_too_large")
         self._rows.append({"id": name, "url": url, "segments": made})
-        self._bytes += sum(len(part["text"] or "") + len(part["image"] or b"") + 64 for part in made)
+        self._bytes += size
         if self._bytes >= self._limit:
             self._flush()
 
@@ -84,9 +92,12 @@ class DocumentWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
-                self._flush()
+            try:
+                if kind is None:
+                    self._flush()
+            finally:
                 self._writer.close()
+            if kind is None:
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 os.replace(self._temporary, self._path)

@@ -11,6 +11,7 @@ from mm1.config import UserError
 from mm1.data.formats.catalog import FORMATS, DamagedFile, recognise
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+SEGMENT = pa.struct([("type", pa.string()), ("text", pa.string()), ("image", pa.binary())])
 TURN = pa.struct([("user", pa.string()), ("assistant", pa.string())])
 
 
@@ -28,6 +29,7 @@ LONG = "x" * (2 << 20)
 CASES = {
     "obelics": lambda: table({"images": pa.array([[None]], pa.list_(PICTURE)), "texts": [["a"]]}),
     "cauldron": lambda: table({"images": pa.array([[]], pa.list_(PICTURE)), "texts": pa.array([[]], pa.list_(TURN))}),
+    "documents-parquet": lambda: table({"id": ["a"], "text": ["b"], "segments": pa.array([[]], pa.list_(SEGMENT))}),
     "captions": lambda: table({"image": pa.array([None], PICTURE), "caption": ["a"], "text": ["b"]}),
     "text-parquet": lambda: table({"text": ["a"], "image": ["a url"]}),
     "documents": lambda: json.dumps({"id": "a", "segments": []}).encode(),

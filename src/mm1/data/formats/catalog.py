@@ -137,7 +137,7 @@ def _recognise_table(path: Path) -> Recognised:
         if one_of(("texts",), "list of turns"):
             return Recognised("cauldron", "columns images and texts, the texts with user and assistant")
     if one_of(("segments",), document_tables.SEGMENTS):
-        return Recognised("documents-parquet", "a column segments, with type, text and image")
+        return Recognised("documents-parquet", "columns segments, with type, text and image")
     image, caption = one_of(captions.IMAGES, captions.HOLDS_IMAGE), one_of(captions.CAPTIONS, "text")
     if image and caption:
         return Recognised("captions", f"columns {image} ({kinds[image]}) and {caption} (text)")
