@@ -121,6 +121,16 @@ class EncodedImage:
             return _to_rgb(picture).resize((side, side), Image.Resampling.BOX)
 
 
+def check_header(data: bytes, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuses what its first bytes show to be no picture that is read here, or too large; no pixel is decoded.
+
+    Raises:
+        BadImage: with its `reason`.
+    """
+    with _every_error_a_bad_image():
+        _open(data, max_pixels)
+
+
 @contextmanager
 def _every_error_a_bad_image() -> Iterator[None]:
     try:

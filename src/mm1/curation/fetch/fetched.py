@@ -17,7 +17,7 @@ class Fetched:
     data: bytes | None = None
     """The content, its Content-Encoding undone; None where there is a reason."""
     reason: str = ""
-    """Why there is no data, in a few fixed words fit for counting: http_404, too_large, robots; empty where there is."""
+    """Why there is no data, in a few fixed words fit for counting: http_404, too_large; empty where there is data."""
     permanent: bool = False
     """Whether asking again is pointless or unwelcome; a temporary failure may be gone tomorrow."""
     final_url: str = ""
