@@ -13,6 +13,8 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
+from mm1.curation.text.characters import mix
+
 BITS = 64
 
 
@@ -31,13 +33,5 @@ def bands(hashes: np.ndarray, distance: int, spare: int = 2) -> np.ndarray:
     edges = [BITS * block // blocks for block in range(blocks + 1)]
     masks = [(1 << end) - (1 << start) for start, end in pairwise(edges)]
     chosen = np.array([sum(choice) for choice in combinations(masks, spare)], np.uint64)
-    columns = np.arange(len(chosen), dtype=np.uint64)
-    return _mixed((np.asarray(hashes, np.uint64)[:, None] & chosen) ^ _mixed(columns))
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """A permutation of 64-bit numbers that scatters them (the finaliser of SplitMix64, Steele et al. 2014)."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ values >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ values >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(values ^ values >> np.uint64(31))
+    columns = np.arange(1, len(chosen) + 1, dtype=np.uint64)
+    return mix((np.asarray(hashes, np.uint64)[:, None] & chosen) ^ mix(columns))

@@ -68,6 +68,8 @@ class Assembled:
     segments: tuple[PlacedSegment, ...]
     dropped_images: Counter[str] = field(default_factory=Counter)
     """Reason → number; with the images among the segments they are all images of the page."""
+    dropped_paragraphs: Counter[str] = field(default_factory=Counter)
+    """Paragraphs and captions that rules took out (curation/obelics.py); the profile mm1 has none."""
 
 
 class DroppedDocument(Dropped):
@@ -76,9 +78,12 @@ class DroppedDocument(Dropped):
     Those that were fit, in a page that was not, have the reason `document_dropped`.
     """
 
-    def __init__(self, reason: str, dropped_images: Counter[str]) -> None:
+    def __init__(
+        self, reason: str, dropped_images: Counter[str], dropped_paragraphs: Counter[str] | None = None
+    ) -> None:
         super().__init__(reason)
         self.dropped_images = dropped_images
+        self.dropped_paragraphs = dropped_paragraphs or Counter()
 
 
 def page_reason(page: Extracted, rules: InterleavedRules) -> str | None:
@@ -102,15 +107,19 @@ def assemble(page: Extracted, look_up: LookUp, rules: InterleavedRules) -> Assem
         DroppedDocument: `no_image`, `too_many_images`, `no_image_left` (fewer than the least are fit), `no_text`.
     """
     reason = page_reason(page, rules)
-    dropped: Counter[str] = Counter()
     if reason is not None:
-        dropped["document_dropped"] += len(page.images)
-        raise DroppedDocument(reason, +dropped)
+        raise DroppedDocument(reason, +Counter(document_dropped=len(page.images)))
+    dropped: Counter[str] = Counter()
     segments = merge_texts(_place(page, look_up, rules.images, dropped))
     return checked(segments, rules, dropped)
 
 
-def checked(segments: Iterable[PlacedSegment], rules: InterleavedRules, dropped: Counter[str]) -> Assembled:
+def checked(
+    segments: Iterable[PlacedSegment],
+    rules: InterleavedRules,
+    dropped_images: Counter[str],
+    dropped_paragraphs: Counter[str] | None = None,
+) -> Assembled:
     """The segments as a document, if they are one.
 
     Raises:
@@ -126,8 +135,8 @@ def checked(segments: Iterable[PlacedSegment], rules: InterleavedRules, dropped:
     elif images == len(segments):
         reason = "no_text"
     if reason is not None:
-        raise DroppedDocument(reason, +(dropped + Counter(document_dropped=images)))
-    return Assembled(segments, dropped)
+        raise DroppedDocument(reason, dropped_images + Counter(document_dropped=images), dropped_paragraphs)
+    return Assembled(segments, dropped_images, dropped_paragraphs or Counter())
 
 
 def merge_texts(segments: Iterable[PlacedSegment]) -> list[PlacedSegment]:
