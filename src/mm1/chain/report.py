@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from mm1.chain.page.gallery import gallery
-from mm1.chain.page.markup import DASH, Markup, count, duration, points, table, tag, together
 from mm1.chain.page.results import Run, read_evaluation, read_run
 from mm1.chain.page.scores import best_gain, kind_tables, score_table, seed_table, shot_curves
-from mm1.chain.page.stages import facts_list, stage_sections, time_section
+from mm1.chain.page.stages import stage_sections, time_section
 from mm1.files import write_atomically
+from mm1.report.document import document
+from mm1.report.markup import DASH, Markup, count, duration, facts_list, points, table, tag, together
 
 EVALUATIONS = "evaluations"
 """The folder of a run into which `mm1 eval` writes, unless told otherwise."""
-NO_NETWORK = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""The browser's own guarantee, even should a caption find a way into the markup: nothing is fetched, nothing runs."""
 
 
 def write_report(run_folder: Path) -> Path:
@@ -75,19 +74,7 @@ def page(run: Run) -> Markup:
 
 
 def _document(title: str, header: Markup, sections: Sequence[tuple[str, str, Markup]]) -> Markup:
-    links = tag("nav", *(tag("a", title, href=f"#{name}") for name, title, _ in sections))
-    body = [tag("section", tag("h2", title), content, id=name) for name, title, content in sections]
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", http_equiv="Content-Security-Policy", content=NO_NETWORK),
-        tag("title", title),
-        tag("style", Markup(files("mm1.chain").joinpath("page/report.css").read_text())),
-    )
-    main = tag("main", header, links, *body)
-    return together([Markup("<!doctype html>\n"), tag("html", head, tag("body", main), lang="en"), Markup("\n")])
+    return document(title, header, sections, files("mm1.chain").joinpath("page/report.css").read_text())
 
 
 def _further() -> Markup:

@@ -1,1 +1,1 @@
-"""The parts of a run's report: reading the run folder, markup, figures, and one file a section."""
+"""The parts of a run's report: reading the run folder, and one file a section."""

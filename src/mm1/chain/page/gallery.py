@@ -20,10 +20,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mm1.chain.page.markup import Markup, points, tag, together
 from mm1.chain.page.prompts import Picture, Piece, read_prompt
 from mm1.chain.page.results import Run, Score, Shape, inside, read_lines
 from mm1.data.image import BadImage, read_image
+from mm1.report.markup import Markup, points, tag, together
 
 CARDS = 3
 """Questions shown of one task with one number of shots."""

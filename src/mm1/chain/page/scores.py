@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from mm1.chain.page.figures import Line, chart
-from mm1.chain.page.markup import DASH, Markup, count, legend, points, table, tag, together
 from mm1.chain.page.results import Run, Score
+from mm1.report.figures import Line, chart
+from mm1.report.markup import DASH, Markup, count, legend, points, table, tag, together
 
 
 @dataclass(frozen=True, slots=True)

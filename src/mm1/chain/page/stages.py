@@ -15,9 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from mm1.chain.page.figures import Line, chart
-from mm1.chain.page.markup import DASH, Markup, bar, colour, count, duration, legend, percent, table, tag, together
 from mm1.chain.page.results import Run, Stage, finite
+from mm1.report.figures import Line, chart
+from mm1.report.markup import (
+    DASH,
+    Markup,
+    bar,
+    colour,
+    count,
+    duration,
+    facts_list,
+    legend,
+    percent,
+    table,
+    tag,
+    together,
+)
 
 ACTIVITIES = ("data", "compute", "optimizer", "checkpoint")
 LOGGED = frozenset(
@@ -50,12 +63,6 @@ def _section(stage: Stage) -> list[Markup]:
     learned = [_loss(stage), _accuracy(stage)] if stage.metrics else []
     large = tag("div", *learned, _mixture(stage), class_="large")
     return [_facts(stage), *missing, large, _small(stage), _dropped(stage)]
-
-
-def facts_list(pairs: Sequence[tuple[str, str]]) -> Markup:
-    """Short facts, (name, value) each; those without a value are left out."""
-    known = [(name, value) for name, value in pairs if value != DASH]
-    return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in known), class_="facts")
 
 
 def _facts(stage: Stage) -> Markup:

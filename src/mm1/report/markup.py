@@ -97,6 +97,12 @@ def percent(fraction: float | None) -> str:
     return DASH if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.1f} %"
 
 
+def facts_list(pairs: Sequence[tuple[str, str]]) -> Markup:
+    """Short facts, (name, value) each; those without a value are left out."""
+    known = [(name, value) for name, value in pairs if value != DASH]
+    return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in known), class_="facts")
+
+
 def bar(shares: Iterable[tuple[str, float]], label: str) -> Markup:
     """One horizontal bar of stacked pieces, (colour class, share of the whole) each; `label` says it in words."""
     pieces = [tag("i", class_=colour, style=f"width:{100 * share:.2f}%") for colour, share in shares if share > 0]

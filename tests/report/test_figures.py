@@ -7,8 +7,7 @@ import re
 
 import numpy as np
 
-from mm1.chain.page.figures import MOST_POINTS, Line, chart
-from mm1.chain.page.stages import smooth
+from mm1.report.figures import MOST_POINTS, Line, chart
 
 
 def paths(drawing: str, colour: str) -> list[str]:
@@ -32,12 +31,3 @@ def test_a_long_line_is_drawn_by_its_means_and_gaps_stay() -> None:
     assert 2 <= len(re.findall("[ML]", drawn)) <= MOST_POINTS
     (drawn,) = paths(chart([Line(x=[0, 1, 2, 3, 4], y=[0, 1, math.nan, 3, 5])], label="gap"), "c0")
     assert drawn.count("M") == 2
-
-
-def test_smoothing_keeps_a_constant_a_gap_and_a_short_line() -> None:
-    assert smooth([1.0, 5.0, 2.0]) == [1.0, 5.0, 2.0]
-    level = np.full(300, 2.0)
-    level[150] = np.nan
-    smoothed = smooth(list(level))
-    assert math.isnan(smoothed[150])
-    assert np.allclose(np.delete(smoothed, 150), 2.0)

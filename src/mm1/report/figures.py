@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mm1.chain.page.markup import Markup, count, escape
+from mm1.report.markup import Markup, count, escape
 
 if TYPE_CHECKING:  # Importing matplotlib looks for fonts and writes what it found: only where something is drawn.
     from matplotlib.axes import Axes

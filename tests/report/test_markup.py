@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm1.chain.page.markup import Markup, count, duration, escape, points, tag
+from mm1.report.markup import Markup, count, duration, escape, points, tag
 
 
 class Reader(HTMLParser):

@@ -1,0 +1,1 @@
+"""What every report of mm1 is made of: markup that escapes, drawings, one style, and a page that opens offline."""
