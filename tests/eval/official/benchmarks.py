@@ -21,10 +21,10 @@ EACH = 4
 
 
 def picture(number: int, word: str, size: int = 12) -> bytes:
-    """Red or green, its shade the number."""
+    """Red or green, its shade the number, on which no two have the same pattern."""
     pixels = np.zeros((size, size, 3), np.uint8)
     pixels[..., WORDS.index(word)] = 255 - number
-    pixels[..., 2] = number
+    pixels[1:, 1:, 2] = np.random.default_rng(number).integers(0, 256, (size - 1, size - 1))
     file = io.BytesIO()
     PIL.Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
@@ -184,7 +184,8 @@ def omniglot(folder: Path) -> None:
     """Three alphabets of two characters, told by hue."""
     for number in range(6):
         for drawer in range(5):
-            pixels = np.full((12, 12, 3), (40 * number, 255 - 40 * number, drawer), np.uint8)
+            pixels = np.full((12, 12, 3), (40 * number, 255 - 40 * number, 0), np.uint8)
+            pixels[1:, 1:, 2] = np.random.default_rng([number, drawer]).integers(0, 256, (11, 11))
             path = (
                 folder / f"images_evaluation/Alphabet{number // 2}/character{number % 2:02d}/{number:04d}_{drawer}.png"
             )

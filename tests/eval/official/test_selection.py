@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mm1.config import UserError
+from mm1.data.embedded import caption_records
+from mm1.data.image import read_image
 from mm1.distributed.mesh import World
 from mm1.eval.episodes import Unaskable
 from mm1.eval.official import features as features_module
@@ -82,6 +84,38 @@ def test_the_question_is_never_among_its_examples(
         assert pictures.digest(question) not in shown
         assert str(id_) not in [example.id for example in chosen]
         assert len(set(shown)) == shots
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve drawings, as they are published."""
+    folder = tmp_path_factory.mktemp("drawings")
+    different = list({record.image: None for record in caption_records("test")})[:12]
+    for number, data in enumerate(different):
+        (folder / f"{number}.png").write_bytes(data)
+    return folder
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    number=st.integers(0, 11),
+    format=st.sampled_from(["JPEG", "WEBP"]),
+    quality=st.integers(60, 95),
+    scale=st.floats(0.75, 2.0),
+    place=st.integers(0, 11),
+)
+def test_a_copy_in_another_format_and_size_is_no_example(
+    drawings: Path, number: int, format: str, quality: int, scale: float, place: int
+) -> None:
+    picture = read_image((drawings / f"{number}.png").read_bytes(), 1000)
+    size = (round(picture.width * scale), round(picture.height * scale))
+    picture.resize(size).save(drawings / "copy.jpg", format, quality=quality)
+    pool = [row(f"p{n}", f"{n}.png") for n in range(12) if n != number]
+    pool.insert(place, row("the copy", "copy.jpg"))
+    pictures = Pictures(Folder(drawings))
+    for selection in selections(pool, pictures):
+        chosen = selection.draw(row("asked", f"{number}.png"), 11, 0)
+        assert {example.id for example in chosen} == {r.id for r in pool} - {"the copy"}
 
 
 def test_seeds_draw_and_fewer_shots_begin_like_more(folder: Path) -> None:

@@ -2,7 +2,8 @@
 
     pictures = Pictures(folder)
     pictures.read(row)       # Image(…), or Unaskable("missing image")
-    pictures.digest(row)     # what tells whether two files hold the same picture
+    pictures.digest(row)     # what tells whether two files are the same
+    pictures.look(row)       # what tells, with `alike`, whether they show the same picture
 
 The latest are kept in memory, for examples shared by many questions. Knows nothing of questions or answers.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from mm1.data.formats.reading import Unusable, picture_inside
 from mm1.data.image import BadImage, read_image
+from mm1.data.perceptual import SIDE, Look, look
 from mm1.eval.episodes import Unaskable, digest_of
 from mm1.eval.official.rows import Folder, Row
 from mm1.types import Image
@@ -29,6 +31,7 @@ class Pictures:
         self._places = list(folder.places)
         self._read = lru_cache(KEPT)(self._read_new)
         self._digests: dict[tuple[str, ...], str] = {}
+        self._looks: dict[tuple[str, ...], Look] = {}
 
     def read(self, row: Row) -> Image:
         """The picture of a row, which decodes.
@@ -53,10 +56,16 @@ class Pictures:
             self._digests[row.picture] = digest_of(self.read(row))
         return self._digests[row.picture]
 
+    def look(self, row: Row) -> Look:
+        """What it looks like, small; raises as `read`."""
+        if row.picture not in self._looks:
+            self.read(row)
+        return self._looks[row.picture]
+
     def _read_new(self, names: tuple[str, ...]) -> Image:
         try:
             image = picture_inside(*self._find(names))
-            read_image(image.data, size=1)
+            self._looks[names] = look(read_image(image.data, SIDE))
         except Unusable as error:
             raise Unaskable(error.reason) from None
         except BadImage:

@@ -1,10 +1,11 @@
-"""Which examples precede a question: never the question itself, told by its id and by its picture's hash.
+"""Which examples precede a question: never the question itself, told by its id and by its picture.
 
     random    for each question others, drawn by the seed     same      one draw by the seed for all questions
     fixed     a list of ids, in its order                     nearest   RICES: the most similar pictures, nearest last
 
-"same" and "fixed" give most questions one common beginning, which the engine computes once. Rows whose picture is
-missing or broken are passed over, and no picture is shown twice. Knows nothing of prompts or of how features are made.
+A picture is the question's own in any format and size (see data/perceptual.py). "same" and "fixed" give most questions
+one common beginning, which the engine computes once. Rows whose picture is missing or broken are passed over, and no
+file is shown twice. Knows nothing of prompts or of how features are made.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mm1.config import UserError
+from mm1.data.perceptual import alike
 from mm1.eval.episodes import Unaskable
 from mm1.eval.official.pictures import Pictures
 from mm1.eval.official.rows import Row
@@ -119,7 +121,7 @@ PICTURES_ADVICE = "put the pictures of the training split into the benchmark's f
 
 
 def take(shots: int, row: Row, candidates: Iterable[Row], pictures: Pictures) -> list[Row]:
-    """The first `shots` candidates that are not `row`, can be read, and show neither its picture nor each other's.
+    """The first `shots` candidates that are not `row`, can be read, show not its picture, and are not the same file.
 
     Raises:
         Unaskable: there are not so many.
@@ -128,6 +130,7 @@ def take(shots: int, row: Row, candidates: Iterable[Row], pictures: Pictures) ->
     if shots == 0:
         return []
     chosen: list[Row] = []
+    own = pictures.look(row)
     seen = {pictures.digest(row)}
     passed_over = 0
     for candidate in candidates:
@@ -144,7 +147,7 @@ def take(shots: int, row: Row, candidates: Iterable[Row], pictures: Pictures) ->
                 ) from None
             continue
         passed_over = 0
-        if digest not in seen:
+        if digest not in seen and not alike(pictures.look(candidate), own):
             chosen.append(candidate)
             seen.add(digest)
         if len(chosen) == shots:
