@@ -36,7 +36,7 @@ _STOP = "stop"
 _PARTITIONS_A_PROCESS = 32
 """On Ray a part travels in a partition; several a process, so that none waits long for the last."""
 
-Counts: TypeAlias = dict[str, Any]
+Values: TypeAlias = dict[str, Any]
 """Plain JSON values."""
 
 
@@ -49,10 +49,10 @@ class Named(Protocol):
         ...
 
 
-Work: TypeAlias = Callable[[Any, Path], Counts]
+Work: TypeAlias = Callable[[Any, Path], Values]
 """From a part and an empty folder to counts; it fills the folder. Picklable: a function of a module, or a partial."""
 
-Progress: TypeAlias = Callable[[int, int, Counts], None]
+Progress: TypeAlias = Callable[[int, int, Values], None]
 """Called with the number of finished parts, of all parts, and the counts of one that was finished just now."""
 
 
@@ -91,7 +91,7 @@ class _Task:
             return json.dumps({"name": part.name, "error": traceback.format_exc(), "user": False})
 
 
-def _do(work: Work, part: Named, folder: Path) -> Counts:
+def _do(work: Work, part: Named, folder: Path) -> Values:
     partial = folder / f".{part.name}.{os.uname().nodename}.{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -128,7 +128,7 @@ def _follow(parent: int) -> None:
 
 def map_parts(
     work: Work, parts: Sequence[Named], folder: Path, runner: Runner, progress: Progress | None = None
-) -> list[Counts]:
+) -> list[Values]:
     """Calls `work` once for each part that has no folder yet; returns the counts of all, in the order of `parts`.
 
     Raises:
@@ -163,9 +163,9 @@ def map_parts(
     return [counts[name] for name in names]
 
 
-def read_counts(folder: Path) -> Counts:
+def read_counts(folder: Path) -> Values:
     """What the call that wrote a part's folder returned."""
-    counts: Counts = json.loads((folder / COUNTS).read_text())
+    counts: Values = json.loads((folder / COUNTS).read_text())
     return counts
 
 

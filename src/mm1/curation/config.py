@@ -1,0 +1,68 @@
+"""How a set is curated: the configs of all rooms of curation in one, and the two profiles.
+
+    config = override(PROFILES["mm1"], ["text.rules.min_words=30", "interleaved.images.min_side=150"])
+
+Knows nothing of where the work is done: how many processes there are, and how much memory, changes nothing in a set.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from mm1.config import Config
+from mm1.curation.captions import CaptionRules
+from mm1.curation.fetch import FetchConfig
+from mm1.curation.images import ImageRules
+from mm1.curation.interleaved import InterleavedRules
+from mm1.curation.obelics import ObelicsRules
+from mm1.curation.sources import SourcesConfig
+from mm1.curation.text.language import THRESHOLD
+from mm1.curation.text.minhash import MinHash
+from mm1.curation.text.rules import TextRules
+
+
+class TextConfig(Config):
+    """Which texts are kept (A.2)."""
+
+    rules: TextRules = TextRules()
+    languages: tuple[str, ...] = ("en",)
+    """By ISO 639-1 code, as A.2's English; empty takes all."""
+    min_language_score: float = Field(THRESHOLD, ge=0, le=1)
+    near: MinHash | None = MinHash()
+    """How near-duplicates are found; None keeps them."""
+
+
+class CurateConfig(Config):
+    """How a set is curated. The defaults are MM1's."""
+
+    sources: SourcesConfig = SourcesConfig()
+    text: TextConfig = TextConfig()
+    interleaved: InterleavedRules | ObelicsRules = InterleavedRules()
+    """Those of MM1 (A.1), or of OBELICS."""
+    captions: CaptionRules = CaptionRules()
+    download: bool = True
+    """Whether pages and images are fetched from the network; without it, those that are not at hand are dropped."""
+    fetch: FetchConfig = FetchConfig()
+    download_buckets: int = Field(256, ge=1)
+    """Hosts are spread over so many parts of downloading. Once a folder has downloads, it keeps this number."""
+    pictures_a_part: int = Field(2048, ge=1)
+    """Images at hand that are decoded in one part."""
+
+    @property
+    def stored_images(self) -> ImageRules:
+        """What an image must be to be of use to either set."""
+        one, other = self.interleaved.images, self.captions.images
+        return ImageRules(
+            formats=tuple(dict.fromkeys((*one.formats, *other.formats))),
+            min_side=min(one.min_side, other.min_side),
+            max_side=max(one.max_side, other.max_side),
+            max_aspect=max(one.max_aspect, other.max_aspect),
+            max_pixels=max(one.max_pixels, other.max_pixels),
+        )
+
+
+PROFILES = {
+    "mm1": CurateConfig(),
+    "obelics": CurateConfig(interleaved=ObelicsRules()),
+}
+"""By the name that `mm1 curate --profile` takes."""

@@ -1,0 +1,79 @@
+"""Sources → extracted pages, a part at a time.
+
+    PART/pages.parquet     as extracted.py has them
+    PART/tally.json
+
+Pictures that a list names come as pages of one picture and no text, so that they go the way of all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from mm1.curation.config import CurateConfig
+from mm1.curation.downloads import Downloads
+from mm1.curation.engine import Values
+from mm1.curation.extracted import ExtractedWriter
+from mm1.curation.html import extract
+from mm1.curation.page import Dropped, Extracted, Page
+from mm1.curation.samples import Picture, Sample, excerpt
+from mm1.curation.sources import Listed, Part, read_listed, read_pages
+from mm1.curation.tally import Tally
+
+PAGES = "pages.parquet"
+STEP = "extract"
+PAGE, LISTED = "page", "listed image"
+
+
+def extract_part(part: Part, folder: Path, config: CurateConfig, downloads: Path) -> Values:
+    """Fills the folder of a part."""
+    tally = Tally()
+    unit = LISTED if part.kind == "image_urls" else PAGE
+    with ExtractedWriter(folder / PAGES) as writer:
+        for number, item in enumerate(_items(part, config, downloads)):
+            tally.enter(STEP, unit)
+            where = f"{part.name}#{number}"
+            try:
+                if isinstance(item, Dropped):
+                    raise item
+                where = item.id
+                url, page = _content(item)
+            except Dropped as drop:
+                tally.drop(STEP, unit, drop.reason, where, partial(Sample, where, ()))
+                continue
+            writer.add(item.id, url, page)
+            tally.keep(STEP, unit, item.id, partial(show, url or item.id, page))
+            _measure(tally, page)
+    tally.save(folder)
+    counts = tally.of(STEP, unit)
+    return {"in": counts.entered, "out": counts.kept}
+
+
+def _items(part: Part, config: CurateConfig, downloads: Path) -> Iterator[Page | Listed | Dropped]:
+    if part.kind == "image_urls":
+        yield from read_listed(part)
+    elif part.kind == "page_urls":
+        with Downloads(downloads / "pages" / part.name, config.fetch.replace(accept="html")) as store:
+            yield from read_pages(part, config.sources, store.download)
+    else:
+        yield from read_pages(part, config.sources)
+
+
+def _content(item: Page | Listed) -> tuple[str, Extracted]:
+    if isinstance(item, Listed):
+        return "", Extracted("", "", (item.image,))
+    return item.url, extract(item.html, item.url, item.encoding)
+
+
+def show(url: str, page: Extracted) -> Sample:
+    """A page as a sample."""
+    parts = (Picture(block.url, block.alt) if hasattr(block, "alt") else block.text for block in page.blocks)
+    return excerpt(url, parts)
+
+
+def _measure(tally: Tally, page: Extracted) -> None:
+    tally.statistics.size("characters a page", len(page.text))
+    tally.statistics.number("images a page", len(page.images))
+    tally.statistics.word("declared language", page.language or "(none)")
