@@ -125,7 +125,7 @@ def picture_reason(picture: Picture, rules: ImageRules) -> str | None:
 def _header_reason(format: ImageFormat, width: int, height: int, rules: ImageRules) -> str | None:
     if format not in rules.formats:
         return "format"
-    return _size_reason(*sorted((width, height)), rules)
+    return _size_reason(min(width, height), max(width, height), rules)
 
 
 def _size_reason(shorter: int, longer: int, rules: ImageRules, both: bool = True) -> str | None:
