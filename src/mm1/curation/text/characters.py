@@ -59,17 +59,17 @@ class Words:
     """[6] characters of the text by class, SPACE … UNSPACED."""
 
     def ngrams(self, n: int) -> NDArray[np.uint64]:
-        """[max(0, W - n + 1)] hashes of the runs of n words."""
+        """[max(0, W - n + 1)] hashes of the runs of n words, for n from 1."""
         count = max(0, len(self.hashes) - n + 1)
-        total = np.zeros(count, np.uint64)
-        for index in range(n):
+        total = self.hashes[:count]
+        for index in range(1, n):
             total = total * np.uint64(_MULTIPLIER) + self.hashes[index : index + count]
         return mix(total)
 
-    def ngram_lengths(self, n: int) -> NDArray[np.int64]:
-        """[max(0, W - n + 1)] characters in the runs of n words, spaces not counted."""
-        ends = np.concatenate([[0], np.cumsum(self.lengths)])
-        return ends[n:] - ends[: max(0, len(ends) - n)]
+    @property
+    def unspaced(self) -> bool:
+        """Whether most of what makes words is in scripts written without spaces, where a word is a character."""
+        return bool(2 * self.classes[UNSPACED] > self.classes[DIGIT:].sum())
 
 
 def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

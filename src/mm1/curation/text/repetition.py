@@ -41,8 +41,10 @@ def top_ngram_share(words: Words, n: int) -> float:
     counts = np.diff(starts, append=len(ordered))
     most = counts.max()
     common = ordered[starts[counts == most]]
-    longest = words.ngram_lengths(n)[np.isin(ngrams, common)].max()
-    return float(most * longest / words.lengths.sum())
+    places = np.flatnonzero(ngrams == common[0] if len(common) == 1 else np.isin(ngrams, common))
+    ends = np.cumsum(words.lengths)
+    longest = (ends[places + n - 1] - ends[places] + words.lengths[places]).max()
+    return float(most * longest / ends[-1])
 
 
 def repeated_ngram_share(words: Words, n: int) -> float:

@@ -62,7 +62,8 @@ class TextRules(Config):
     max_repeated_line_characters: float = 0.2
     """Lines that were there before, Gopher; and paragraphs likewise."""
     max_top_ngrams: tuple[float, ...] = (0.2, 0.18, 0.16)
-    """Share of characters in the commonest run of 2, 3 and 4 words, Gopher."""
+    """Share of characters in the commonest run of 2, 3 and 4 words, Gopher. In scripts without spaces two characters
+    count as a word here and below."""
     max_repeated_ngrams: tuple[float, ...] = (0.15, 0.14, 0.13, 0.12, 0.11, 0.1)
     """Share of characters in runs of 5 to 10 words that were there before, Gopher."""
     min_stop_words: int = Field(default=2, ge=0)
@@ -122,10 +123,9 @@ def _words_reason(words: Words, rules: TextRules) -> str | None:
         return "too_many_words"
     if np.count_nonzero(words.letters) < rules.min_lettered_words * count:
         return "words_without_letters"
-    characters = int(words.classes[DIGIT:].sum())
-    spaced = characters - int(words.classes[UNSPACED])
-    if spaced > characters / 2:
-        mean = spaced / (count - int(words.classes[UNSPACED]))
+    if not words.unspaced:
+        alone = int(words.classes[UNSPACED])
+        mean = (int(words.classes[DIGIT:].sum()) - alone) / (count - alone)
         if not rules.min_word_len <= mean <= rules.max_word_len:
             return "word_length"
     return None
@@ -182,11 +182,12 @@ def _notices_reason(text: str, rules: TextRules) -> str | None:
 
 
 def _ngrams_reason(words: Words, rules: TextRules) -> str | None:
+    each = 2 if words.unspaced else 1  # a word of Chinese or Japanese is about two characters
     for n, most in enumerate(rules.max_top_ngrams, start=2):
-        if top_ngram_share(words, n) > most:
+        if top_ngram_share(words, n * each) > most:
             return "top_ngrams"
     for n, most in enumerate(rules.max_repeated_ngrams, start=5):
-        share = repeated_ngram_share(words, n)
+        share = repeated_ngram_share(words, n * each)
         if share > most:
             return "repeated_ngrams"
         if share <= min(rules.max_repeated_ngrams):
