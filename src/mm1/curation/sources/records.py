@@ -2,11 +2,12 @@
 
     for record in records(Path("crawl.warc.gz"), limit=1 << 20): …     # Record, or Dropped where the file is damaged
 
-    file  →  decompressed chunks, Fault  →  a window that slides over them  →  header + Content-Length bytes
+    file  →  decompressed chunks, SOUND, Fault  →  a window that slides over them  →  header + Content-Length bytes
 
 Whole records before a cut come out whole; each damaged place is one Dropped, and reading goes on behind it: at the next
-gzip member, or the next line that begins a record. A parser that reads ahead stops silently there, which is why the
-frames are found here. Knows the frame of a record alone: nothing of HTTP.
+gzip member, or the next line that begins a record. A record at whose end the checksum of its gzip member is wrong or
+missing is damaged too. Parsers that read ahead stop silently at a cut and believe such records, which is why the frames
+are found here. Knows the frame of a record alone: nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _GZIP, _ZSTD, _LZ4 = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"
 _BEGINNING = b"WARC/"
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d{1,15})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
-_NEXT_RECORD = re.compile(rb"(?<=\n)WARC/1\.\d\r?\n")
+_NEXT_RECORD = re.compile(rb"WARC/1\.\d\r?\n(?=[\w-]+:)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,10 @@ class Fault:
     reason: str
 
 
+SOUND = b""
+"""Among chunks: the checksum of all before it was right."""
+
+
 def records(path: Path, limit: int) -> Iterator[Record | Dropped]:
     """The records of a file: truncated_record, damaged_record are drops, one for each damaged place.
 
@@ -61,6 +66,8 @@ def records(path: Path, limit: int) -> Iterator[Record | Dropped]:
         window = _Window(_decompressed(file, path))
         while window.skip_blank_lines():
             record = _next_record(window, limit)
+            if isinstance(record, Record) and not window.is_sound():
+                record = Dropped(window.ending)
             yield record
             if isinstance(record, Dropped):
                 window.go_on_behind_damage()
@@ -98,6 +105,7 @@ class _Window:
         self._place = 0
         self._fault: Fault | None = None
         self._ended = False
+        self._sound = 0  # the offset up to which checksums were right
 
     @property
     def ending(self) -> str:
@@ -108,7 +116,9 @@ class _Window:
         """Whether there are `size` bytes, which are read if they are not held."""
         while len(self._held) - self._place < size and not self._ended:
             chunk = next(self._chunks, None)
-            if isinstance(chunk, bytes):
+            if chunk == SOUND:
+                self._sound = self.offset + len(self._held) - self._place
+            elif isinstance(chunk, bytes):
                 del self._held[: self._place]
                 self._place = 0
                 self._held += chunk
@@ -152,6 +162,16 @@ class _Window:
             self.skip(1)
         return self.hold(1) or self._fault is not None
 
+    def is_sound(self) -> bool:
+        """Whether what was taken last is not what a fault behind it tells of. Of a file that is one gzip member only
+        the last record is held to account: its checksum is known at its end.
+        """
+        self.skip_blank_lines()
+        if self.hold(1) and self.peek().startswith(_BEGINNING):
+            return True
+        self.hold(len(self._held) - self._place + 1)  # the fault stands behind what it spoiled
+        return self._fault is None or self.offset <= self._sound
+
     def go_on_behind_damage(self) -> None:
         """Moves to the next line that begins a record, or behind the fault that the window ends in."""
         while True:
@@ -170,7 +190,9 @@ class _Window:
 def _decompressed(file: IO[bytes], path: Path) -> Iterator[bytes | Fault]:
     magic = file.read(4)
     file.seek(0)
-    if magic.startswith(_GZIP[:2]):
+    if 0 < len(magic) < 4 and any(known.startswith(magic) for known in (_GZIP, _ZSTD, _LZ4)):
+        yield Fault("truncated_record")
+    elif magic.startswith(_GZIP[:2]):
         yield from _gunzipped(file)
     elif magic in (_ZSTD, _LZ4):
         yield from _by_arrow(path, "zstd" if magic == _ZSTD else "lz4")
@@ -201,6 +223,7 @@ def _gunzipped(file: IO[bytes]) -> Iterator[bytes | Fault]:
             yield content
         data = stream.unconsumed_tail
         if stream.eof:
+            yield SOUND
             data = stream.unused_data.lstrip(b"\0")  # tapes pad with zeros
             member, stream = file.tell() - len(data), zlib.decompressobj(wbits=31)
 
@@ -246,6 +269,8 @@ def _by_arrow(path: Path, codec: str) -> Iterator[bytes | Fault]:
             raise
         why = "truncated_record" if "runcated" in str(error) else "damaged_record"
     yield _last_bytes(path, codec, given)
+    if why == "truncated_record":
+        yield SOUND
     yield Fault(why)
 
 
