@@ -8,6 +8,8 @@ Knows nothing of what is written.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -19,12 +21,24 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
+        with errors_naming(path):
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except OSError:
         temporary.unlink(missing_ok=True)
-        error.filename = str(path)  # a full disk names none, and the temporary name tells a user nothing
+        raise
+
+
+@contextmanager
+def errors_naming(path: Path) -> Iterator[None]:
+    """What the file system complains of inside names `path`: a full disk names none, and a temporary name tells a user
+    nothing.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
         raise

@@ -102,7 +102,8 @@ def test_a_part_that_fails_is_not_finished_and_begins_anew(tmp_path):
     write_part(part, tmp_path, tokenizer, tell)
     assert part.is_finished(tmp_path)
     assert sorted(path.name for path in (tmp_path / part.name).iterdir()) == [
-        "index.json", "lost.json", "shard-00000.arrow",
+        "index.json", "lengths-documents.bin", "lengths-images.bin", "lengths-segments.bin", "lost.json",
+        "shard-00000.arrow",
     ]  # fmt: skip
     assert told[3:] == [(1, 0)] * 4
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -117,23 +121,93 @@ def test_a_truncated_shard_is_named(folder: Path) -> None:
         ShardSource(folder)
 
 
-def test_a_flipped_byte_is_found_by_verify(folder: Path) -> None:
-    path = folder / "shard-00000.arrow"
+@pytest.mark.parametrize("name", ["shard-00000.arrow", "lengths-documents.bin", "lengths-segments.bin"])
+def test_a_flipped_byte_is_found_by_verify(folder: Path, name: str) -> None:
+    path = folder / name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match=r"shard-00000.arrow has checksum"):
+    with pytest.raises(UserError, match=rf"{name} has checksum"):
         ShardSource(folder).verify()
 
 
-@pytest.mark.parametrize("batches", [[3], [99], [1, 2]])
+@pytest.mark.parametrize("batches", [[18], [1, 17], [4, 5, 9], [3, 3, 3, 3, 3, 2, 1]])
 def test_an_index_that_tells_of_other_documents_is_refused(folder: Path, batches: list[int]) -> None:
     index = json.loads((folder / "index.json").read_text())
+    assert index["shards"][0]["batches"] == [3, 3, 3, 3, 3, 3]
     index["shards"][0]["batches"] = batches
     (folder / "index.json").write_text(json.dumps(index))
-    assert (folder / "shard-00000.arrow").exists()
+    with pytest.raises(UserError, match=r"shard-00000.arrow holds other documents than the index says"):
+        ShardSource(folder).document(5)
+
+
+def test_lengths_of_other_documents_are_refused(folder: Path, tmp_path_factory, encoder: DocumentEncoder, make) -> None:
+    other = tmp_path_factory.mktemp("other")
+    write_shards((make.web(number, (number + 1) % 3) for number in range(30)), other, "web", encoder)
+    theirs = json.loads((other / "index.json").read_text())["lengths"]
+    index = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps({**index, "lengths": theirs}))
+    for path in other.glob("lengths-*.bin"):
+        (folder / path.name).write_bytes(path.read_bytes())
     with pytest.raises(UserError, match=r"shard-00000.arrow holds other documents than the index says"):
         ShardSource(folder).document(0)
+
+
+@pytest.mark.parametrize("gone", ["shards", "lengths", "documents", "name", "tokenizer"])
+def test_an_index_without_all_that_is_in_one_is_refused(folder: Path, gone: str) -> None:
+    index = json.loads((folder / "index.json").read_text())
+    del index[gone]
+    for content in (index, {**index, gone: None}, {**index, gone: [7]}):
+        (folder / "index.json").write_text(json.dumps(content))
+        with pytest.raises(UserError, match=r"index.json is not what prepare writes, something in it is missing"):
+            ShardSource(folder)
+
+
+def test_counting_opens_no_shard(folder: Path, make, encoder: DocumentEncoder, monkeypatch) -> None:
+    monkeypatch.setattr(shards.pa.ipc, "open_file", lambda *_: pytest.fail("opened"))
+    source, order = ShardSource(folder), np.arange(30)[::-1]
+    assert source.totals(order)[1].tolist() == [number % 3 for number in order]
+    assert source.target_tokens(order)[0].tolist() == source.totals(order)[0].tolist()
+    assert len(source.image_sizes(order)) == 30
+    assert source.segment_lengths(7) == encoder.segment_lengths(make.web(7, 1))
+    assert source.segment_targets(7) == [True, False, True]
+
+
+OPENED = """
+import resource, sys
+from mm1.data.shards import ShardSource
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+sources = [ShardSource(sys.argv[1]) for _ in range(4)]
+print(sum(len(source.document(index).segments) for source in sources for index in range(len(source))))
+"""
+
+
+def test_more_shards_are_read_than_files_may_be_open(tmp_path: Path, encoder: DocumentEncoder, make) -> None:
+    with ShardWriter(tmp_path, "text", encoder, shard_bytes=1, batch_documents=1) as writer:
+        for number in range(60):
+            writer.add(make.text(number))
+    assert len(list(tmp_path.glob("*.arrow"))) == 60
+    command = [sys.executable, "-c", OPENED, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "240\n"
+
+
+def test_others_read_the_shards(folder: Path, make, monkeypatch) -> None:
+    """pyarrow, and Hugging Face's datasets, offline."""
+    paths = sorted(str(path) for path in folder.glob("shard-*.arrow"))
+    tables = [pa.ipc.open_file(path).read_all() for path in paths]
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    import datasets
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # theirs
+        cache = str(folder / "cache")
+        loaded = datasets.load_dataset("arrow", data_files=paths, split="train", cache_dir=cache)
+    for rows in (pa.concat_tables(tables).to_pylist(), list(loaded)):
+        assert [row["id"] for row in rows] == [f"web/{number}" for number in range(30)]
+        for number, row in enumerate(rows):
+            segments = make.web(number, number % 3).segments
+            assert [part["text"] for part in row["segments"]] == [getattr(part, "text", None) for part in segments]
+            assert [part["image"] for part in row["segments"]] == [getattr(part, "data", None) for part in segments]
 
 
 def test_an_interrupted_writing_leaves_no_index(tmp_path: Path, encoder: DocumentEncoder, make) -> None:
@@ -147,7 +221,10 @@ def test_an_interrupted_writing_leaves_no_index(tmp_path: Path, encoder: Documen
 
 def test_an_index_of_another_format_is_refused(folder: Path) -> None:
     (folder / "index.json").write_text('{"format": 99}')
-    with pytest.raises(UserError, match="format 99 where this version reads 2"):
+    with pytest.raises(UserError, match="format 99 where this version reads 3"):
+        ShardSource(folder)
+    (folder / "index.json").write_text("[]")
+    with pytest.raises(UserError, match="format None where this version reads 3"):
         ShardSource(folder)
     (folder / "index.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):

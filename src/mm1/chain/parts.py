@@ -1,7 +1,7 @@
 """A source's documents in parts: what one process reads, checks and writes at a time.
 
-    shards/NAME/part-00000/shard-00000.arrow, …, lost.json, index.json     index.json last: the part is finished
-    shards/NAME/lost.json, index.json                                      index.json last: the source is finished
+    shards/NAME/part-00000/shard-00000.arrow, …, lengths-….bin, lost.json, index.json     last: the part is finished
+    shards/NAME/lengths-….bin, lost.json, index.json                                      last: the source is finished
 
 A part is a range of the documents that a source makes, or a group of input files. Which parts there are does not depend
 on how many processes write them, so neither does the result. A part that was not finished is begun anew. Knows nothing

@@ -5,11 +5,11 @@
     source = ShardSource(folder)           # source.document(123_456) without reading what comes before
 
     folder/index.json              name, tokenizer, and of each shard: documents, record batches, bytes, sha256
-    folder/shard-00000.arrow       id | source | segments [{text, target, image}] | segment_lengths [int32]
-                                   | image_sizes [int32]: width, height of each image, as it stands upright
+    folder/shard-00000.arrow       id | source | segments [{text, target, image}]
+    folder/lengths-….bin           of every document: tokens, targets, images' sizes (lengths.py)
 
-A folder without an index is unfinished. A source that is opened compares its shards' sizes with the index's, which
-finds files that were cut off or copied in part; checksums are compared by `verify()` alone, because reading all bytes
+A folder without an index is unfinished. A source that is opened compares its files' sizes with the index's, which
+finds those that were cut off or copied in part; checksums are compared by `verify()` alone, because reading all bytes
 takes a third of a second for 60 MB (measured on one CPU core) where opening maps them.
 Knows nothing of packing or models.
 """
@@ -17,10 +17,10 @@ Knows nothing of packing or models.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -28,21 +28,24 @@ import pyarrow as pa
 from mm1.config import UserError
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import upright_size
+from mm1.data.lengths import Lengths, LengthsWriter, Measured
+from mm1.data.mapped import mapped
 from mm1.data.shard_columns import ShardColumns
 from mm1.data.shard_index import INDEX, read_index, write_index
 from mm1.files import write_atomically
 from mm1.types import Document, Image, Segment
 
+T = TypeVar("T")
+
 OPEN_BATCHES = 256
-"""Record batches a source keeps at hand; their content stays in the page cache, not in the process."""
+"""Record batches, and shards, that a source keeps at hand; their content stays in the page cache, not in the process.
+No file stays open, and few enough stay mapped for what systems allow a process."""
 
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("source", pa.string()),
         ("segments", pa.list_(pa.struct([("text", pa.string()), ("target", pa.bool_()), ("image", pa.binary())]))),
-        ("segment_lengths", pa.list_(pa.int32())),
-        ("image_sizes", pa.list_(pa.int32())),
     ]
 )
 
@@ -72,20 +75,22 @@ class ShardWriter:
         self._encoder = encoder
         self._shard_bytes, self._batch_documents, self._batch_bytes = shard_bytes, batch_documents, batch_bytes
         self._rows: list[dict[str, Any]] = []
+        self._pending: list[Measured] = []
         self._pending_bytes = 0
         self._batches: list[pa.RecordBatch] = []
         self._batched_bytes = 0
         self._shards: list[dict[str, Any]] = []
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / INDEX).unlink(missing_ok=True)
+        self._lengths = LengthsWriter(self._folder)
 
     def add(self, document: Document) -> None:
         """Appends a document; its `source` is kept as it is."""
         rows = [_segment_row(segment) for segment in document.segments]
-        lengths = self._encoder.segment_lengths(document)
-        sizes = [side for image in document.images for side in upright_size(image.data)]
-        row = {"id": document.id, "source": document.source, "segments": rows}
-        self._rows.append({**row, "segment_lengths": lengths, "image_sizes": sizes})
+        self._rows.append({"id": document.id, "source": document.source, "segments": rows})
+        targets = [row["target"] for row in rows]
+        sizes = [upright_size(image.data) for image in document.images]
+        self._pending.append(Measured(self._encoder.segment_lengths(document), targets, sizes))
         self._pending_bytes += sum(len(row["image"] or row["text"] or b"") for row in rows)
         if len(self._rows) >= self._batch_documents or self._pending_bytes >= self._batch_bytes:
             self._finish_batch()
@@ -100,14 +105,15 @@ class ShardWriter:
             return
         self._finish_batch()
         self._finish_shard()
-        write_index(self._folder, self._name, self._encoder.tokenizer.digest, self._shards)
+        write_index(self._folder, self._name, self._encoder.tokenizer.digest, self._shards, self._lengths.about)
 
     def _finish_batch(self) -> None:
         if not self._rows:
             return
         self._batches.append(pa.RecordBatch.from_pylist(self._rows, schema=SCHEMA))
+        self._lengths.add(self._pending)
         self._batched_bytes += self._pending_bytes
-        self._rows, self._pending_bytes = [], 0
+        self._rows, self._pending, self._pending_bytes = [], [], 0
         if self._batched_bytes >= self._shard_bytes:
             self._finish_shard()
 
@@ -161,10 +167,10 @@ class ShardSource:
         self._shards: list[dict[str, Any]] = index["shards"]
         for shard in self._shards:
             self._check_size(shard)
-        places = [
+        self._lengths = Lengths(self.folder, index["lengths"], self.name)
+        self._places = [
             (number, batch) for number, shard in enumerate(self._shards) for batch in range(len(shard["batches"]))
         ]
-        self._places: list[tuple[int, int]] = places
         counts = [count for shard in self._shards for count in shard["batches"]]
         self._bounds = np.cumsum([0, *counts])
         self._files: dict[int, pa.ipc.RecordBatchFileReader] = {}
@@ -177,60 +183,43 @@ class ShardSource:
         return int(self._bounds[-1])
 
     def document(self, index: int) -> Document:
-        columns, row = self._locate(index)
-        return columns.document(row, self.name)
+        """Document number `index`.
+
+        Raises:
+            UserError: its shard or its lengths belong to other documents.
+        """
+        assert 0 <= index < len(self), f"document {index} of {len(self)}"
+        batch = int(np.searchsorted(self._bounds, index, side="right")) - 1
+        document = self._open(batch).document(index - int(self._bounds[batch]), self.name)
+        if len(document.segments) != self._lengths.num_segments(index):
+            raise self._other_documents(self._places[batch][0])
+        return document
 
     def segment_lengths(self, index: int) -> list[int]:
-        columns, row = self._locate(index)
-        lengths: list[int] = columns.lengths[columns.bounds[row] : columns.bounds[row + 1]].tolist()
-        return lengths
+        return self._lengths.segment_lengths(index)
 
     def totals(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        batches = np.searchsorted(self._bounds, indices, side="right") - 1
-        text, images = np.empty(len(indices), np.int64), np.empty(len(indices), np.int64)
-        for batch in np.unique(batches):
-            chosen = batches == batch
-            columns = self._open(int(batch))
-            rows = indices[chosen] - self._bounds[batch]
-            text[chosen], images[chosen] = columns.text_tokens[rows], columns.num_images[rows]
-        return text, images
+        return self._lengths.totals(indices)
 
     def segment_targets(self, index: int) -> list[bool]:
-        columns, row = self._locate(index)
-        targets: list[bool] = columns.targets[columns.bounds[row] : columns.bounds[row + 1]].tolist()
-        return targets
+        return self._lengths.segment_targets(index)
 
     def target_tokens(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        batches = np.searchsorted(self._bounds, indices, side="right") - 1
-        counts, begins = np.empty(len(indices), np.int64), np.empty(len(indices), bool)
-        for batch in np.unique(batches):
-            chosen = batches == batch
-            rows = indices[chosen] - self._bounds[batch]
-            counts[chosen], begins[chosen] = (column[rows] for column in self._open(int(batch)).target_tokens)
-        return counts, begins
+        return self._lengths.target_tokens(indices)
 
     def image_sizes(self, indices: np.ndarray) -> np.ndarray:
-        _, images = self.totals(indices)
-        ends = np.cumsum(images)
-        batches = np.searchsorted(self._bounds, indices, side="right") - 1
-        sizes = np.empty((int(images.sum()), 2), np.int64)
-        for batch in np.unique(batches):
-            chosen = batches == batch
-            columns = self._open(int(batch))
-            places = columns.first_image[indices[chosen] - self._bounds[batch]]
-            counts = images[chosen]
-            sizes[_ranges(ends[chosen] - counts, counts)] = columns.image_sizes[_ranges(places, counts)]
-        return sizes
+        return self._lengths.image_sizes(indices)
 
     def verify(self) -> None:
-        """Reads every shard and compares its checksum; raises UserError naming the first that differs."""
-        for shard in self._shards:
-            with (self.folder / shard["file"]).open("rb") as file:
+        """Reads every file and compares its checksum; raises UserError naming the first that differs."""
+        checksums = {self.folder / shard["file"]: shard["sha256"] for shard in self._shards}
+        for path, expected in (checksums | self._lengths.checksums).items():
+            with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != shard["sha256"]:
+            if digest != expected:
                 raise UserError(
-                    f"{self.folder / shard['file']} has checksum {digest[:12]}… where the index says "
-                    f"{shard['sha256'][:12]}…: it is damaged, prepare the source '{self.name}' again"
+                    f"{path} has checksum {digest[:12]}… where the index says {expected[:12]}…: it is damaged, prepare "
+                    f"the source '{self.name}' again"
                 )
 
     def _check_size(self, shard: dict[str, Any]) -> None:
@@ -240,41 +229,33 @@ class ShardSource:
             found = "is missing" if size is None else f"has {size} bytes where the index says {shard['bytes']}"
             raise UserError(f"{path} {found}: prepare the source '{self.name}' again, or copy the file anew")
 
-    def _locate(self, index: int) -> tuple[ShardColumns, int]:
-        assert 0 <= index < len(self), f"document {index} of {len(self)}"
-        batch = int(np.searchsorted(self._bounds, index, side="right")) - 1
-        return self._open(batch), index - int(self._bounds[batch])
-
     def _open(self, batch: int) -> ShardColumns:
         """The columns of record batch number `batch`, counted over all shards."""
-        columns = self._columns.get(batch)
-        if columns is None:
+        if batch not in self._columns:
             shard, place = self._places[batch]
-            if shard not in self._files:
-                path = self.folder / self._shards[shard]["file"]
-                self._files[shard] = pa.ipc.open_file(pa.memory_map(str(path)))
-            columns = ShardColumns(self._batch(shard, place))
-            if len(self._columns) >= OPEN_BATCHES:
-                del self._columns[next(iter(self._columns))]
-            self._columns[batch] = columns
-        return columns
+            counts = self._shards[shard]["batches"]
+            file = _kept(self._files, shard, lambda: pa.ipc.open_file(mapped(self._path(shard))))
+            if file.num_record_batches != len(counts) or (rows := file.get_batch(place)).num_rows != counts[place]:
+                raise self._other_documents(shard)
+            return _kept(self._columns, batch, lambda: ShardColumns(rows))
+        return self._columns[batch]
 
-    def _batch(self, shard: int, place: int) -> pa.RecordBatch:
-        """A record batch; UserError if the shard's batches are not those that the index tells of."""
-        file, counts = self._files[shard], self._shards[shard]["batches"]
-        batch = file.get_batch(place) if file.num_record_batches == len(counts) else None
-        if batch is None or batch.num_rows != counts[place]:
-            raise UserError(
-                f"{self.folder / self._shards[shard]['file']} holds other documents than the index says: "
-                f"prepare the source '{self.name}' again"
-            )
-        return batch
+    def _path(self, shard: int) -> Path:
+        return self.folder / str(self._shards[shard]["file"])
+
+    def _other_documents(self, shard: int) -> UserError:
+        return UserError(
+            f"{self._path(shard)} holds other documents than the index says: prepare the source '{self.name}' again"
+        )
 
 
-def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """start, start + 1, … of each start, `count` numbers each, one after another."""
-    before = np.cumsum(counts) - counts
-    return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
+def _kept(kept: dict[int, T], key: int, make: Callable[[], T]) -> T:
+    """What is kept under `key`, made where it is not there; the oldest of too many goes."""
+    if key not in kept:
+        if len(kept) >= OPEN_BATCHES:
+            del kept[next(iter(kept))]
+        kept[key] = make()
+    return kept[key]
 
 
 def _segment_row(segment: Segment) -> dict[str, Any]:
