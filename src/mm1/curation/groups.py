@@ -2,7 +2,7 @@
 
     with RunWriter(folder, "refs", KEYS) as runs:            # in a part: files refs-00000.parquet, … sorted by key
         runs.add({"key": 7, "order": 12, "weight": 1})
-    for table in group_keys(files, runner, at_least=11): …   # key, total, first; all keys, in their order
+    for table in group_keys(files, runner, at_least=11): …   # key, total, first, rows; in the order of keys
 
 Keys are hashes, spread evenly over 64 bits, and files are sorted by them. So a query over one range of keys reads only
 its share of each file (parquet keeps the least and greatest key of each row group), and a range is as small as the
@@ -82,8 +82,8 @@ def group_keys(
 ) -> Iterator[pa.Table]:
     """The keys of all files whose weights add up to `at_least`, each once, in order, a range of keys at a time.
 
-    Yields tables with `key`, `total` (of the weights), `first` (the smallest order) and the columns `beside`, which
-    must be the same wherever the key is.
+    Yields tables with `key`, `total` (of the weights), `first` (the smallest order), `rows` (how many there are) and
+    the columns `beside`, which must be the same wherever the key is.
     """
     ranges = num_ranges(files, runner.memory)
     if ranges == 0:
@@ -98,6 +98,7 @@ def group_keys(
         frame = frame.groupby("key").agg(
             col("weight").cast(uint64).sum().alias("total"),
             col("order").min().alias("first"),
+            col("order").count().alias("rows"),
             *(col(name).any_value().alias(name) for name in beside),
         )
         table = frame.where(col("total") >= at_least).to_arrow()
@@ -117,5 +118,4 @@ def num_ranges(files: Sequence[Path], memory: int) -> int:
 def read_range(files: Sequence[Path], column: str, low: int, high: int) -> pa.Table:
     """The rows of files sorted by `column` in which it is from `low` to `high`, both included."""
     bounds = [(column, ">=", np.uint64(low)), (column, "<=", np.uint64(high))]
-    tables = [pq.read_table(path, filters=bounds, partitioning=None) for path in files]
-    return pa.concat_tables(tables)
+    return pa.concat_tables([pq.read_table(path, filters=bounds, partitioning=None) for path in files])

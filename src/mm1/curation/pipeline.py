@@ -1,0 +1,154 @@
+"""From sources to the three sets: the steps of curation, in order, each in a content-addressed folder.
+
+    extract → texts → duplicates (the text set) → addresses → images → interleaved documents
+                                                                    └→ caption pairs            → funnel and report
+
+    OUT/text, OUT/interleaved, OUT/captions      parquet, for `mm1 prepare`
+    OUT/funnel.json, OUT/report.html
+    OUT/steps/NAME-…, OUT/NAME                   what each step left; steps.py
+    OUT/downloads                                what came from the network, whatever the rules
+
+A step's folder carries the hash of the sources, of its own part of the config and of the steps before it: a rerun does
+again what that changes, and an interrupted run goes on from the parts that are finished. Knows nothing of the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from mm1.config import to_json
+from mm1.curation.config import CurateConfig
+from mm1.curation.engine import Progress, Runner, map_parts
+from mm1.curation.sources import Part, list_parts
+from mm1.curation.steps.addresses import find_addresses
+from mm1.curation.steps.captions import Inputs, write_captions
+from mm1.curation.steps.duplicates import drop_duplicates
+from mm1.curation.steps.extract import extract_part
+from mm1.curation.steps.finish import Finished, finish
+from mm1.curation.steps.inputs import PartInputs
+from mm1.curation.steps.interleaved import interleave_part
+from mm1.curation.steps.pictures import look_at_pictures
+from mm1.curation.steps.texts import judge_part
+from mm1.steps import Step, execute
+
+Told: TypeAlias = Callable[[str], Progress]
+"""Given the name of a step, what is told of its parts."""
+DOWNLOADS = "downloads"
+
+
+def curate(
+    paths: Sequence[Path], out: Path, config: CurateConfig, runner: Runner, told: Told | None = None
+) -> Finished:
+    """Makes the sets of the sources at `paths` in the folder `out`.
+
+    Raises:
+        UserError: a source can not be read, the config does not fit, a process was ended from outside.
+    """
+    parts = list_parts(paths, config.sources)
+    steps = Pipeline(parts, out, config, runner, told).steps()
+    folders = {step.name: execute(step, out).folder for step in steps}
+    return finish(out, folders, [part.name for part in parts])
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The steps for some sources. Those that follow one another share a chain of hashes."""
+
+    parts: Sequence[Part]
+    out: Path
+    config: CurateConfig
+    runner: Runner
+    told: Told | None
+
+    def steps(self) -> list[Step]:
+        """All of them, in order."""
+        extract = self._step("extract", self._extract, {"parts": self._identity(), **self._of("sources")})
+        texts = self._step("texts", self._texts, self._of("text"), extract)
+        duplicates = self._step("duplicates", self._duplicates, {}, extract, texts)
+        rules = self._of("interleaved", "captions")
+        addresses = self._step("addresses", self._addresses, rules, extract, duplicates)
+        pictures = self._of("interleaved", "captions", "download", "pictures_a_part") | {"pictures": self._pictures()}
+        images = self._step("images", self._images, pictures, addresses)
+        inputs = (extract, duplicates, addresses, images)
+        interleaved = self._step("interleaved", self._interleaved, self._of("interleaved"), *inputs)
+        captions = self._step("captions", self._captions, self._of("captions"), *inputs)
+        return [extract, texts, duplicates, addresses, images, interleaved, captions]
+
+    def _step(self, name: str, run: Callable[..., None], config: dict[str, Any], *inputs: Step) -> Step:
+        def fill(folder: Path) -> None:
+            run(folder, {step.name: step.folder(self.out) for step in inputs})
+
+        return Step(name=name, config=config, run=fill, inputs=inputs)
+
+    def _of(self, *names: str) -> dict[str, Any]:
+        values = to_json(self.config)
+        return {name: values[name] for name in names}
+
+    def _identity(self) -> list[list[str]]:
+        return [[part.name, part.fingerprint] for part in self.parts]
+
+    def _pictures(self) -> dict[str, str]:
+        """What lies beside the pages of folders."""
+        return {part.source: part.pictures for part in self.parts if part.kind == "folder"}
+
+    def _progress(self, step: str) -> Progress | None:
+        return None if self.told is None else self.told(step)
+
+    def _inputs(self, folders: dict[str, Path], per_part: Sequence[str], listed: bool = True) -> list[PartInputs]:
+        """The parts on their way; `per_part` are steps whose results are wanted."""
+        return [
+            PartInputs(
+                part.name,
+                number,
+                part.source,
+                part.kind == "image_urls",
+                {name: folders[name] / _WITHIN.get(name, ".") / part.name for name in per_part},
+            )
+            for number, part in enumerate(self.parts)
+            if listed or part.kind != "image_urls"
+        ]
+
+    def _extract(self, folder: Path, folders: dict[str, Path]) -> None:
+        work = partial(extract_part, config=self.config, downloads=self.out / DOWNLOADS)
+        map_parts(work, self.parts, folder, self.runner, self._progress("extract"))
+
+    def _texts(self, folder: Path, folders: dict[str, Path]) -> None:
+        parts = self._inputs(folders, ["extract"], listed=False)
+        map_parts(partial(judge_part, config=self.config.text), parts, folder, self.runner, self._progress("texts"))
+
+    def _duplicates(self, folder: Path, folders: dict[str, Path]) -> None:
+        parts = self._inputs(folders, ["extract", "texts"], listed=False)
+        drop_duplicates(folder, parts, self.config.text, self.runner, self._progress("duplicates"))
+
+    def _addresses(self, folder: Path, folders: dict[str, Path]) -> None:
+        parts = self._inputs(folders, ["extract", "duplicates"])
+        find_addresses(folder, parts, self.config, self.runner, self._progress("addresses"))
+
+    def _images(self, folder: Path, folders: dict[str, Path]) -> None:
+        look_at_pictures(
+            folder,
+            self.parts,
+            folders["addresses"],
+            self.out / DOWNLOADS,
+            self.config,
+            self.runner,
+            self._progress("images"),
+        )
+
+    def _interleaved(self, folder: Path, folders: dict[str, Path]) -> None:
+        parts = self._inputs(folders, ["extract", "duplicates"], listed=False)
+        work = partial(interleave_part, config=self.config, found=folders["addresses"], pictures=folders["images"])
+        map_parts(work, parts, folder, self.runner, self._progress("interleaved"))
+
+    def _captions(self, folder: Path, folders: dict[str, Path]) -> None:
+        parts = self._inputs(folders, ["extract", "duplicates"])
+        inputs = Inputs(folders["addresses"], folders["images"], self.config)
+        write_captions(folder, parts, inputs, self.runner, self._progress("captions"))
+
+
+_WITHIN = {"duplicates": "parts"}
+"""Where the folders of parts are, if not in the step's own."""

@@ -1,0 +1,98 @@
+"""What all steps tell and left, as a person finds it: the sets, the funnel, the report.
+
+OUT/text/PART.parquet, OUT/interleaved/…, OUT/captions/…     the same files as in the steps' folders (hard links)
+OUT/funnel.json
+OUT/report.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from mm1.curation.funnel import Funnel
+from mm1.curation.steps import addresses, captions, duplicates, extract, interleaved, picture_counts, texts
+from mm1.curation.tally import TALLY, Tally, total
+from mm1.files import write_atomically
+
+FUNNEL = "funnel.json"
+ORDER = (
+    (extract.STEP, extract.PAGE),
+    (extract.STEP, extract.LISTED),
+    (texts.STEP, extract.PAGE),
+    (duplicates.STEP, extract.PAGE),
+    (addresses.STEP, addresses.IMAGE),
+    (picture_counts.STEP, addresses.IMAGE),
+    (picture_counts.COPIES_STEP, addresses.IMAGE),
+    (interleaved.STEP, extract.PAGE),
+    (interleaved.STEP, interleaved.PLACE),
+    (captions.STEP, captions.UNIT),
+    (captions.COPIES_STEP, captions.UNIT),
+)
+"""In which the funnel has the steps; those that nothing came into are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What came of it."""
+
+    funnel: Funnel
+    sets: dict[str, int]
+    """Documents of each set, by its name: OUT/NAME holds it."""
+
+
+def finish(out: Path, folders: dict[str, Path], parts: Sequence[str]) -> Finished:
+    """Writes the sets, the funnel and the report; `folders` are those of the steps, by their names.
+
+    Raises:
+        Unbalanced: something was lost between two steps.
+    """
+    places = {
+        "text": [folders["duplicates"] / "parts" / part / duplicates.TEXT for part in parts],
+        "interleaved": [folders["interleaved"] / part / interleaved.INTERLEAVED for part in parts],
+        "captions": [folders["captions"] / "parts" / part / captions.CAPTIONS for part in parts],
+    }
+    sets = {name: _place(out / name, files) for name, files in places.items()}
+    tally = total(_tallies(folders.values()))
+    funnel = funnel_of(tally)
+    write_atomically(out / FUNNEL, (json.dumps(funnel.to_json(), indent=2) + "\n").encode())
+    return Finished(funnel=funnel, sets=sets)
+
+
+def _tallies(folders: Iterable[Path]) -> list[Path]:
+    return [path.parent for folder in folders for path in sorted(folder.rglob(TALLY))]
+
+
+def funnel_of(tally: Tally) -> Funnel:
+    """The steps in their order."""
+    assert set(tally.counts) <= set(ORDER), set(tally.counts) - set(ORDER)
+    funnel = Funnel()
+    for step, unit in ORDER:
+        if (step, unit) in tally.counts:
+            funnel = funnel.then(step, unit, tally.counts[step, unit])
+    return funnel
+
+
+def _place(folder: Path, files: Sequence[Path]) -> int:
+    """Fills the folder of a set with the files that have documents, at once; returns how many there are in all."""
+    fresh, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    fresh.mkdir()
+    documents = 0
+    for path in files:
+        rows = pq.read_metadata(path).num_rows if path.exists() else 0
+        if rows:
+            os.link(path, fresh / f"{path.parent.name}.parquet")
+            documents += rows
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(fresh, folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return documents

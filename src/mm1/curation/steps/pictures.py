@@ -1,0 +1,191 @@
+"""Wanted addresses → the images themselves, each decoded once, or why there is none.
+
+    records/PART/        from the records of a WARC that are images
+    files/FILES-N/       from sources' folders and data: URIs, a range of keys each
+    web/BUCKET-N/        downloaded, all of a host in one
+        images.arrow     image_store.py
+        keys-….parquet   groups.py's keys of addresses
+    recorded/, index/    lookups.py: key of an address → file and row; where several WARCs have it, in the first
+
+What is in the records of a WARC is not downloaded. picture_counts.py tells what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from mm1.curation.config import CurateConfig
+from mm1.curation.data_uri import read_data_uri
+from mm1.curation.downloads import Downloads
+from mm1.curation.engine import Progress, Runner, Values, map_parts
+from mm1.curation.fetch import Fetched
+from mm1.curation.groups import KEYS, RunWriter, group_keys, read_range
+from mm1.curation.image_store import ImageWriter, place_of
+from mm1.curation.images import ImageRules, StoredImage, inspect
+from mm1.curation.lookups import Lookup, LookupWriter
+from mm1.curation.page import Dropped
+from mm1.curation.sources import Part, read_images, read_local
+from mm1.curation.steps import addresses
+from mm1.curation.steps.addresses import address_key
+from mm1.curation.steps.picture_counts import INDEX, STORE, Unit, count_pictures, save_files
+
+KEY_FILES = "keys"
+
+
+@dataclass(frozen=True)
+class RecordsUnit(Unit):
+    """A WARC."""
+
+    part: Part = field(kw_only=True)
+
+
+def look_at_pictures(
+    folder: Path,
+    sources: Sequence[Part],
+    wanted: Path,
+    downloads: Path,
+    config: CurateConfig,
+    runner: Runner,
+    progress: Progress | None,
+) -> None:
+    """Fills the folder of the step; `wanted` is that of addresses.py."""
+    warcs = [part for part in sources if part.kind == "warc"]
+    records = [RecordsUnit("records", f"records-{part.name}", number, part=part) for number, part in enumerate(warcs)]
+    look = partial(look_at_records, wanted=wanted, rules=config.stored_images)
+    map_parts(look, records, folder / "records", runner, progress)
+    folders = [folder / "records" / unit.name for unit in records]
+    _write_index(folder / "recorded", folders, runner)
+
+    roots = {part.source: part.root for part in sources if part.kind == "folder"}
+    files = _file_units(wanted, config, first=len(folders))
+    read = partial(look_at_files, wanted=wanted, recorded=folder / "recorded", roots=roots, rules=config.stored_images)
+    map_parts(read, files, folder / "files", runner, progress)
+    folders += [folder / "files" / unit.name for unit in files]
+
+    web = _web_units(wanted, first=len(folders))
+    fetch = partial(look_at_web, wanted=wanted, recorded=folder / "recorded", downloads=downloads, config=config)
+    map_parts(fetch, web, folder / "web", runner, progress)
+    folders += [folder / "web" / unit.name for unit in web]
+    _write_index(folder / INDEX, folders, runner)
+    units = [*records, *files, *web]
+    save_files(folder, units)
+    count_pictures(folder, units, wanted, config, runner)
+
+
+class _Output:
+    """What is written of one unit."""
+
+    def __init__(self, unit: Unit, folder: Path, rules: ImageRules) -> None:
+        self._unit, self._folder, self._rules = unit, folder, rules
+        self._row = self._images = 0
+
+    def __enter__(self) -> _Output:
+        self._store = ImageWriter(self._folder / STORE)
+        self._keys = RunWriter(self._folder, KEY_FILES, KEYS)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._store.__exit__(kind, error, None)
+        self._keys.__exit__(kind, error, None)
+
+    def add(self, key: int, url: str, found: bytes | str) -> None:
+        """An image's bytes, or the reason why there are none."""
+        image = self._inspected(found)
+        self._images += not isinstance(image, str)
+        self._store.add(key, url, image)
+        self._keys.add({"key": key, "order": place_of(self._unit.number, self._row), "weight": 1})
+        self._row += 1
+
+    def _inspected(self, found: bytes | str) -> StoredImage | str:
+        if isinstance(found, str):
+            return found
+        try:
+            picture = inspect(found, self._rules)
+        except Dropped as drop:
+            return drop.reason
+        return StoredImage(picture, found[: picture.num_bytes])
+
+    @property
+    def values(self) -> Values:
+        return {"in": self._row, "out": self._images}
+
+
+def look_at_records(unit: RecordsUnit, folder: Path, wanted: Path, rules: ImageRules) -> Values:
+    """The images among the records of a WARC that are wanted; of two with one address the first."""
+    table, seen = Lookup(wanted / addresses.WANTED), set[int]()
+    with _Output(unit, folder, rules) as output:
+        for url, data in read_images(unit.part):
+            key = address_key(url, "")
+            if key not in seen and table.get(key) is not None:
+                seen.add(key)
+                output.add(key, url, data)
+    return output.values
+
+
+def look_at_files(
+    unit: Unit, folder: Path, wanted: Path, recorded: Path, roots: Mapping[str, Path], rules: ImageRules
+) -> Values:
+    """The images of a range of keys that lie in folders and in the pages themselves."""
+    with _Output(unit, folder, rules) as output:
+        for key, url, source in _rows(wanted, addresses.HERE, "key", unit, Lookup(recorded)):
+            try:
+                data = read_local(roots[source], url) if url.startswith("local:") else read_data_uri(url)
+            except Dropped as drop:
+                output.add(key, url, drop.reason)
+            else:
+                output.add(key, url, data)
+    return output.values
+
+
+def look_at_web(
+    unit: Unit, folder: Path, wanted: Path, recorded: Path, downloads: Path, config: CurateConfig
+) -> Values:
+    """The images of the hosts of a bucket."""
+    keys = {url: key for key, url, _ in _rows(wanted, addresses.WEB, "bucket", unit, Lookup(recorded))}
+    with _Output(unit, folder, config.stored_images) as output:
+        for got in _download(list(keys), downloads / "images" / f"bucket-{unit.low:05d}", config):
+            output.add(keys[got.url], got.url, got.reason if got.data is None else got.data)
+    return output.values
+
+
+def _download(urls: Sequence[str], folder: Path, config: CurateConfig) -> Iterator[Fetched]:
+    if not urls:
+        return
+    with Downloads(folder, config.fetch.replace(accept="image")) as store:
+        yield from store.download(urls) if config.download else store.recall(urls)
+
+
+def _rows(wanted: Path, name: str, column: str, unit: Unit, recorded: Lookup) -> Iterator[tuple[int, str, str]]:
+    """Key, address and source of what a unit holds, by rising keys, without what the records of WARCs have."""
+    table = read_range(sorted(wanted.glob(f"{name}-*.parquet")), column, unit.low, unit.high)
+    _, there = recorded.find(table["key"].to_numpy())
+    table = table.filter(~there).sort_by("key")
+    yield from zip(*(table[name].to_pylist() for name in ("key", "url", "source")), strict=True)
+
+
+def _file_units(wanted: Path, config: CurateConfig, first: int) -> list[Unit]:
+    rows = sum(pq.read_metadata(path).num_rows for path in wanted.glob(f"{addresses.HERE}-*.parquet"))
+    count = -(-rows // config.pictures_a_part)
+    edges = [(number << 64) // max(count, 1) for number in range(count + 1)]
+    ranges = enumerate(pairwise(edges))
+    return [Unit("files", f"files-{n:05d}", first + n, low, high - 1) for n, (low, high) in ranges]
+
+
+def _web_units(wanted: Path, first: int) -> list[Unit]:
+    found: set[int] = set()
+    for path in wanted.glob(f"{addresses.WEB}-*.parquet"):
+        found.update(pq.read_table(path, columns=["bucket"], partitioning=None)["bucket"].unique().to_pylist())
+    return [Unit("web", f"bucket-{b:05d}", first + n, b, b) for n, b in enumerate(sorted(found))]
+
+
+def _write_index(folder: Path, units: Sequence[Path], runner: Runner) -> None:
+    files = [path for unit in units for path in sorted(unit.glob(f"{KEY_FILES}-*.parquet"))]
+    with LookupWriter(folder) as table:
+        for found in group_keys(files, runner):
+            table.add(found["key"].to_numpy(), found["first"].to_numpy())
