@@ -5,7 +5,7 @@ import json
 import random
 import statistics
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from mm1.eval.model import PromptTooLong
 from mm1.eval.results import Result, by_task, read_results
 from mm1.eval.runner import evaluate
 from mm1.eval.tasks import Task, exact_match
+from mm1.files import write_atomically
 from mm1.types import Document, Image, Segment, Text
 
 NAMES = ("dax", "wug")
@@ -194,6 +195,72 @@ def test_a_result_of_another_question_is_not_taken_for_this_one(
     model = ReadsTheShots()
     evaluate(model, [task(**changes)], [1], tmp_path, **arguments)
     assert model.calls
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+def test_other_scoring_code_scores_what_was_said_and_asks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shots: int
+) -> None:
+    drawn = Drawn(name="drawn", episodes=EPISODES, metric=exact_match, seeds=(3, 5), missing={"no answer": 2})
+    (before,) = evaluate(Forgetful(2), [drawn], [shots], tmp_path)
+    samples = (tmp_path / f"drawn-{shots}shot.samples.jsonl").read_text()
+    monkeypatch.setattr("mm1.eval.runner.scoring_version", lambda: "another")
+    monkeypatch.setattr(Task, "extract", lambda task, output: "dax")  # which is what the other code does
+    model = ReadsTheShots()
+    (after,) = evaluate(model, [drawn], [shots], tmp_path)
+    assert not model.calls
+    assert (after.asked, after.n, after.missing) == (before.asked, 199, {"no answer": 2, "missing image": 1})
+    assert after.fingerprint != before.fingerprint
+    assert after.score == statistics.fmean(e.references == ("dax",) for e in EPISODES if e.id != "e7")
+    again = [json.loads(line) for line in (tmp_path / f"drawn-{shots}shot.samples.jsonl").read_text().splitlines()]
+    scored_anew = ("answer", "score")
+    assert [{**line, **dict.fromkeys(scored_anew)} for line in again] == [
+        {**json.loads(line), **dict.fromkeys(scored_anew)} for line in samples.splitlines()
+    ]
+    assert {line["answer"] for line in again} == {"dax"}
+    assert evaluate(model, [drawn], [shots], tmp_path) == [after]
+
+
+def test_samples_that_are_not_whole_are_asked_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "binding-1shot.samples.jsonl"
+    spoilt: list[Callable[[str], str]] = [
+        lambda text: text[: len(text) // 2],
+        lambda text: "".join(text.splitlines(keepends=True)[:-1]),
+        lambda text: text.replace('"id": "e3"', '"id": "other"'),
+        lambda text: text + text.splitlines()[0],
+    ]
+    for number, spoil in enumerate(spoilt):
+        evaluate(ReadsTheShots(), [task()], [1], tmp_path)
+        path.write_text(spoil(path.read_text()))
+        monkeypatch.setattr("mm1.eval.runner.scoring_version", lambda number=number: f"another {number}")
+        model = ReadsTheShots()
+        (result,) = evaluate(model, [task()], [1], tmp_path)
+        assert model.calls
+        assert result.n == 200
+
+
+def test_code_that_puts_or_answers_questions_otherwise_asks_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(ReadsTheShots(), [task()], [1], tmp_path)
+    monkeypatch.setattr("mm1.eval.runner.answering_version", lambda: "another")
+    model = ReadsTheShots()
+    evaluate(model, [task()], [1], tmp_path)
+    assert model.calls
+
+
+def test_a_result_never_stands_beside_anothers_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate(ReadsTheShots(), [task()], [1], tmp_path, model_name="first")
+
+    def killed(path: Path, data: bytes) -> None:
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        write_atomically(path, data)
+
+    monkeypatch.setattr("mm1.eval.results.write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(IgnoresImages(), [task()], [1], tmp_path, model_name="second")
+    assert not (tmp_path / "binding-1shot.json").exists()
 
 
 def test_progress_tells_task_shots_and_counts(tmp_path: Path) -> None:

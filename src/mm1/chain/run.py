@@ -27,6 +27,7 @@ from mm1.distributed.mesh import TOLD_ELSEWHERE, World
 from mm1.eval.asking import Progress
 from mm1.eval.model import MM1Model
 from mm1.eval.naming import naming_tasks
+from mm1.eval.provenance import scoring_version
 from mm1.eval.results import Result
 from mm1.eval.runner import evaluate
 from mm1.eval.tasks import Task
@@ -94,7 +95,7 @@ def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress 
         asked = recipe.eval
         steps["eval"] = Step(
             name="eval",
-            config=to_json(asked),
+            config={**to_json(asked), "scoring": scoring_version()},  # a metric that changes makes scores stale
             inputs=(steps["prepare"], *(steps[name] for name in recipe.stages if name in EVALUATED)),
             run=lambda folder: _evaluate(recipe, asked, folder, steps, store, progress),
         )

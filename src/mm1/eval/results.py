@@ -8,18 +8,13 @@ questions; how much the shots alone matter is the deviation between seeds. Knows
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import mm1
 from mm1.eval.intervals import bootstrap_interval
 from mm1.eval.tasks import ItemScore, Part
 from mm1.files import write_atomically
@@ -60,8 +55,10 @@ class Result:
     model: str
     version: str
     """Of mm1: its number and a hash of its code."""
+    asked: str
+    """Hash of the question and of the code that puts and answers it: model name, task, episodes, shots, seed, blind."""
     fingerprint: str
-    """Hash of the question: model name, task, episodes, shots, seed, blind."""
+    """The same with the code that scores."""
     seconds: float
     """Of the process that wrote this, since it began or went on."""
 
@@ -95,7 +92,8 @@ def summarise(items: Mapping[int, Sequence[ItemScore]], seed: int) -> dict[str, 
 
 
 def write_result(result: Result, samples: Sequence[str], path: Path) -> None:
-    """The samples first: a result that stands at `path` is complete."""
+    """The samples first: a result that stands at `path` is complete, and of the samples beside it."""
+    path.unlink(missing_ok=True)
     write_atomically(path.with_suffix(".samples.jsonl"), "".join(samples).encode())
     write_atomically(path, (json.dumps(asdict(result), indent=2) + "\n").encode())
 
@@ -133,22 +131,3 @@ def by_task(results: Sequence[Result]) -> dict[str, dict[str, dict[str, float]]]
     for result in (result for result in results if result.blind):
         table[result.task][str(result.shots)]["blind"] = result.score
     return table
-
-
-@cache
-def code_version() -> str:
-    """mm1's number with a hash of its code, for work in progress all has one number."""
-    digest = hashlib.sha256()
-    for path, text in sorted(_sources(files("mm1"), "")):
-        digest.update(f"{path}\0{text}\0".encode())
-    return f"{mm1.__version__} {digest.hexdigest()[:12]}"
-
-
-def _sources(folder: Traversable, prefix: str) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            found += _sources(entry, f"{prefix}{entry.name}/")
-        elif entry.name.endswith(".py"):
-            found.append((prefix + entry.name, entry.read_text(encoding="utf-8")))
-    return found

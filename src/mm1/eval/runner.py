@@ -6,7 +6,8 @@
     folder/blind/…                      the same for a blind run
 
 A result that is there for the same question is read back instead of computed, and an interrupted one goes on from the
-answers that it has. Blind runs give every prompt another episode's images: what a model still scores there it did not
+answers that it has. Where only the code that scores has changed, what the model said is scored again and nothing asked.
+Blind runs give every prompt another episode's images: what a model still scores there it did not
 see. Knows nothing of how a model answers, nor of which tasks a recipe runs.
 """
 
@@ -26,8 +27,10 @@ from mm1.distributed.collectives import wait_for_all
 from mm1.distributed.mesh import World
 from mm1.eval.asking import Answer, Asking, Progress
 from mm1.eval.episodes import exchange
+from mm1.eval.kept import kept_answers
 from mm1.eval.model import EvalModel
-from mm1.eval.results import Result, code_version, finished, summarise, write_result
+from mm1.eval.provenance import answering_version, code_version, scoring_version
+from mm1.eval.results import Result, finished, summarise, write_result
 from mm1.eval.tasks import ItemScore, Task
 
 ALONE = World()
@@ -79,15 +82,17 @@ def evaluate(
                 exchange([task.has_images(n, number) for n in range(len(task.episodes))], seed)
     results = []
     for task in tasks:
-        identity = task.identity()
+        identity, examples = task.identity(), task.examples_identity() if any(shots) else ""
         for k in shots:
-            digest = fingerprint([[f.name for f in fields(Result)], identity, k, seed, blind, model_name, max_len])
+            question = [identity, examples if k else "", k, seed, blind, model_name, max_len]
+            digest = fingerprint([*question, answering_version()])
             path = folder / f"{task.name}-{k}shot.json"
             asking = Asking(
                 model=model, task=task, shots=k, seed=seed, blind=blind, folder=folder, chunk=chunk, pictured=pictured,
                 journal=folder / ".asked" / f"{task.name}-{k}shot-{digest[:16]}",
             )  # fmt: skip
-            about = {"blind": blind, "seed": seed, "model": model_name, "fingerprint": digest}
+            whole = fingerprint([digest, [f.name for f in fields(Result)], scoring_version()])
+            about = {"blind": blind, "seed": seed, "model": model_name, "asked": digest, "fingerprint": whole}
             conditions = {**task.conditions, **({} if max_len is None else {"max_len": max_len})}
             results.append(_result(asking, path, {**about, "conditions": conditions}, world, progress))
     return results
@@ -96,15 +101,16 @@ def evaluate(
 def _result(asking: Asking, path: Path, about: Mapping[str, Any], world: World, progress: Progress | None) -> Result:
     """The result that stands at `path`, or a new one; written by the first process, returned to all."""
     result = finished(path, about["fingerprint"])
+    kept = kept_answers(path, about["asked"], asking.task, asking.seeds) if result is None else None
     wait_for_all()  # or the first process may write it while another still looks
     if result is not None:
         return result
     began = time.monotonic()
-    answers = asking.answers(world, progress)
-    result, samples = _score(asking, answers, about, began)
+    result, samples = _score(asking, kept or asking.answers(world, progress), about, began)
     if world.is_first:
         write_result(result, samples, path)
-        asking.forget()
+        if kept is None:
+            asking.forget()
     wait_for_all()
     return result
 

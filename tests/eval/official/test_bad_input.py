@@ -9,6 +9,8 @@ import pytest
 
 from mm1.config import UserError
 from mm1.eval.official.catalog import FewShotConfig, build_tasks
+from mm1.eval.official.pictures import Pictures
+from mm1.eval.official.rows import Folder
 from mm1.eval.results import Result, by_task
 from mm1.eval.runner import evaluate
 from tests.eval.official.benchmarks import EACH, picture, write
@@ -183,3 +185,35 @@ def test_vqa_accuracy_is_not_asked_of_a_single_answer(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, [*few, *entries[2:]])))
     assert ask(tmp_path, "vqa").missing == {"fewer than 4 answers, which suits exact match": 2}
     assert ask(tmp_path, "vqa_exact").n == ALL
+
+
+@pytest.mark.parametrize("name", ["vqav2", "omniglot"])
+def test_another_picture_among_the_examples_is_another_question_of_who_has_any(tmp_path: Path, name: str) -> None:
+    """Of as many bytes, so that no size tells."""
+    write(name, tmp_path)
+    tasks = [build_tasks([(name, tmp_path)], FewShotConfig(num_questions=20))[0] for _ in range(2)]
+    rows = tasks[0].pool if name == "vqav2" else [r for q in tasks[0].questions for f in q.files.values() for r in f]
+    asked = {row.picture for row in tasks[0].rows} if name == "vqav2" else {q.asked.picture for q in tasks[0].questions}
+    path = next(tmp_path / row.picture[0] for row in rows if row.picture not in asked)
+    before = tasks[0].identity(), tasks[0].examples_identity()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+    after = tasks[1].identity(), tasks[1].examples_identity()
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+def test_a_picture_of_many_bytes_is_told_by_pieces(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(bytes(100_000))
+    marks = set()
+    for place in (None, 10, 50_000, 99_990):
+        data = bytearray(100_000)
+        if place is not None:
+            data[place] = 1
+        (tmp_path / "a.png").write_bytes(data)
+        marks.add(Pictures(Folder(tmp_path)).mark(("a.png",)))
+    assert len(marks) == 4
+    (tmp_path / "a.png").write_bytes(bytes(100_001))
+    assert Pictures(Folder(tmp_path)).mark(("a.png",)) not in marks
+    assert Pictures(Folder(tmp_path)).mark(("b.png",)) == ""

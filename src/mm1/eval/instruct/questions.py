@@ -84,10 +84,7 @@ class InstructTask(Task):
         return replace(self.episodes[number], query=put(question, [self._picture(p) for p in question.pictures]))
 
     def identity(self) -> str:
-        asked = [
-            [q.id, q.text, q.choices, q.instruction, [digest_of(p) if isinstance(p, Image) else p for p in q.pictures]]
-            for q in self.questions
-        ]
+        asked = [[q.id, q.text, q.choices, q.instruction, [self._mark(p) for p in q.pictures]] for q in self.questions]
         return fingerprint([super().identity(), asked])
 
     def reading(self, output: str, number: int) -> str:
@@ -97,6 +94,10 @@ class InstructTask(Task):
         if self.official is None:
             return {}
         return self.official(answers, [self.questions[number] for number in numbers])
+
+    def _mark(self, picture: tuple[str, ...] | Image) -> str:
+        # A picture that was missing or broken and is not any more makes another question.
+        return digest_of(picture) if isinstance(picture, Image) else f"{picture} {self.pictures.mark(picture)}"
 
     def _picture(self, picture: tuple[str, ...] | Image) -> Image:
         if isinstance(picture, Image):

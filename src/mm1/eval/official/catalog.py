@@ -149,6 +149,7 @@ def _task(name: str, path: Path, config: FewShotConfig, nearest: Nearest | None)
         missing=material.missing,
         conditions=_conditions(material, benchmark, config),
         rows=rows,
+        pool=material.pool,
         num_examples=len(material.pool) - of_one_file,
         pictures=pictures,
         template=template,

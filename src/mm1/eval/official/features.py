@@ -67,7 +67,7 @@ def pool_features(
         UserError: not one can be read.
     """
     # Files of other folders have the same names, and what was missing may be there by now.
-    shown = [(row.picture, pictures.size(row)) for row in pool]
+    shown = [(row.picture, pictures.mark(row.picture)) for row in pool]
     rows = hashlib.sha256(repr([model_name, str(pictures.folder), shown]).encode()).hexdigest()
     folder = folder / rows[:16]
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ nothing of models or files' formats.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mm1.config import UserError, fingerprint
@@ -25,8 +26,10 @@ class FewShotTask(Task):
     """`episodes` hold what answers are compared with, in the order of `rows`."""
 
     rows: tuple[Row, ...] = field(repr=False)
+    pool: tuple[Row, ...] = field(repr=False)
+    """Rows that may be examples, the questions themselves among them where both are of one file."""
     num_examples: int
-    """Rows that may be examples."""
+    """How many may be at most, of one question."""
     pictures: Pictures = field(repr=False)
     template: Template
     selection: Selection
@@ -67,9 +70,15 @@ class FewShotTask(Task):
         return self.template.shot(row, replace(self.pictures.read(row), whole=whole))
 
     def identity(self) -> str:
-        # Sizes: a picture that was missing or broken and is not any more makes another question.
-        rows = [[row.id, row.picture, row.question, self.pictures.size(row)] for row in self.rows]
-        return fingerprint([super().identity(), rows])
+        # A picture that was missing or broken and is not any more makes another question.
+        return fingerprint([super().identity(), self._shown(self.rows)])
+
+    def examples_identity(self) -> str:
+        answers = [[row.shown, row.rationale] for row in self.pool]
+        return fingerprint([self._shown(self.pool), answers])
+
+    def _shown(self, rows: Sequence[Row]) -> list[list[object]]:
+        return [[row.id, row.picture, row.question, self.pictures.mark(row.picture)] for row in rows]
 
 
 def key(row: Row, template: Template, choose: bool) -> Episode:

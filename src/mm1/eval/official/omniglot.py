@@ -48,11 +48,12 @@ class OmniglotTask(Task):
         return True
 
     def identity(self) -> str:
-        asked = [
-            [question.asked.id, {word: [row.id for row in files] for word, files in question.files.items()}]
-            for question in self.questions
-        ]
+        asked = [[q.asked.id, self.pictures.mark(q.asked.picture), list(q.files)] for q in self.questions]
         return fingerprint([super().identity(), asked])
+
+    def examples_identity(self) -> str:
+        files = [[row for files in question.files.values() for row in files] for question in self.questions]
+        return fingerprint([[[row.id, self.pictures.mark(row.picture)] for row in rows] for rows in files])
 
     def episode(self, number: int, shots: int, seed: int) -> Episode:
         question = self.questions[number]

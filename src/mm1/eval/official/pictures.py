@@ -10,6 +10,8 @@ The latest are kept in memory, for examples shared by many questions. Knows noth
 
 from __future__ import annotations
 
+import hashlib
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from mm1.eval.official.rows import Folder, Row
 from mm1.types import Image
 
 KEPT = 64
+PIECE = 4096
+"""Bytes that a mark reads at the beginning, in the middle and at the end of a file; short files are read whole."""
 
 
 class Pictures:
@@ -32,6 +36,7 @@ class Pictures:
         self._read = lru_cache(KEPT)(self._read_new)
         self._digests: dict[tuple[str, ...], str] = {}
         self._looks: dict[tuple[str, ...], Look] = {}
+        self._marks: dict[tuple[str, ...], str] = {}
 
     def read(self, row: Row) -> Image:
         """The picture of a row, which decodes.
@@ -42,13 +47,19 @@ class Pictures:
         """
         return self._read(row.picture)
 
-    def size(self, row: Row) -> int:
-        """Of its file in bytes, -1 where there is none: unlike `digest`, quick enough for all rows."""
-        try:
-            place, name = self._find(row.picture)
-        except Unaskable:
-            return -1
-        return (place / name).stat().st_size
+    def mark(self, names: tuple[str, ...]) -> str:
+        """A hash of its file's size and of three pieces of it: unlike `digest`, quick enough for all rows.
+
+        Empty where there is no file. Different pictures have different ones, unless they were made to deceive.
+        """
+        if names not in self._marks:
+            try:
+                place, name = self._find(names)
+            except Unaskable:
+                self._marks[names] = ""
+            else:
+                self._marks[names] = _mark(place / name)
+        return self._marks[names]
 
     def digest(self, row: Row) -> str:
         """A hash of its bytes; raises as `read`."""
@@ -80,3 +91,14 @@ class Pictures:
                     self._places.insert(0, self._places.pop(number))
                     return place, name
         raise Unaskable("missing image")
+
+
+def _mark(path: Path) -> str:
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        starts = (0,) if size <= PIECE else (0, (size - PIECE) // 2, size - PIECE)
+        content = hashlib.blake2b(str(size).encode(), digest_size=8)
+        for start in starts:
+            file.seek(start)
+            content.update(file.read(PIECE))
+    return content.hexdigest()
