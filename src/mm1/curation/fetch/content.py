@@ -75,6 +75,7 @@ class Unpacker:
         self._inflater: zlib._Decompress | None = None
         self._pieces: list[bytes] = []
         self._size = 0
+        self._members = 0
         self._ended = False
 
     @property
@@ -93,16 +94,19 @@ class Unpacker:
             return
         while chunk and not self._ended:
             if self._inflater is None:
+                if self._members and (self._encoding == "deflate" or not chunk.startswith(b"\x1f")):
+                    self._ended = True  # what follows is no further member of a gzip file, but padding
+                    return
                 self._inflater = zlib.decompressobj(self._window(chunk))
             try:
                 self._keep(self._inflater.decompress(chunk, self._limit - self._size + 1))
             except zlib.error:
                 raise Failed("bad_encoding") from None
             chunk = self._inflater.unconsumed_tail
-            if self._inflater.eof:  # a gzip file may have several members
+            if self._inflater.eof:
                 chunk = self._inflater.unused_data
                 self._inflater = None
-                self._ended = self._encoding == "deflate" or (chunk != b"" and not chunk.startswith(b"\x1f"))
+                self._members += 1
 
     def start(self, size: int) -> bytes:
         """The first `size` bytes so far."""

@@ -40,7 +40,9 @@ class GuardedResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         found = await _in_daemon_thread(self._resolve, host)
         allowed = [address for address in found if is_allowed(address, self._networks)]
-        if found and not allowed:
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "no address")
+        if not allowed:
             raise NotPublic(host)
         return [
             ResolveResult(
@@ -63,20 +65,23 @@ async def _in_daemon_thread(call: Resolve, host: str) -> Sequence[str]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Sequence[str]] = loop.create_future()
 
-    def settle(found: Sequence[str] | None, error: OSError | None) -> None:
+    def settle(found: Sequence[str], error: Exception | None) -> None:
         if future.done():
             return
-        if error is not None:
-            future.set_exception(error)
+        if error is None:
+            future.set_result(found)
         else:
-            future.set_result(found or [])
+            future.set_exception(error)
 
     def look_up() -> None:
-        found, error = None, None
+        found: Sequence[str] = ()
+        error: Exception | None = None
         try:
             found = call(host)
-        except (OSError, UnicodeError) as raised:
-            error = raised if isinstance(raised, OSError) else OSError(str(raised))
+        except UnicodeError as raised:  # a name that the system's own encoding refuses
+            error = OSError(str(raised))
+        except Exception as raised:
+            error = raised
         with suppress(RuntimeError):  # the loop has closed: nobody waits
             loop.call_soon_threadsafe(settle, found, error)
 
