@@ -9,7 +9,7 @@ chunks and content encodings are undone by fastwarc. Knows nothing of extraction
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,7 @@ def read_warc_images(path: Path) -> Iterator[tuple[str, bytes]]:
             parsed = _parse(record)
             if _type(parsed).startswith("image/"):
                 _check_status(parsed)
-                yield _target(parsed), _payload(record, parsed, MAX_IMAGE_BYTES)
+                yield _target(parsed), _payload(record, parsed, MAX_IMAGE_BYTES, bool)
         except Dropped:
             continue
 
@@ -78,14 +78,21 @@ def _page(record: Record, source: str, max_bytes: int) -> Page:
     kind = _type(parsed)
     if kind not in _HTML and kind not in _UNTOLD:
         raise Dropped("not_html")
-    html = _payload(record, parsed, max_bytes)
+    html = _payload(record, parsed, max_bytes, looks_like_html)
     if kind not in _HTML and not looks_like_html(html):
         raise Dropped("not_html")
     return Page(f"{source}/{record.offset}", _target(parsed), html, parsed.http_charset or "")
 
 
-def _parse(record: Record, decode: str = "all") -> WarcRecord:
-    """The record with its HTTP header taken apart; what is read of it is decoded."""
+def _parse(record: Record) -> WarcRecord:
+    """The record with its HTTP header taken apart; its body is as it was sent."""
+    parsed = _opened(record, "none")
+    if parsed.is_http and (parsed.http_headers is None or parsed.http_headers.status_code is None):
+        raise Dropped("damaged_record")
+    return parsed
+
+
+def _opened(record: Record, decode: str) -> WarcRecord:
     try:
         from fastwarc.warc import WarcRecord
     except ImportError:
@@ -98,8 +105,6 @@ def _parse(record: Record, decode: str = "all") -> WarcRecord:
             parsed.parse_http(auto_decode=decode, quirks_mode=True)
     except (OSError, ValueError):
         raise Dropped("damaged_record") from None
-    if parsed.is_http and (parsed.http_headers is None or parsed.http_headers.status_code is None):
-        raise Dropped("damaged_record")
     return parsed
 
 
@@ -122,18 +127,30 @@ def _target(parsed: WarcRecord) -> str:
     return url.encode("utf-8", "replace").decode()
 
 
-def _payload(record: Record, parsed: WarcRecord, limit: int) -> bytes:
-    """The decoded body. One that is not encoded as its header says, as when the crawler decoded it, is taken as it is.
+def _payload(record: Record, parsed: WarcRecord, limit: int, is_plain: Callable[[bytes], bool]) -> bytes:
+    """The decoded body. One that is not encoded as its header says, as when the crawler decoded it, is taken as it is
+    if it looks so.
 
     Raises:
         Dropped: too_large (decoded, of which no more is made), bad_content_encoding.
     """
-    try:
+    data = _decoded(record, limit) if _is_encoded(parsed) else None
+    if data is None:
         data = parsed.reader.read(limit + 1)
-    except OSError:
-        data = _parse(record, decode="none").reader.read(limit + 1)
-        if not looks_like_html(data):
-            raise Dropped("bad_content_encoding") from None
+        if _is_encoded(parsed) and not is_plain(data):
+            raise Dropped("bad_content_encoding")
     if len(data) > limit:
         raise Dropped("too_large")
     return data
+
+
+def _is_encoded(parsed: WarcRecord) -> bool:
+    said = parsed.http_headers
+    return said is not None and any(said.get(name) for name in ("Content-Encoding", "Transfer-Encoding"))
+
+
+def _decoded(record: Record, limit: int) -> bytes | None:
+    try:
+        return _opened(record, "all").reader.read(limit + 1)
+    except (OSError, Dropped):
+        return None
