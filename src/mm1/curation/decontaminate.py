@@ -37,6 +37,8 @@ ANY_IMAGE = ImageRules(min_side=1, max_side=1 << 20, max_aspect=1 << 20, ban_wor
 """Evaluations may have images that no training set would take."""
 
 
+_COLOURS = 192
+"""Bytes of a Look's colours."""
 _ARRAYS = ("digests", "hashes", "colours")
 
 
@@ -149,7 +151,7 @@ def build_index(items: Iterable[Found], rules: DecontaminationRules) -> Evaluati
         {count: np.unique(np.concatenate(found)) for count, found in runs.items() if found},
         np.unique(np.array([_half(md5) for md5 in pictures], np.uint64)),
         np.array([look.hash for look in pictures.values()], np.uint64),
-        np.frombuffer(b"".join(look.colours for look in pictures.values()), np.uint8).reshape(len(pictures), -1),
+        np.frombuffer(b"".join(look.colours for look in pictures.values()), np.uint8).reshape(-1, _COLOURS),
         left_out,
     )
 
