@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+
+if TYPE_CHECKING:  # torch takes a second and 200 MB: curation and preparing, in many processes, know only documents
+    import torch
+    from torch import Tensor
 
 IGNORE = -100
 """The target of a position that carries no loss (padding, images, non-target text, ends of documents)."""
@@ -117,9 +119,11 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """The same batch in memory from which CUDA copies while the host goes on; PyTorch's loader calls it as well."""
-        return self._each(Tensor.pin_memory)
+        return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        from torch import Tensor
+
         tensors: dict[str, Any] = {
             item.name: change(value) for item in fields(self) if isinstance(value := getattr(self, item.name), Tensor)
         }

@@ -20,7 +20,6 @@ from functools import cache
 from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from PIL import Image
 from pydantic import Field, PositiveInt, model_validator
 
@@ -192,6 +191,8 @@ def resized(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     """
     if pixels.shape[:2] == (height, width):
         return pixels
+    import torch  # here, for it takes a second to import and curation, which decodes as well, does without
+
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     smooth = torch.nn.functional.interpolate(planes, size=(height, width), mode="bicubic", antialias=True)
     return smooth[0].permute(1, 2, 0).numpy()
