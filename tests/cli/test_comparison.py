@@ -15,14 +15,14 @@ def result(task: str, shots: int, score: float, **changes: Any) -> Result:
         "task": task, "shots": shots, "score": score, "low": score, "high": score, "n": 90, "missing": {},
         "shortened": 0, "chance": 0.0, "by_kind": {}, "by_seed": {}, "deviation": None, "metric": "m", "figures": {},
         "mode": "generate", "conditions": {}, "blind": False, "seed": 0, "model": "m", "version": "v",
-        "fingerprint": "f", "seconds": 1.0,
+        "asked": "a", "fingerprint": "f", "seconds": 1.0,
     }  # fmt: skip
     return Result(**{**values, **changes})
 
 
 def lines(*results: Result) -> list[list[str]]:
     written = io.StringIO()
-    Console(width=200, file=written).print(comparison(results))
+    Console(width=200, file=written).print(*comparison(results))
     return [line.split() for line in written.getvalue().splitlines()]
 
 

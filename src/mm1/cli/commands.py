@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> None:
         report = run_recipe(recipe, folder, say=console.print, progress=progress)
     summary = json.loads((folder / "summary.json").read_text())
     if summary["eval"]:
-        console.print(tables.scores(summary["eval"]))
+        tables.show(console, tables.scores(summary["eval"]))
     console.print(f"{summary['seconds']:.0f} s in all. Report: {report}")
 
 

@@ -4,38 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.console import Console
 from rich.table import Table
 
 from mm1.eval.published import COLUMNS, HEADS, Published, rows_for
 from mm1.eval.results import Result
 
 OURS = "this model"
+CERTAINTY = 14
+"""Letters that the last column has at least; where it has no more, what it says is broken between words."""
 
 
-def comparison(results: Sequence[Result]) -> Table:
+def comparison(results: Sequence[Result], width: int | None = None) -> list[Table]:
     """One's own rows by shots and way of asking, and below each number of shots the published ones.
 
     A benchmark of the paper that was asked in another way ("vqav2-nearest") stands in its column, in a row of that
-    way; other tasks have columns of their own.
+    way; other tasks have columns of their own. Where all columns are wider than `width` there are several tables, each
+    with as many benchmarks as fit; None, as in a pipe, is one table however wide.
     """
     shown = [result for result in results if not result.blind]
     asked = {_column(result.task) for result in shown}
-    columns = [*(name for name in COLUMNS if name in asked), *sorted(asked - set(COLUMNS))]
+    left = [*(name for name in COLUMNS if name in asked), *sorted(asked - set(COLUMNS))]
+    tables: list[Table] = []
+    while left:
+        fit = len(left) if width is None else 1
+        while fit < len(left) and _width(shown, left[: fit + 1]) <= (width or 0):
+            fit += 1
+        tables.append(_block(shown, left[:fit], certainty=True, title=not tables))
+        left = left[fit:]
+    return tables
+
+
+def _block(shown: Sequence[Result], columns: Sequence[str], certainty: bool, title: bool) -> Table:
     heads = dict(zip(COLUMNS, HEADS, strict=True))
-    title = "Scores in points, ± between seeds"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    said = "Scores in points, ± between seeds" if title else None
+    table = Table(title=said, title_justify="left", box=None, pad_edge=False)
     table.add_column("model", no_wrap=True)
-    table.add_column("shots", justify="right")
+    table.add_column("shots", justify="right", no_wrap=True)
     for name in columns:
-        table.add_column(heads.get(name, name), justify="right")
-    table.add_column("certainty")
+        table.add_column(heads.get(name, name), justify="right", no_wrap=True)
+    if certainty:
+        table.add_column("certainty", min_width=CERTAINTY)
     for shots in sorted({result.shots for result in shown}):
         for way, row in _ways([result for result in shown if result.shots == shots]).items():
             cells = [_own(row[name]) if name in row else "" for name in columns]
-            table.add_row(f"{OURS}, {way}" if way else OURS, str(shots), *cells, "", style="bold")
+            if any(cells):
+                table.add_row(f"{OURS}, {way}" if way else OURS, str(shots), *cells, style="bold")
         for published in rows_for(shots):
-            _add_published(table, published, columns)
+            _add_published(table, published, columns, certainty)
     return table
+
+
+def _width(shown: Sequence[Result], columns: Sequence[str]) -> int:
+    """Of a block with so many benchmarks, its last column as narrow as can be."""
+    unbounded = Console(width=10_000)
+    return unbounded.measure(_block(shown, columns, certainty=False, title=False)).maximum + 1 + CERTAINTY
 
 
 def notes(results: Sequence[Result]) -> list[str]:
@@ -74,9 +97,9 @@ def _own(result: Result) -> str:
     return score if result.deviation is None else f"{score} ± {100 * result.deviation:.1f}"
 
 
-def _add_published(table: Table, row: Published, columns: Sequence[str]) -> None:
+def _add_published(table: Table, row: Published, columns: Sequence[str], certainty: bool) -> None:
     known: Mapping[str, float | None] = dict(zip(COLUMNS, row.scores, strict=True))
     cells = ["" if (score := known.get(name)) is None else f"{score:.1f}" for name in columns]
     if any(cells):
         shots = "0, 2 of text" if row.text_shots else str(row.shots)
-        table.add_row(row.model, shots, *cells, row.certainty)
+        table.add_row(row.model, shots, *cells, *([row.certainty] if certainty else []))

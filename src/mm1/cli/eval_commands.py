@@ -10,10 +10,11 @@ from rich.console import Console
 
 from mm1.chain.benchmarks import ask_benchmarks
 from mm1.chain.recipe import EvalConfig, RecipeConfig
-from mm1.chain.report import EVALUATIONS, write_report
+from mm1.chain.report import EVALUATIONS, write_evaluation_page, write_report
 from mm1.chain.run import EVALUATED, RECIPE, ask, checkpoint_folder, finished_stage
 from mm1.cli import tables
 from mm1.cli.comparison import comparison, notes
+from mm1.cli.generate_commands import at_least
 from mm1.cli.progress import EvalProgress
 from mm1.config import UserError, from_json, load_json
 from mm1.distributed.mesh import World, joined
@@ -30,6 +31,7 @@ UNTRAINED_LENGTH = 8192
 
 def eval(arguments: Namespace) -> None:
     """What `--tasks` names: NAME is a task of the run's recipe, NAME:FOLDER a benchmark."""
+    at_least(1, **{"--episodes": arguments.episodes, "--max-len": arguments.max_len})
     with joined() as world, world.telling_once(), EvalProgress(console) as progress:
         named = arguments.tasks.split(",") if arguments.tasks else []
         own = [task for task in named if ":" not in task]
@@ -41,16 +43,19 @@ def eval(arguments: Namespace) -> None:
             if world.size > 1:
                 raise UserError("a recipe's own tasks are small and asked by one process: leave torchrun out")
             results = _ask_own(arguments, own, out, progress)
-            console.print(tables.scores(by_task(results)))
+            tables.show(console, tables.scores(by_task(results)))
+            write_evaluation_page(out)
         if benchmarks:
             _show(_ask_benchmarks(arguments, benchmarks, out, world, progress), world)
         if world.is_first:
-            console.print(f"Results and samples: {out}")
+            if out.resolve() == (arguments.run / EVALUATIONS).resolve() and (arguments.run / "report.html").is_file():
+                write_report(arguments.run)  # it names the page of evaluations
+            console.print(f"Results and samples: {out}, to look at: {out / 'report.html'}")
 
 
 def _show(results: Sequence[Result], world: World) -> None:
     if world.is_first:
-        console.print(comparison(results))
+        tables.show(console, *comparison(results, console.width if console.is_terminal else None))
         for line in notes(results):
             console.print(line)
 
@@ -66,7 +71,7 @@ def _ask_own(arguments: Namespace, only: Sequence[str], out: Path, progress: Pro
         )
     config = recipe.eval or EvalConfig()
     if arguments.shots:
-        config = config.replace(shots=_numbers("--shots", arguments.shots))
+        config = config.replace(shots=_shots(arguments))
         most = max(config.world.max_shots, *config.shots)
         config = config.replace(
             world=config.world.replace(max_shots=most), naming=config.naming.replace(max_shots=most)
@@ -84,20 +89,17 @@ def _ask_benchmarks(
     arguments: Namespace, benchmarks: Sequence[tuple[str, Path]], out: Path, world: World, progress: Progress
 ) -> list[Result]:
     checkpoint = checkpoint_folder(arguments.run, arguments.stage)
-    results = ask_benchmarks(
+    return ask_benchmarks(
         checkpoint,
         benchmarks,
         _few_shot(arguments),
-        _numbers("--shots", arguments.shots) if arguments.shots else PAPERS_SHOTS,
+        _shots(arguments) if arguments.shots else PAPERS_SHOTS,
         out,
         max_len=arguments.max_len or trained_length(arguments.run, arguments.stage),
         blind=arguments.blind,
         world=world,
         progress=progress,
     )
-    if world.is_first and (arguments.run / "report.html").is_file():
-        write_report(arguments.run)  # it names the page of evaluations
-    return results
 
 
 def _few_shot(arguments: Namespace) -> FewShotConfig:
@@ -123,6 +125,12 @@ def trained_length(folder: Path, stage: str | None) -> int:
 
 def _recipe(folder: Path) -> RecipeConfig | None:
     return load_json(RecipeConfig, folder / RECIPE) if (folder / RECIPE).exists() else None
+
+
+def _shots(arguments: Namespace) -> tuple[int, ...]:
+    shots = _numbers("--shots", arguments.shots)
+    at_least(0, **{"--shots": min(shots)})
+    return tuple(dict.fromkeys(shots))
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:

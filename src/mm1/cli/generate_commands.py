@@ -19,16 +19,19 @@ from mm1.config import UserError, from_json
 from mm1.eval.continuations import ContinueConfig, continue_documents
 from mm1.eval.model import MM1Model
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
 
 def generate(arguments: Namespace) -> None:
     """Every document's text, then what came of them."""
+    at_least(1, **{"--max-len": arguments.max_len})
     config = from_json(ContinueConfig, _asked(arguments), "mm1 generate")
     folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
-    model = MM1Model.load(folder, device(arguments.device), max_len=arguments.max_len)
+    model, name = load(folder, arguments)
     with GenerateProgress(console) as progress:
-        done = continue_documents(model, model_hash(folder), arguments.documents, arguments.out, config, progress)
+        done = continue_documents(model, name, arguments.documents, arguments.out, config, progress)
     console.print(f"{done.answered:,} documents continued, {done.found:,} were there before → {arguments.out}")
     for reason, count in sorted(done.failed.items(), key=lambda pair: -pair[1])[:10]:
         console.print(f"   {count:,} not: {reason}")
@@ -57,6 +60,30 @@ def _asked(arguments: Namespace) -> dict[str, Any]:
 def _unescaped(text: str) -> str:
     r"""What a shell makes hard to type: \n, \t, \\."""
     return re.sub(r"\\[nt\\]", lambda match: codecs.decode(match.group(), "unicode_escape"), text)
+
+
+def at_least(least: int, **numbers: int | None) -> None:
+    """Refuses a number below `least`; None, for what was not typed, passes.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for option, number in numbers.items():
+        if number is not None and number < least:
+            raise UserError(f"{option} is {number}: give at least {least}")
+
+
+def load(folder: Path, arguments: Namespace) -> tuple[MM1Model, str]:
+    """The model on the device and in the precision that were typed, and what tells it from every other.
+
+    Raises:
+        UserError: as MM1Model.load, or there is no such device, or it does not compute so.
+    """
+    where, dtype = device(arguments.device), DTYPES[arguments.dtype]
+    if where.type == "cuda" and dtype is torch.bfloat16 and not torch.cuda.is_bf16_supported():
+        raise UserError(f"--dtype is {arguments.dtype}, which this GPU does not compute in: leave it out")
+    model = MM1Model.load(folder, where, max_len=arguments.max_len, dtype=dtype)
+    return model, model_hash(folder) + ("" if dtype is torch.float32 else f" {arguments.dtype}")
 
 
 def device(name: str | None) -> torch.device:

@@ -221,7 +221,7 @@ def _generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     new.add_argument("--logprobs", action="store_true", help="also write each token's id and log-probability")
     new.add_argument("--batch", type=int, metavar="N", help="documents read and answered at once (64)")
     new.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest document with its text (8192)")
-    new.add_argument("--device", help="cpu or cuda; cuda where there is one")
+    _computing(new)
 
 
 def _textcore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -233,7 +233,14 @@ def _textcore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     textcore.add_argument("--shots", type=int, default=0, help="examples, where a task has a file train (0)")
     textcore.add_argument("--limit", type=int, metavar="N", help="questions a task; all by default")
     textcore.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest question with answer (8192)")
-    textcore.add_argument("--device", help="cpu or cuda; cuda where there is one")
+    _computing(textcore)
+
+
+def _computing(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", help="cpu or cuda; cuda where there is one")
+    command.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], default="float32", help="bfloat16: half the memory, other rounding"
+    )
 
 
 def _judge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -16,6 +17,14 @@ from mm1.config import JSON, flatten
 from mm1.data.plan import DataConfig, Outlook, Plan
 from mm1.train import costs
 from mm1.train.stage import StageConfig
+
+
+def show(console: Console, *tables: Table) -> None:
+    """Prints tables; where nobody looks, in a pipe or a file, as wide as they are, so that a row stays a line."""
+    if not console.is_terminal:
+        console = Console(file=console.file, width=10_000, highlight=False, markup=False)
+    for table in tables:
+        console.print(table)
 
 
 def scores(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:

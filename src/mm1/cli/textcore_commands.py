@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mm1.chain.run import checkpoint_folder
-from mm1.cli.generate_commands import device, model_hash
+from mm1.cli.generate_commands import at_least, load
 from mm1.config import UserError
-from mm1.eval.model import MM1Model
 from mm1.eval.textcore import textcore as ask_textcore
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -23,12 +22,12 @@ def textcore(arguments: Namespace) -> None:
     out: Path = arguments.out
     if not out.parent.is_dir():
         raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
-    for name, value, least in (("--shots", arguments.shots, 0), ("--limit", arguments.limit, 1)):
-        if value is not None and value < least:
-            raise UserError(f"{name} is {value}: give at least {least}")
+    at_least(0, **{"--shots": arguments.shots})
+    at_least(1, **{"--limit": arguments.limit, "--max-len": arguments.max_len})
     folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
-    model = MM1Model.load(folder, device(arguments.device), max_len=arguments.max_len)
-    name = f"{folder.name} {model_hash(folder)[:12]}"
+    model, name = load(folder, arguments)
+    digest, *dtype = name.split()
+    name = " ".join([folder.name, digest[:12], *dtype])
     result = ask_textcore(model, name, arguments.tasks, out, arguments.shots, arguments.limit, console.print)
     console.print(_table(result))
     if result["absent"]:

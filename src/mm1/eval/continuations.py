@@ -2,7 +2,7 @@
 
     {"id": "a", "segments": [{"type": "image", "image": "cat.jpg"}, {"type": "text", "text": "A photo of"}]}
     {"id": "a", "text": " a cat", "finish_reason": "stop", "asked": "5f0c…"}
-    {"id": "b", "error": "missing image", "asked": null}
+    {"id": "b", "error": "missing image", "where": "documents.jsonl:2", "asked": null}
 
 `asked` is a hash of the model, the options and the document: a line that is there for the same question is not asked
 again, so a killed run goes on, and a longer file asks for what is new. Answers are appended to OUT.partial as they
@@ -133,7 +133,7 @@ class _Run:
         seen: set[str] = set()
         for item in documents.read(source, ReadOptions()):
             if isinstance(item, Drop):
-                yield _failure(item.where, item.reason)
+                yield _failure(item.id or item.where, item.reason, where=item.where)
             elif item.id in seen:
                 yield _failure(item.id, "an id that was there before")
             else:
@@ -178,8 +178,9 @@ class _Run:
         return content.hexdigest()[:32]
 
 
-def _failure(id: str, reason: str, asked: str | None = None) -> str:
-    return json.dumps({"id": id, "error": reason, "asked": asked}, ensure_ascii=False)
+def _failure(id: str, reason: str, asked: str | None = None, where: str = "") -> str:
+    place = {"where": where} if where else {}
+    return json.dumps({"id": id, "error": reason, **place, "asked": asked}, ensure_ascii=False)
 
 
 def _answers(path: Path) -> dict[str, str]:

@@ -110,14 +110,15 @@ class MM1Model:
         device: torch.device | str = "cpu",
         sampling: SamplingConfig = GREEDY,
         max_len: int = 8192,
+        dtype: torch.dtype = torch.float32,
     ) -> MM1Model:
-        """The checkpoint in `folder`, in float32.
+        """The checkpoint in `folder`, its weights and all that is computed with them in `dtype`.
 
         Raises:
             UserError: a file is missing or damaged, or weights, config and tokenizer do not fit together.
         """
         checkpoint = open_checkpoint(folder)
-        model, tokenizer = checkpoint.load_model(device), checkpoint.tokenizer
+        model, tokenizer = checkpoint.load_model(device, dtype), checkpoint.tokenizer
         return MM1Model.of(model, tokenizer, sampling, max_len, checkpoint.config.data.sub_images)
 
     def generate(self, documents: Sequence[Document], max_new_tokens: int, stop: tuple[str, ...]) -> list[str]:

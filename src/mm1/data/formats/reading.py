@@ -47,6 +47,8 @@ class Drop:
     count: int = 1
     """Documents lost at once, as with a damaged part of a file whose number of rows is known."""
     what: Literal["document", "image"] = "document"
+    id: str = ""
+    """The row's own, where it has one."""
 
 
 Item: TypeAlias = Document | Drop
@@ -87,7 +89,12 @@ def each(rows: Iterable[Located[T | Drop]], make: Callable[[str, T], Item | Iter
             else:
                 yield from made
         except Unusable as error:
-            yield Drop(error.reason, where)
+            yield Drop(error.reason, where, id=_id(row))
+
+
+def _id(row: object) -> str:
+    name = row.get("id") if isinstance(row, dict) else None
+    return printable(str(name)) if isinstance(name, str | int) else ""
 
 
 def document(name: str, segments: Iterable[Segment]) -> Document:

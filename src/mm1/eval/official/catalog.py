@@ -150,7 +150,7 @@ def _task(name: str, path: Path, config: FewShotConfig, nearest: Nearest | None)
         conditions=_conditions(material, benchmark, config),
         rows=rows,
         pool=material.pool,
-        num_examples=len(material.pool) - of_one_file,
+        num_examples=len(selection.ids) if isinstance(selection, Fixed) else len(material.pool) - of_one_file,
         pictures=pictures,
         template=template,
         selection=selection,

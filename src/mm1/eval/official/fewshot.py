@@ -43,7 +43,7 @@ class FewShotTask(Task):
         if not 0 <= shots <= self.num_examples:
             raise UserError(
                 f"task '{self.name}' has {self.num_examples} rows that may be examples, {shots} were asked for: ask "
-                "for fewer"
+                "for fewer, or give more"
             )
 
     def has_images(self, number: int, shots: int) -> bool:

@@ -75,6 +75,7 @@ class Fixed:
                 f"of {len(ids)} fixed examples {len(unknown)} are not among the {len(pool)} that may be, "
                 f"'{unknown[0]}' the first: give ids of the training split"
             )
+        self.ids = tuple(ids)
         self._rows = [by_id[id_] for id_ in ids]
         self._pictures = pictures
 
@@ -83,8 +84,9 @@ class Fixed:
 
     @staticmethod
     def read(path: Path) -> list[str]:
-        """Ids, one a line."""
-        return [text for line in path.read_text(encoding="utf-8").split("\n") if (text := line.strip())]
+        """Ids, one a line, each once."""
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        return list(dict.fromkeys(text for line in lines if (text := line.strip())))
 
 
 class Nearest:
