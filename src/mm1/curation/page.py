@@ -37,7 +37,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """A run of text of one kind; a heading, a list item, a table row are paragraphs too. Inner whitespace is single."""
+    """A run of text of one kind; a heading, a list item, a table row are paragraphs too.
+
+    Inner whitespace is single, but code keeps its lines and their indentation.
+    """
 
     text: str
     kind: ParagraphKind = "paragraph"

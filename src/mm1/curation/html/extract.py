@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from selectolax.lexbor import LexborHTMLParser
+from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 
 from mm1.curation.html.content import main_content
 from mm1.curation.html.encoding import decode
@@ -23,6 +23,11 @@ from mm1.curation.page import Block, Dropped, Extracted, Paragraph
 
 MAX_BYTES = 10_000_000
 
+_OPTIONS = LexborDocumentOptions.WO_EVENTS.value
+"""Without the copies that browsers make of a <select>'s choice: quadratic time for controls that are never read."""
+_REPLACED = "\ufffd"
+_MOST_REPLACED = 0.02
+"""The share of characters that may be wrong in the encoding."""
 _LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(?=$|[-_])")
 
 
@@ -36,17 +41,20 @@ def extract(html: bytes, url: str = "", encoding: str = "", *, max_bytes: int = 
         max_bytes: of the largest page that is read.
 
     Raises:
-        Dropped: too_large, empty, undecodable, not_html, too_deep; empty is also a page without text and image.
+        Dropped: too_large, undecodable, not_html, too_deep, too_many_attributes, or empty, as is also a page without
+            content.
     """
     if len(html) > max_bytes:
         raise Dropped("too_large")
     text = decode(html, encoding)
     if not text.strip():
         raise Dropped("empty")
+    if text.count(_REPLACED) > len(text) * _MOST_REPLACED:
+        raise Dropped("undecodable")
     if not looks_like_html(text):
         raise Dropped("not_html")
     check_nesting(text)
-    page = LexborHTMLParser(text)
+    page = LexborHTMLParser(text, options=_OPTIONS)
     blocks = tuple(_block(run) for run in _content(page, url))
     if not blocks:
         raise Dropped("empty")

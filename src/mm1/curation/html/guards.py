@@ -1,58 +1,92 @@
-"""What is looked at before a page is parsed: whether it is HTML at all, and whether it nests too deep.
+"""What is looked at before a page is parsed: whether it is HTML at all, and whether the parser would take too long.
 
-Both take linear time. Knows nothing of trees.
+Two things cost the parser (lexbor) quadratic time: elements within elements, and attributes of one element. Both are
+estimated from the text in linear time, and only in pages that have room for enough of them. Knows nothing of trees.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from mm1.curation.html.words import ACTS, word_set
 from mm1.curation.page import Dropped
 
 MAX_DEPTH = 2_000
-"""Elements within elements. Browsers stop at a few hundred; the parser's time is quadratic in it."""
+"""Elements within elements. Browsers stop at a few hundred."""
+MAX_ATTRIBUTES = 5_000
+"""Of one element."""
 
-_START = 4_096
+_BEGINNING = 4_096
+_PROLOG = (("<!--", "-->"), ("<!", ">"), ("<?", ">"))
 _ROOT = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
-_FIRST = re.compile(
-    r"\s*(?:(?:<!--.*?(?:-->|$)|<\?[^>]*>|<![a-z][^>]*>)\s*)*<([a-zA-Z][^\s/>]*)", re.DOTALL | re.IGNORECASE
-)
+_FIRST = re.compile(r"<([a-zA-Z][^\s/>]*)")
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
-_CLOSED_BY_THEMSELVES = word_set(
+_LONGEST_TAG = 20_000
+"""Characters in which no more attributes stand than cost little."""
+_LONG_TAG = re.compile(rf"<[a-zA-Z][^>]{{{_LONGEST_TAG},}}")
+_QUOTED = re.compile(r"=\s*(?:\"[^\"]*\"|'[^']*')")
+_ATTRIBUTE = re.compile(r"[\s/][a-zA-Z_:@-][\w:.@-]*(?=[\s=/]|$)")
+_NEVER_IN_THEIR_LIKE = word_set(
     "area base br col embed hr img input link meta param source track wbr "
-    "p li dt dd tr td th thead tbody tfoot option optgroup colgroup rp rt"
+    "p li dt dd tr td th thead tbody tfoot colgroup option "
+    "a nobr form h1 h2 h3 h4 h5 h6 html head body"
 )
-"""Void elements, and those whose end tags may be left out."""
+"""However often they begin: void elements, those whose end tags may be left out, and those that end each other."""
 
-_KNOWN = frozenset(ACTS) | word_set(
-    "a abbr acronym b basefont bdi bdo big cite code data del dfn em font i ins kbd mark q s samp small span strike "
-    "strong sub sup time tt u var wbr slot object applet col title head meta link script style template"
-)
+_KNOWN = frozenset(ACTS) | word_set("bdi bdo big del mark time wbr slot object applet strike basefont data span font")
 
 
 def looks_like_html(text: str) -> bool:
-    """Whether a root or a doctype stands near the beginning, or the first tag is one of HTML's."""
-    if _ROOT.search(text, 0, _START):
+    """Whether the first tag is one of HTML's, or a root or a doctype stands near the beginning."""
+    start = text[:_BEGINNING].lstrip()
+    if start.startswith(("{", "[")):
+        return False
+    first = _FIRST.match(text, _after_prolog(text))
+    if first is not None and first.group(1).lower() in _KNOWN:
         return True
-    first = _FIRST.match(text)
-    return first is not None and first.group(1).lower() in _KNOWN
+    return not start.startswith("<?xml") and _ROOT.search(text, 0, _BEGINNING) is not None
+
+
+def _after_prolog(text: str) -> int:
+    """Where comments, processing instructions and declarations at the beginning end."""
+    at = 0
+    while True:
+        spaces = text[at : at + _BEGINNING]
+        at += len(spaces) - len(spaces.lstrip())
+        closing = next((end for start, end in _PROLOG if text.startswith(start, at)), "")
+        end = text.find(closing, at + 2) if closing else -1
+        if end < 0:
+            return at
+        at = end + len(closing)
 
 
 def check_nesting(text: str) -> None:
-    """Raises Dropped("too_deep") if elements nest deeper than MAX_DEPTH.
+    """Raises Dropped: too_deep, or too_many_attributes."""
+    if text.count("<") > MAX_DEPTH and _depth_exceeds(text):
+        raise Dropped("too_deep")
+    if len(text) > _LONGEST_TAG:
+        for found in _LONG_TAG.finditer(text):
+            tag = _QUOTED.sub("= ", found.group())
+            if sum(1 for _ in _ATTRIBUTE.finditer(tag)) > MAX_ATTRIBUTES:
+                raise Dropped("too_many_attributes")
 
-    Estimated from tags alone, and only where there are enough of them.
-    """
-    if text.count("<") <= MAX_DEPTH:
-        return
+
+def _depth_exceeds(text: str) -> bool:
+    """An end tag ends something only where an element of its name is open."""
+    open_of: Counter[str] = Counter()
     depth = 0
     for found in _TAG.finditer(text):
-        if found.group(2).lower() in _CLOSED_BY_THEMSELVES:
+        end, name = found.groups()
+        name = name.lower()
+        if name in _NEVER_IN_THEIR_LIKE:
             continue
-        if found.group(1):
-            depth = max(depth - 1, 0)
-        else:
+        if not end:
+            open_of[name] += 1
             depth += 1
             if depth > MAX_DEPTH:
-                raise Dropped("too_deep")
+                return True
+        elif open_of[name]:
+            open_of[name] -= 1
+            depth -= 1
+    return False

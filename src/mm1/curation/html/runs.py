@@ -10,7 +10,7 @@ Knows nothing of trees or of which runs are the page's content.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from mm1.curation.page import ImageRef, ParagraphKind
@@ -19,6 +19,7 @@ BREAK = "\x1f"
 """A line break among the parts of a paragraph: counts as whitespace there."""
 
 _ENDS = frozenset(".:!?…;)。：！？；）")
+_MOST_IN_CELL = 4
 _UNSEEN = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\ufeff\u00ad]")
 """Control characters, byte order marks, and hyphens that show only at the end of a line."""
 
@@ -30,7 +31,7 @@ class Run:
     text: str
     kind: ParagraphKind
     links: int = 0
-    """Characters of the text that stand in links."""
+    """Characters of the text that stand in links; of an image, whether it is one."""
     image: ImageRef | None = None
 
 
@@ -43,10 +44,8 @@ class Box:
     start: int
     end: int = -1
     """-1 while it is being read."""
-    captions: list[tuple[int, int]] = field(default_factory=list)
+    captions: list[tuple[int, int]] | None = None
     """Runs that are captions of images in it and have not found them yet."""
-    cells: list[int] = field(default_factory=list)
-    """Of a table's row: the run with which each cell begins."""
 
 
 @dataclass(slots=True)
@@ -78,20 +77,22 @@ class Paragraph:
     __slots__ = ("has_images", "links", "parts")
 
     def __init__(self) -> None:
-        self.parts: list[str | ImageRef] = []
+        self.parts: list[str | Run] = []
         self.links = 0
         self.has_images = False
 
-    def add_image(self, image: ImageRef) -> None:
-        self.parts.append(image)
+    def add_image(self, image: ImageRef, *, linked: bool) -> Run:
+        run = Run("", "paragraph", int(linked), image)
+        self.parts.append(run)
         self.has_images = True
+        return run
 
     def last_is_break(self) -> bool:
         """Whether a line break, and only whitespace after it, stands at the end."""
         for part in reversed(self.parts[-2:]):
             if part == BREAK:
                 return True
-            if isinstance(part, ImageRef) or not part.isspace():
+            if isinstance(part, Run) or not part.isspace():
                 return False
         return False
 
@@ -112,7 +113,7 @@ class Paragraph:
             (at for at, part in enumerate(self.parts) if isinstance(part, str) and part.strip()), default=-1
         )
         texts: list[str] = []
-        held: list[ImageRef] = []
+        held: list[Run] = []
         flowing = False
         for at, part in enumerate(self.parts):
             if isinstance(part, str):
@@ -128,21 +129,30 @@ class Paragraph:
                 texts, held, flowing = [], [], False
         self._emit("".join(texts), held, kind, runs)
 
-    def _emit(self, text: str, images: list[ImageRef], kind: ParagraphKind, runs: list[Run]) -> None:
+    def _emit(self, text: str, images: list[Run], kind: ParagraphKind, runs: list[Run]) -> None:
         if text := spaced(text):
             links = min(self.links, len(text))
             self.links -= links
             runs.append(Run(text, kind, links))
-        runs.extend(Run("", kind, 0, image) for image in images)
+        for image in images:
+            image.kind = kind
+        runs.extend(images)
 
 
-def join_row(row: Box, runs: list[Run]) -> bool:
+def join_row(first: int, cells: list[int], runs: list[Run]) -> bool:
     """A table's row, if each of its cells is one plain text, becomes one run: `Canny | image, threshold`.
 
     Rows of tables that are there for the layout stay as they are. Returns whether it was joined.
+
+    Args:
+        first: the first run of the row.
+        cells: the first run of each cell.
+        runs: all so far.
     """
-    own = runs[row.start :]
-    limits = [*row.cells, len(runs)]
+    if len(runs) - first > _MOST_IN_CELL * len(cells):
+        return False
+    own = runs[first:]
+    limits = [*cells, len(runs)]
     for start, end in pairwise(limits):
         if sum(run.image is None for run in runs[start:end]) > 1:
             return False
@@ -155,23 +165,24 @@ def join_row(row: Box, runs: list[Run]) -> bool:
             joined[-1].links += run.links
         else:
             joined.append(run)
-    runs[row.start :] = joined
+    runs[first:] = joined
     return True
 
 
 def attach_captions(box: Box, runs: list[Run], *, figure: bool) -> None:
-    """Gives captions to their images: all of a figure's, else those just before, else the one just after.
+    """Gives captions to their images: a figure's only one to all of its images, others to those beside them.
 
     A caption without an image stays a paragraph; one that was given away leaves an empty run.
     """
-    for start, end in box.captions:
-        if figure:
+    captions = box.captions or []
+    for start, end in captions:
+        if figure and len(captions) == 1:
             images = [run for run in runs[box.start :] if run.image is not None and not run.image.caption]
         else:
             images = _beside(runs, box.start, start, end)
-        if not images:
-            continue
         text = " ".join(run.text for run in runs[start:end] if run.text)
+        if not images or not text:
+            continue
         for run in images:
             assert run.image is not None
             run.image = replace(run.image, caption=text)
@@ -180,9 +191,12 @@ def attach_captions(box: Box, runs: list[Run], *, figure: bool) -> None:
 
 
 def _beside(runs: list[Run], first: int, start: int, end: int) -> list[Run]:
+    """The images just before a caption, or else the one in it or just after it."""
     before = start
-    while before > first and runs[before - 1].image is not None and not runs[before - 1].image.caption:
+    while before > first and _uncaptioned(runs[before - 1]):
         before -= 1
-    if before < start:
-        return runs[before:start]
-    return [run for run in runs[end : end + 1] if run.image is not None and not run.image.caption]
+    return runs[before:start] or [run for run in runs[start : end + 1] if _uncaptioned(run)]
+
+
+def _uncaptioned(run: Run) -> bool:
+    return run.image is not None and not run.image.caption

@@ -6,13 +6,14 @@ Knows what elements mean; not which of them are the page's content.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from selectolax.lexbor import LexborNode
 
 from mm1.curation.html.images import Attributes, read_image
 from mm1.curation.html.runs import BREAK, Box, Flat, Paragraph, Run, attach_captions, join_row, lined
-from mm1.curation.html.words import ACTS, HEADINGS, PLAIN, Act, Mark, mark, unseen
-from mm1.curation.page import ImageRef, ParagraphKind
+from mm1.curation.html.words import ACTS, HEADINGS, LONGEST, Act, Mark, mark, unseen, word_set
+from mm1.curation.page import ParagraphKind
 
 _KINDS: Mapping[str, ParagraphKind] = {
     **dict.fromkeys(HEADINGS, "heading"),
@@ -21,8 +22,11 @@ _KINDS: Mapping[str, ParagraphKind] = {
     "table": "table",
 }
 _LONGEST_SIGN = 2
-_LONGEST_CAPTION = 2000
-_BLOCKS = frozenset((Act.BLOCK, Act.CELL, Act.ROW))
+_LONGEST_CAPTION = 10
+"""Runs."""
+_LINES = word_set("div li p tr")
+_IN_CODE = "br, img, div, li, p, tr, script, style, button, template"
+"""What makes code more than text."""
 
 
 def flatten(root: LexborNode, base: str) -> Flat:
@@ -45,16 +49,20 @@ class _Walk:
         self.open: list[Box] = []
         self.kinds: list[ParagraphKind] = ["paragraph"]
         self.paragraph = Paragraph()
+        self.cells: list[list[int]] = []
+        """Of each open row of a table: the run with which each of its cells begins."""
         self.links: list[tuple[int, LexborNode]] = []
-        self.sources: list[Attributes] = []
         self.figures = 0
-        self.last_image: ImageRef | None = None
-        """The one after which nothing has been read yet."""
-        self.enters: dict[Act, Callable[[LexborNode, str], bool]] = {
+        self.sources: list[Attributes] = []
+        self.last_image: Run | None = None
+        """The image after which nothing has been read yet: a <noscript> that follows repeats it."""
+        self.repeated = ""
+        """What was taken from a <noscript> after which nothing has been read yet: an image that follows repeats it."""
+        self.enters: dict[int, Callable[[LexborNode, str], bool]] = {
             Act.INLINE: self.enter_inline,
             Act.BLOCK: self.enter_block,
-            Act.CELL: self.enter_block,
             Act.ROW: self.enter_block,
+            Act.CELL: self.enter_block,
             Act.LINK: self.enter_link,
             Act.BREAK: self.enter_break,
             Act.RULE: self.enter_rule,
@@ -68,38 +76,33 @@ class _Walk:
 
     def read(self, root: LexborNode) -> None:
         """Depth first; `above` holds what was entered and not left."""
-        above: list[Act] = []
+        above: list[tuple[LexborNode, int]] = []
         node = root.first_child
         while node is not None:
-            act = self.enter(node)
-            if act and (child := node.first_child) is not None:
-                above.append(act)
-                node = child
-                continue
-            if act:
-                self.leave(act)
+            tag = node.tag or ""
+            if tag == "-text":
+                self.add_text(node.text_content or "")
+            else:
+                act = ACTS.get(tag, Act.INLINE)
+                if act and (act == Act.PLAIN or self.enters[act](node, tag)):
+                    child = node.first_child
+                    if child is not None:
+                        above.append((node, act))
+                        node = child
+                        continue
+                    self.leave(act)
             following = node.next
             while following is None and above:
-                node = node.parent
-                assert node is not None, "what was entered has a parent"
-                self.leave(above.pop())
+                node, act = above.pop()
+                self.leave(act)
                 following = node.next
             node = following
         self.close_paragraph()
 
-    def enter(self, node: LexborNode) -> Act:
-        """What was entered; SKIP where nothing below is to be read."""
-        tag = node.tag or ""
-        act = ACTS.get(tag, Act.INLINE)
-        if act == Act.TEXT:
-            self.add_text(node.text_content or "")
-            return Act.SKIP
-        if act == Act.SKIP or tag in PLAIN:
-            return act
-        return act if self.enters[act](node, tag) else Act.SKIP
-
-    def leave(self, act: Act) -> None:
-        if act in _BLOCKS:
+    def leave(self, act: int) -> None:
+        if act <= Act.INLINE:
+            return
+        if act <= Act.CELL:
             self.leave_block(act)
         elif act == Act.LINK:
             self.leave_link()
@@ -107,59 +110,77 @@ class _Walk:
             self.sources = []
 
     def add_text(self, text: str) -> None:
-        self.paragraph.parts.append(text)
-        if stripped := text.strip():
-            self.last_image = None
-            if self.links:
-                self.paragraph.links += len(stripped)
+        paragraph = self.paragraph
+        if text.isspace():
+            if paragraph.parts:
+                paragraph.parts.append(" ")
+            return
+        paragraph.parts.append(text)
+        self.last_image = None
+        self.repeated = ""
+        if self.links:
+            paragraph.links += len(text.strip())
 
     def close_paragraph(self) -> None:
-        self.paragraph.close(self.kinds[-1], self.runs)
+        if self.paragraph.parts:
+            self.paragraph.close(self.kinds[-1], self.runs)
 
     def enter_inline(self, node: LexborNode, tag: str) -> bool:
         attributes = node.attributes
-        return not attributes or not (
-            _hidden(attributes)
-            or attributes.get("aria-hidden") == "true"
-            or mark("", attributes.get("class") or "", "", "") & Mark.HIDDEN
-        )
+        if not attributes:
+            return True
+        classes = attributes.get("class")
+        if classes and mark("", classes[:LONGEST], "", "") & Mark.HIDDEN:
+            return False
+        return len(attributes) == 1 or not (_hidden(attributes) or attributes.get("aria-hidden") == "true")
 
     def enter_block(self, node: LexborNode, tag: str) -> bool:
         attributes = node.attributes
-        if attributes and _hidden(attributes):
-            return False
+        if attributes:
+            if _hidden(attributes):
+                return False
+            marks = _marks(tag, attributes)
+        else:
+            marks = mark(tag, "", "", "")
         self.close_paragraph()
-        marks = _marks(tag, attributes)
-        act = ACTS[tag]
         box = Box(tag, marks, len(self.runs))
-        if act == Act.CELL and self.open:
-            self.open[-1].cells.append(box.start)
+        act = ACTS[tag]
+        if act == Act.ROW:
+            self.cells.append([])
+        elif act == Act.CELL and self.cells:
+            self.cells[-1].append(box.start)
+        if marks & Mark.FIGURE:
+            self.figures += 1
         self.boxes.append(box)
         self.open.append(box)
-        self.figures += bool(marks & Mark.FIGURE)
         self.kinds.append(_KINDS.get(tag) or self.kinds[-1])
         return True
 
-    def leave_block(self, act: Act) -> None:
+    def leave_block(self, act: int) -> None:
         self.close_paragraph()
         self.kinds.pop()
         box = self.open.pop()
-        figure = bool(box.marks & Mark.FIGURE)
-        self.figures -= figure
-        above = self.open[-1] if self.open else None
-        if act == Act.ROW and join_row(box, self.runs):
+        if act == Act.ROW and join_row(box.start, self.cells.pop(), self.runs):
             while self.boxes[-1] is not box:
                 self.boxes.pop()
         box.end = len(self.runs)
+        if box.captions or box.marks & (Mark.FIGURE | Mark.CAPTION):
+            self.leave_figure(box)
+
+    def leave_figure(self, box: Box) -> None:
+        """Captions go to the images of the figure in which they stand, or else to those beside them."""
+        figure = bool(box.marks & Mark.FIGURE)
+        self.figures -= figure
+        above = self.open[-1] if self.open else None
         if box.captions:
             if above is not None and self.figures and not figure:
-                above.captions += box.captions
+                above.captions = [*above.captions, *box.captions] if above.captions else box.captions
             else:
                 attach_captions(box, self.runs, figure=figure)
-        if box.marks & Mark.CAPTION and above is not None and box.end > box.start:
-            text = sum(len(run.text) for run in self.runs[box.start :])
-            if 0 < text <= _LONGEST_CAPTION:
-                above.captions.append((box.start, box.end))
+        if box.marks & Mark.CAPTION and above is not None and 0 < box.end - box.start <= _LONGEST_CAPTION:
+            if above.captions is None:
+                above.captions = []
+            above.captions.append((box.start, box.end))
 
     def enter_link(self, node: LexborNode, tag: str) -> bool:
         self.links.append((len(self.paragraph.parts), node))
@@ -168,13 +189,15 @@ class _Walk:
     def leave_link(self) -> None:
         """Takes back the sign of a link to the place where it stands: "¶", "#", "§"."""
         start, node = self.links.pop()
-        parts = self.paragraph.parts[start : start + 2]
-        if len(parts) != 1 or not isinstance(parts[0], str):
+        parts = self.paragraph.parts
+        if len(parts) != start + 1:
             return
-        sign = parts[0].strip()
-        if len(sign) <= _LONGEST_SIGN and not sign.isalnum() and (node.attributes.get("href") or "").startswith("#"):
+        sign = parts[start]
+        if not isinstance(sign, str) or len(sign := sign.strip()) > _LONGEST_SIGN or sign.isalnum():
+            return
+        if (node.attributes.get("href") or "").startswith("#"):
             self.paragraph.links -= len(sign)
-            del self.paragraph.parts[start:]
+            del parts[start:]
 
     def enter_break(self, node: LexborNode, tag: str) -> bool:
         if self.paragraph.last_is_break():
@@ -188,12 +211,14 @@ class _Walk:
         return False
 
     def enter_image(self, node: LexborNode, tag: str) -> bool:
-        attributes = node.attributes
-        image = None if _hidden(attributes) else read_image(attributes, self.sources, self.base)
-        if image is not None and image != self.last_image:
-            self.paragraph.add_image(image)
-            self.last_image = image
+        self.add_image(node.attributes, self.sources)
         return False
+
+    def add_image(self, attributes: Attributes, sources: list[Attributes]) -> None:
+        image = None if _hidden(attributes) else read_image(attributes, sources, self.base)
+        if image is not None and image.url != self.repeated:
+            self.last_image = self.paragraph.add_image(image, linked=bool(self.links))
+        self.repeated = ""
 
     def enter_picture(self, node: LexborNode, tag: str) -> bool:
         self.sources = []
@@ -201,16 +226,33 @@ class _Walk:
 
     def enter_source(self, node: LexborNode, tag: str) -> bool:
         self.sources.append(node.attributes)
-        return True
+        return False
 
     def enter_noscript(self, node: LexborNode, tag: str) -> bool:
+        """Of what a page shows without scripts only images count.
+
+        The first is what the image just before it becomes: if that has an address already it stays, if it shows a
+        placeholder it is replaced. Images of one pixel count visitors.
+        """
+        before = self.last_image
+        images = [read_image(each.attributes, [], self.base) for each in node.css("img")]
+        seen = [image for image in images if image is not None and 1 not in (image.width, image.height)]
+        if not seen or (before is not None and before.image is not None and not before.image.url.startswith("data:")):
+            return False
+        if before is not None and before.image is not None:
+            before.image = replace(seen[0], alt=seen[0].alt or before.image.alt)
+        for image in seen[before is not None :]:
+            self.last_image = self.paragraph.add_image(image, linked=bool(self.links))
+        self.repeated = seen[-1].url
         return False
 
     def enter_code(self, node: LexborNode, tag: str) -> bool:
         self.close_paragraph()
-        text = lined(node.text())
-        if text:
+        text, images = (node.text(), []) if node.css_first(_IN_CODE) is None else _read_code(node)
+        if text := lined(text):
             self.runs.append(Run(text, "code"))
+        for image in images:
+            self.add_image(image, [])
         return False
 
     def enter_math(self, node: LexborNode, tag: str) -> bool:
@@ -219,13 +261,28 @@ class _Walk:
 
 
 def _marks(tag: str, attributes: Attributes) -> int:
-    if not attributes:
-        return mark(tag, "", "", "")
-    return mark(tag, attributes.get("class") or "", attributes.get("id") or "", attributes.get("role") or "")
+    classes, name, role = (attributes.get(key) or "" for key in ("class", "id", "role"))
+    return mark(tag, classes[:LONGEST], name[:LONGEST], role[:LONGEST].lower())
+
+
+def _read_code(node: LexborNode) -> tuple[str, list[Attributes]]:
+    """The text of code whose lines are elements, and its images, which come after it."""
+    parts: list[str] = []
+    images: list[Attributes] = []
+    for each in node.traverse(include_text=True):
+        tag = each.tag
+        if tag == "-text":
+            if each.parent is None or ACTS.get(each.parent.tag or "", Act.INLINE) != Act.SKIP:
+                parts.append(each.text_content or "")
+        elif tag == "img":
+            images.append(each.attributes)
+        elif tag == "br" or (tag in _LINES and parts and not parts[-1].endswith("\n")):
+            parts.append("\n")
+    return "".join(parts), images
 
 
 def _hidden(attributes: Attributes) -> bool:
-    if "hidden" in attributes and attributes["hidden"] != "until-found":
-        return True
     style = attributes.get("style")
-    return style is not None and unseen(style)
+    if style is not None and unseen(style):
+        return True
+    return "hidden" in attributes and attributes["hidden"] != "until-found"
