@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from mm1.data import image as image_module
-from mm1.data.image import FORMATS, BadImage, decode_sub_images, read_image, upright_size
+from mm1.data.image import FORMATS, BadImage, EncodedImage, decode_sub_images, read_image, upright_size
 from mm1.data.sub_images import (
     WHOLE,
     BestGridConfig,
@@ -227,3 +227,19 @@ def test_a_jpeg_is_reduced_only_to_twice_what_its_grid_needs(make, monkeypatch, 
     for rows in (1, 4, 8):
         decode_sub_images(data, SubImagesConfig(grid=FixedGridConfig(rows=rows)), 50)
     assert seen == [(100, 400), (100, 400), (200, 800)]
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_squashed_picture_is_all_of_it(file_format: str) -> None:
+    buffer = io.BytesIO()
+    PillowImage.fromarray(scene(300, 200)).save(buffer, file_format)
+    picture = EncodedImage(buffer.getvalue())
+    assert (picture.format, picture.width, picture.height) == (file_format, 200, 300)
+    pixels = np.asarray(picture.squashed(30)).astype(int)
+    assert pixels.shape == (30, 30, 3)
+    expected = np.asarray(PillowImage.fromarray(scene(300, 200)).resize((30, 30), PillowImage.Resampling.BOX)).astype(
+        int
+    )
+    assert np.abs(pixels - expected).mean() < 4
+    with pytest.raises(BadImage, match="corrupt"):
+        EncodedImage(buffer.getvalue()[:-40]).squashed(30)
