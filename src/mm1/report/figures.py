@@ -1,6 +1,7 @@
-"""Line charts as inline SVG that takes its colours from the page, so that one drawing serves light and dark.
+"""Line charts and histograms as inline SVG that takes its colours from the page: one drawing serves light and dark.
 
     chart([Line(x=[0, 4, 8], y=[.26, .91, .89], low=…, high=…)], label="score against shots", y_limits=(0, 1))
+    histogram([1, 10, 100], [4, 9], label="characters a page", log=True)
 
 A figure holds numbers only: names from data stand in the HTML around it, so no caption can upset a drawing.
 Knows nothing of runs, stages or tasks.
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,16 +75,7 @@ def chart(
 
     With `percent`, y is a fraction and written times 100.
     """
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    # Drawings share one page, and so one space of ids: the salt keeps them apart.
-    with rc_context({**STYLE, "svg.hashsalt": label}):
-        figure = Figure(figsize=(width / 72, height / 72))
-        FigureCanvasSVG(figure)
-        left, bottom = 38 / width, (32 if x_label else 20) / height
-        axes = figure.add_axes((left, bottom, 1 - left - 10 / width, 1 - bottom - 8 / height))
+    with _axes(label, width, height, bool(x_label)) as (figure, axes):
         _frame(axes, percent, x_ticks)
         for line in lines:
             _draw(axes, line)
@@ -93,6 +86,46 @@ def chart(
         if x_label:
             axes.set_xlabel(x_label, labelpad=2)
         return _svg(figure, label)
+
+
+def histogram(
+    edges: Sequence[float],
+    counts: Sequence[float],
+    *,
+    label: str,
+    log: bool = False,
+    width: int = 300,
+    height: int = 150,
+) -> Markup:
+    """`counts` as steps between `edges` (one more than there are counts), which with `log` are more than zero."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    with _axes(label, width, height, labelled=False) as (figure, axes):
+        _frame(axes, percent=False, x_ticks=None)
+        axes.stairs(counts, edges, fill=True, color=SERIES[0])
+        axes.set_ylim(0)
+        axes.margins(x=0.01)
+        if log:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(numticks=6))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+        return _svg(figure, label)
+
+
+@contextmanager
+def _axes(label: str, width: int, height: int, labelled: bool) -> Iterator[tuple[Figure, Axes]]:
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    # Drawings share one page, and so one space of ids: the salt keeps them apart.
+    with rc_context({**STYLE, "svg.hashsalt": label}):
+        figure = Figure(figsize=(width / 72, height / 72))
+        FigureCanvasSVG(figure)
+        left, bottom = 38 / width, (32 if labelled else 20) / height
+        axes = figure.add_axes((left, bottom, 1 - left - 10 / width, 1 - bottom - 8 / height))
+        yield figure, axes
 
 
 def _frame(axes: Axes, percent: bool, x_ticks: Sequence[float] | None) -> None:
