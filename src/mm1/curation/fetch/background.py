@@ -125,6 +125,8 @@ class _Background:
             self._loop.run_until_complete(self._main)
         except asyncio.CancelledError:
             pass
+        except BaseExceptionGroup as group:  # of the loop's tasks, which the first error has ended
+            self._outcomes.put(group.exceptions[0])
         except BaseException as error:
             self._outcomes.put(error)
 

@@ -10,6 +10,7 @@ nothing can change in between. No proxy, no cookie, no netrc. Knows nothing of t
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import re
 import socket
@@ -23,6 +24,7 @@ from types import TracebackType
 import aiohttp
 from yarl import URL
 
+from mm1.config import UserError
 from mm1.curation.fetch.config import FetchConfig
 from mm1.curation.fetch.content import START_BYTES, Kind, Unpacker, check_start
 from mm1.curation.fetch.failed import Failed
@@ -60,7 +62,10 @@ class Client:
         )
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0, resolver=GuardedResolver(resolve, networks), socket_factory=guarded_sockets(networks)
+                limit=0,
+                keepalive_timeout=1 + 2 * config.host_delay_seconds,  # idle ones are open files too
+                resolver=GuardedResolver(resolve, networks),
+                socket_factory=guarded_sockets(networks),
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -77,13 +82,20 @@ class Client:
     ) -> None:
         await self._session.close()
 
-    async def get(self, url: URL, kind: Kind) -> Answer:
+    async def get(self, url: URL, kind: Kind, more_to_come: bool = False) -> Answer:
         """Asks for `url`, which `parse_url` made, and reads the body while it is what was asked for.
 
+        Args:
+            url: the address.
+            kind: what it should give.
+            more_to_come: whether the host will be asked again soon; its connection is closed where not.
+
         Raises:
+            UserError: this machine has no more open files to give.
             Failed: for every way in which the network, the server or the body is not as it should be.
         """
         headers = {"Accept": _ACCEPT[kind], "Accept-Encoding": "gzip, deflate" if kind == "html" else "identity"}
+        headers["Connection"] = "keep-alive" if more_to_come else "close"
         try:
             async with self._session.get(url, headers=headers, allow_redirects=False) as response:
                 return await self._read(response, kind)
@@ -137,6 +149,8 @@ class Client:
 
 def _reason(error: Exception) -> str:
     """The one word for what went wrong, from the most special to the most general."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        raise UserError("too many open files: lower the downloader's concurrency, or raise `ulimit -n`") from None
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
         if isinstance(cause, NotPublic):

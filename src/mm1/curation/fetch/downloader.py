@@ -91,7 +91,7 @@ class Downloader:
         try:
             if job.site.robots is not None and not job.site.robots.allows(request.target.raw_path_qs):
                 raise Failed("robots")
-            answer = await client.get(request.target, self._config.accept)
+            answer = await client.get(request.target, self._config.accept, bool(job.host.waiting))
             job.site.failures = 0
             if answer.location:
                 self._queue(self._redirected(request, answer.location))
@@ -185,7 +185,7 @@ class Downloader:
         """The text of a robots.txt; empty, which allows everything, where the server says that there is none."""
         for _ in range(ROBOTS_REDIRECTS + 1):
             try:
-                answer = await client.get(url, "robots")
+                answer = await client.get(url, "robots", more_to_come=True)
             except Failed as failure:
                 if failure.reason.startswith("http_4") and failure.reason not in TRY_AGAIN:
                     return b""

@@ -50,7 +50,7 @@ class GuardedResolver(AbstractResolver):
                 host=address,
                 port=port,
                 family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
+                proto=socket.IPPROTO_TCP,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
             for address in allowed
