@@ -3,10 +3,12 @@
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from mm1.cli.comparison import comparison, notes
-from mm1.eval.published import COLUMNS, PUBLISHED, rows_for
+from mm1.cli.tables import show
+from mm1.eval.published import COLUMNS, HEADS, PUBLISHED, rows_for
 from mm1.eval.results import Result
 
 
@@ -67,3 +69,32 @@ def test_every_published_row_says_how_certain_it_is() -> None:
 def test_figures_that_are_no_means_are_noted() -> None:
     mme = result("mme", 0, 0.8, figures={"perception": 1482.5, "existence": 195.0})
     assert notes([mme]) == ["mme, 0 shots: perception 1,482, existence 195"]
+
+
+EIGHT = ("coco_captions", "nocaps", "textcaps", "vqav2", "textvqa", "vizwiz", "ok_vqa", "gqa")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_many_benchmarks_are_several_tables_that_fit_and_say_the_same(width: int) -> None:
+    results = [result(name, shots, 0.123, deviation=0.01) for name in EIGHT for shots in (0, 4, 8, 16)]
+    tables = comparison(results, width)
+    assert len(tables) > 1
+    written = io.StringIO()
+    Console(width=width, file=written).print(*tables)
+    said = written.getvalue().splitlines()
+    assert max(map(len, said)) <= width
+    assert not [line for line in said if "…" in line]
+    assert sum(line.count("12.3 ± 1.0") for line in said) == len(results), "no cell is broken"
+    heads = [cell for line in said if line.startswith("model ") for cell in line.split()]
+    assert [head for head in heads if head not in ("model", "shots", "certainty")] == [*HEADS, "gqa"]
+    assert len(comparison(results)) == 1
+
+
+def test_a_row_is_a_line_in_a_pipe() -> None:
+    results = [result(name, 8, 0.5) for name in EIGHT]
+    written = io.StringIO()
+    show(Console(file=written, width=40), *comparison(results))
+    rows = [line for line in written.getvalue().splitlines() if line.startswith("MM1-30B")]
+    assert [row.split() for row in rows] == [
+        ["MM1-30B", "8", "123.1", "111.6", "92.9", "70.9", "49.4", "49.9", "58.3", "found"]
+    ]

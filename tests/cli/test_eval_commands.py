@@ -1,6 +1,7 @@
 """`mm1 eval` on benchmarks: a checkpoint, official files, the paper's table, a page, and what is missing."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,10 @@ def test_prompts_longer_than_the_model_lose_their_oldest_shots(
         (["--tasks", "vqav2:/nowhere"], "/nowhere is no folder"),
         (["--tasks", "binding"], "is not a run folder (it has no recipe.json): give one that `mm1 run` made, or"),
         (["--tasks", "vqav2:/nowhere", "--shots", "a"], "--shots is 'a': give numbers"),
+        (["--tasks", "vqav2:/nowhere", "--shots", "4,-1"], "--shots is -1: give at least 0"),
+        (["--tasks", "vqav2:/nowhere", "--max-len", "0"], "--max-len is 0: give at least 1"),
+        (["--tasks", "binding", "--episodes", "0"], "--episodes is 0: give at least 1"),
+        (["--tasks", "vqav2:/nowhere", "--examples", "fixed:/nowhere/ids"], "/nowhere"),
         (["--tasks", "vqav2:/nowhere", "--examples", "similar"], "'selection' is 'similar'"),
     ],
 )
@@ -117,3 +122,32 @@ def test_a_run_is_asked_no_more_than_its_sequences_held_unless_told(tmp_path: Pa
     assert trained_length(tmp_path, "pretrain") == recipe.pretrain.data.seq_len
     assert trained_length(tmp_path, None) == recipe.stage(recipe.stages[-1]).data.seq_len
     assert trained_length(tmp_path / "elsewhere", None) == 8192
+
+
+def test_a_short_list_of_examples_and_a_short_model_are_said(
+    checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "ids").write_bytes(b"1010\n1020\n1010\n")
+    asked = ["eval", str(checkpoint), "--tasks", f"vqav2:{data}/vqav2", "--out", str(data / "out")]
+    fixed = ["--examples", f"fixed:{data}/ids", "--shots"]
+    assert main([*asked, *fixed, "2"]) == 0
+    assert main([*asked, *fixed, "3"]) == 2
+    assert "has 2 rows that may be examples, 3 were asked for" in capsys.readouterr().err
+    (data / "ids").write_bytes(b"\xff\xfe\x00")
+    assert main([*asked, *fixed, "1"]) == 2
+    assert "of 1 fixed examples 1 are not among the 8" in capsys.readouterr().err
+    assert main([*asked, "--shots", "0", "--max-len", "5"]) == 2
+    assert "8 with 'prompt too long'; raise max_len" in capsys.readouterr().err
+
+
+def test_a_runs_report_is_written_again_only_for_its_own_evaluations(checkpoint: Path, data: Path) -> None:
+    run = data / "run"
+    shutil.copytree(checkpoint, run)
+    (run / "report.html").write_text("as it was")
+    asked = ["eval", str(run), "--tasks", f"vqav2:{data}/vqav2", "--shots", "0"]
+    assert main([*asked, "--out", str(data / "elsewhere")]) == 0
+    assert (run / "report.html").read_text() == "as it was"
+    assert "mm1 evaluation" in (data / "elsewhere/report.html").read_text()
+    (run / "summary.json").write_text('{"recipe": "tiny"}')
+    assert main(asked) == 0
+    assert "evaluations/report.html" in (run / "report.html").read_text()

@@ -54,6 +54,7 @@ def test_a_file_is_continued_and_a_second_call_asks_nothing(
         (["--top-p", "2"], "'sampling.top_p' is 2.0"),
         (["--max-new-tokens", "0"], "'max_new_tokens' is 0"),
         (["--device", "abacus"], "--device is 'abacus'"),
+        (["--max-len", "0"], "--max-len is 0: give at least 1"),
         (["--stage", "sft"], "is no run folder"),
     ],
 )
@@ -63,3 +64,20 @@ def test_mistakes_are_one_sentence(
     out = str(tmp_path / "out.jsonl")
     assert main(["generate", str(checkpoint), str(documents), "--out", out, *typed]) == EXIT_USER_ERROR
     assert said in capsys.readouterr().err
+
+
+def test_in_bfloat16_it_is_another_models_text_rounded_otherwise(
+    checkpoint: Path, documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.jsonl"
+    typed = ["generate", str(checkpoint), str(documents), "--out", str(out), "--max-new-tokens", "1", "--logprobs"]
+    assert main([*typed, "--device", "cpu"]) == 0
+    whole = [json.loads(line) for line in out.read_text().splitlines()]
+    capsys.readouterr()
+    assert main([*typed, "--device", "cpu", "--dtype", "bfloat16"]) == 0
+    assert "2 documents continued, 0 were there before" in capsys.readouterr().out
+    rounded = [json.loads(line) for line in out.read_text().splitlines()]
+    for a, b in zip(whole[:2], rounded[:2], strict=True):
+        assert a["asked"] != b["asked"]
+        assert a["logprobs"] != b["logprobs"] or not a["logprobs"]
+        assert a["logprobs"] == pytest.approx(b["logprobs"], abs=0.1)

@@ -115,7 +115,7 @@ def test_bad_documents_are_lines_with_their_reason(model: MM1Model, tmp_path: Pa
     assert ["text" in line for line in out] == [True, False, False, False, False, False, True]
     assert done.answered == 2
     assert sum(done.failed.values()) == 5
-    assert out[1]["error"] == "missing image"
+    assert out[1] == {"id": "m", "error": "missing image", "where": f"{tmp_path}/in.jsonl:2", "asked": None}
     assert "has an image that is" in out[2]["error"]
     assert "but the limit is 80" in out[3]["error"]
     assert out[4]["error"] == "no segments"

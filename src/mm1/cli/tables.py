@@ -23,7 +23,9 @@ def show(console: Console, *tables: Table) -> None:
     """Prints tables; where nobody looks, in a pipe or a file, as wide as they are, so that a row stays a line."""
     if not console.is_terminal:
         console = Console(file=console.file, width=10_000, highlight=False, markup=False)
-    for table in tables:
+    for number, table in enumerate(tables):
+        if number:
+            console.print()
         console.print(table)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from mm1.config import UserError, fingerprint
 from mm1.distributed.collectives import wait_for_all
 from mm1.distributed.mesh import World
-from mm1.eval.asking import Answer, Asking, Progress
+from mm1.eval.asking import TOO_LONG, Answer, Asking, Progress
 from mm1.eval.episodes import exchange
 from mm1.eval.kept import kept_answers
 from mm1.eval.model import EvalModel
@@ -125,7 +125,8 @@ def _score(
     missing = dict(Counter(task.missing) + Counter(gone.values()))
     if not numbers:
         reasons = ", ".join(f"{count} with '{reason}'" for reason, count in missing.items())
-        raise UserError(f"no question of task '{task.name}' could be asked: {reasons}; look at its files")
+        advice = "raise max_len" if set(gone.values()) == {TOO_LONG} else "look at its files"
+        raise UserError(f"no question of task '{task.name}' could be asked: {reasons}; {advice}")
     episodes = [task.episodes[number] for number in numbers]
     items: dict[int, list[ItemScore]] = {}
     figures: dict[str, dict[str, float]] = {}
