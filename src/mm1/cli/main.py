@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mm1 import __version__
+from mm1.cli.bench_parser import add_bench
+from mm1.cli.curate_parser import add_curate
 from mm1.config import UserError
 
 EXIT_USER_ERROR = 2
@@ -19,9 +21,11 @@ EXIT_INTERRUPTED = 130
 """What a shell gives to a program that SIGINT ended."""
 MODULES = {
     **dict.fromkeys(("import", "export", "upcycle"), "hf_commands"),
-    **{name: f"{name}_commands" for name in ("bench", "eval", "generate", "judge", "score", "textcore")},
+    **{name: f"{name}_commands" for name in ("bench", "curate", "eval", "generate", "judge", "score", "textcore")},
 }
 """Where a command's function is, if not in commands.py."""
+EXTRAS = ("curate",)
+"""Commands whose packages are an extra of that name."""
 Command: TypeAlias = Callable[[argparse.Namespace], "int | None"]
 
 
@@ -52,20 +56,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(name: str) -> Command:
     """The function of a command. It is imported only when called, so that `mm1 --help` answers at once."""
-    module = importlib.import_module(f"mm1.cli.{MODULES.get(name, 'commands')}")
-    command: Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
+    module = importlib.import_module(f"mm1.cli.{MODULES.get(name.partition(' ')[0], 'commands')}")
+    command: Command = getattr(
+        module, f"{name}_" if keyword.iskeyword(name) else name.replace(" ", "_").replace("-", "_")
+    )
     return command
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """As argparse does, and overrides may also stand after options: `mm1 show tiny --json seed=1`."""
     root = parser()
-    parsed, rest = root.parse_known_args(arguments)
+    parsed, rest = root.parse_known_args(_joined(sys.argv[1:] if arguments is None else arguments, root))
     if rest and (not hasattr(parsed, "overrides") or any(word.startswith("-") for word in rest)):
         root.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         parsed.overrides += rest
     return parsed
+
+
+def _joined(arguments: Sequence[str], root: argparse.ArgumentParser) -> list[str]:
+    """The arguments, a command of two words (`mm1 curate recaption …`) as one, which is how its parser is called."""
+    words = list(arguments)
+    place = next((number for number, word in enumerate(words) if not word.startswith("-")), len(words))
+    two = " ".join(words[place : place + 2])
+    commands = next(action for action in root._actions if isinstance(action, argparse._SubParsersAction))
+    return [*words[:place], two, *words[place + 2 :]] if " " in two and two in commands.choices else words
 
 
 def parser() -> argparse.ArgumentParser:
@@ -111,7 +126,8 @@ def parser() -> argparse.ArgumentParser:
     ablate.add_argument("--jobs", type=int, default=1, help="variants at a time, one thread each")
     ablate.add_argument("--smoke", action="store_true", help="as in `mm1 run`")
 
-    _bench(commands)
+    add_bench(commands)
+    add_curate(commands)
     _prepare(commands)
     _conversions(commands)
     _generate(commands)
@@ -262,29 +278,6 @@ def _score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     score.add_argument("what", choices=["captions", "vqa"])
     score.add_argument("file", type=Path, help='JSON: {"references": {id: [text, …]}, "candidates": {id: text}}')
     score.add_argument("--out", type=Path, help="also write the scores as JSON to this file")
-
-
-def _bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    bench = commands.add_parser("bench", help="measure a part beside its peer, in one run")
-    parts = bench.add_subparsers(dest="what", required=True, metavar="WHAT")
-    train = parts.add_parser("train", help="training tokens a second beside Hugging Face's Llava")
-    train.add_argument("--steps", type=int, default=8, help="training steps a repetition")
-    train.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
-    plan = parts.add_parser("plan", help="what the plan of 10^5 to 10^9 documents costs")
-    plan.add_argument("--counted", type=int, default=200_000, help="documents of each source counted, not reckoned")
-    plan.add_argument("--processes", type=int, default=1, help="that count side by side")
-    plan.add_argument("--curve", type=Path, help="also draw the costs over the documents, as an SVG")
-    generate = parts.add_parser("generate", help="few-shot evaluation beside transformers' generate, same weights")
-    generate.add_argument("--model", choices=["small", "tiny"], default="small", help="its shape; weights are random")
-    generate.add_argument("--questions", type=int, default=64, help="prompts a repetition")
-    generate.add_argument("--shots", type=int, default=8, help="examples that all prompts begin with")
-    generate.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
-    data = parts.add_parser("data", help="packed batches a second beside webdataset and grain; JPEGs beside Pillow")
-    data.add_argument("--documents", type=int, default=300, help="captioned photos in each repetition")
-    for part in parts.choices.values():
-        part.add_argument("--repetitions", type=int, default=5, help="alternating repetitions; medians are printed")
-        part.add_argument("--out", type=Path, help="also write the figures as JSON to this file")
-        part.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def _recipe(parser: argparse.ArgumentParser) -> None:

@@ -59,6 +59,7 @@ class RateProgress:
         self._bar = Progress(*columns, console=console, transient=True)
         self._task = self._bar.add_task("", total=None, visible=False)
         self._said = 0.0
+        self._began = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -93,10 +94,6 @@ class PrepareProgress(RateProgress):
 
 class GenerateProgress(RateProgress):
     """A `mm1.eval.continuations.Progress`."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        self._began = time.monotonic()
 
     def __call__(self, done: int, total: int, tokens: int) -> None:
         seconds = time.monotonic() - self._began

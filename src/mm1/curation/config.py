@@ -18,6 +18,7 @@ from mm1.curation.obelics import ObelicsRules
 from mm1.curation.sources import SourcesConfig
 from mm1.curation.text.language import THRESHOLD
 from mm1.curation.text.minhash import MinHash
+from mm1.curation.text.quality import QualityRules
 from mm1.curation.text.rules import TextRules
 
 
@@ -30,6 +31,8 @@ class TextConfig(Config):
     min_language_score: float = Field(THRESHOLD, ge=0, le=1)
     near: MinHash | None = MinHash()
     """How near-duplicates are found; None keeps them."""
+    quality: QualityRules = QualityRules()
+    """By the models of `mm1 curate train-quality`; none are asked by default."""
 
 
 class CurateConfig(Config):
@@ -47,6 +50,11 @@ class CurateConfig(Config):
     """Hosts are spread over so many parts of downloading. Once a folder has downloads, it keeps this number."""
     pictures_a_part: int = Field(2048, ge=1)
     """Images at hand that are decoded in one part."""
+
+    def in_languages(self, codes: tuple[str, ...]) -> CurateConfig:
+        """The same for texts and captions in these languages; () takes all."""
+        texts = self.captions.text.replace(languages=codes)
+        return self.replace(text=self.text.replace(languages=codes), captions=self.captions.replace(text=texts))
 
     @property
     def stored_images(self) -> ImageRules:

@@ -33,6 +33,7 @@ from mm1.curation.steps.inputs import PartInputs
 from mm1.curation.steps.interleaved import interleave_part
 from mm1.curation.steps.pictures import look_at_pictures
 from mm1.curation.steps.texts import judge_part
+from mm1.curation.text.quality import digest
 from mm1.steps import Step, execute
 
 Told: TypeAlias = Callable[[str], Progress]
@@ -67,7 +68,7 @@ class Pipeline:
     def steps(self) -> list[Step]:
         """All of them, in order."""
         extract = self._step("extract", self._extract, {"parts": self._identity(), **self._of("sources")})
-        texts = self._step("texts", self._texts, self._of("text"), extract)
+        texts = self._step("texts", self._texts, self._of("text") | {"models": self._models()}, extract)
         duplicates = self._step("duplicates", self._duplicates, {}, extract, texts)
         rules = self._of("interleaved", "captions")
         addresses = self._step("addresses", self._addresses, rules, extract, duplicates)
@@ -90,6 +91,11 @@ class Pipeline:
 
     def _identity(self) -> list[list[str]]:
         return [[part.name, part.fingerprint] for part in self.parts]
+
+    def _models(self) -> str:
+        """The models of quality by what they are, wherever they lie."""
+        folder = self.config.text.quality.model
+        return "" if folder is None else digest(folder)
 
     def _pictures(self) -> dict[str, str]:
         """What lies beside the pages of folders."""

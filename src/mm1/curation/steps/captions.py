@@ -29,6 +29,7 @@ from mm1.curation.extracted import Row, read_extracted
 from mm1.curation.groups import KEYS, RunWriter, group_keys, write_sorted
 from mm1.curation.images import LookUp, StoredImage
 from mm1.curation.lookups import Lookup, LookupWriter, key_of
+from mm1.curation.page import Dropped
 from mm1.curation.samples import Picture, Sample, thumbnail
 from mm1.curation.steps import duplicates
 from mm1.curation.steps.addresses import address_key
@@ -163,7 +164,12 @@ def write_part(part: PartInputs, folder: Path, step: Path, pictures: Path) -> Va
                 if is_gone:
                     tally.drop(COPIES_STEP, UNIT, "repeated_image", row["id"], sample)
                     continue
-                writer.write(row["id"], row["url"], [PictureSegment(image.data, row["url"], row["alt"]), row["text"]])
+                picture = PictureSegment(image.data, row["url"], row["alt"])
+                try:
+                    writer.write(row["id"], row["url"], [picture, row["text"]])
+                except Dropped as drop:
+                    tally.drop(COPIES_STEP, UNIT, drop.reason, row["id"], sample)
+                    continue
                 tally.keep(COPIES_STEP, UNIT, row["id"], sample)
                 tally.statistics.number("words a caption", len(row["text"].split()))
     tally.save(folder)

@@ -24,6 +24,7 @@ from mm1.curation.engine import Progress, Runner, Values, map_parts
 from mm1.curation.extracted import read_extracted
 from mm1.curation.groups import group_keys
 from mm1.curation.lookups import Lookup, LookupWriter
+from mm1.curation.page import Dropped
 from mm1.curation.samples import excerpt
 from mm1.curation.steps import texts
 from mm1.curation.steps.extract import PAGE, PAGES
@@ -114,8 +115,12 @@ def write_part(part: PartInputs, folder: Path, tables: Path, firsts: dict[str, i
                 status[row.number] = DUPLICATE
                 tally.drop(STEP, PAGE, reason, row.id, sample)
                 continue
+            try:
+                writer.write(row.id, row.url, [text])
+            except Dropped as drop:
+                tally.drop(STEP, PAGE, drop.reason, row.id, sample)
+                continue
             status[row.number] = KEPT
-            writer.write(row.id, row.url, [text])
             tally.keep(STEP, PAGE, row.id, sample)
             tally.statistics.size("characters a text", len(text))
     np.save(folder / STATUS, status)

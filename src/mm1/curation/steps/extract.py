@@ -9,6 +9,7 @@ Pictures that a list names come as pages of one picture and no text, so that the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -63,8 +64,14 @@ def _items(part: Part, config: CurateConfig, downloads: Path) -> Iterator[Page |
 
 def _content(item: Page | Listed) -> tuple[str, Extracted]:
     if isinstance(item, Listed):
-        return "", Extracted("", "", (item.image,))
+        image = replace(item.image, alt=_plain(item.image.alt), caption=_plain(item.image.caption))
+        return "", Extracted("", "", (image,))
     return item.url, extract(item.html, item.url, item.encoding)
+
+
+def _plain(text: str) -> str:
+    """JSON may hold halves of characters, which are no text."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def show(url: str, page: Extracted) -> Sample:

@@ -6,6 +6,7 @@ PART/tally.json
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mm1.curation.documents import DocumentWriter, PictureSegment
 from mm1.curation.engine import Values
 from mm1.curation.extracted import read_extracted
 from mm1.curation.interleaved import Assembled, DroppedDocument, PlacedImage, assemble
+from mm1.curation.page import Dropped
 from mm1.curation.samples import Picture, Sample, excerpt, thumbnail
 from mm1.curation.steps import duplicates
 from mm1.curation.steps.extract import PAGE, PAGES, show
@@ -45,7 +47,13 @@ def interleave_part(part: PartInputs, folder: Path, config: CurateConfig, found:
                 tally.drop(STEP, PAGE, drop.reason, row.id, partial(show, row.url or row.id, row.page))
                 tally.of(STEP, PLACE).dropped.update(drop.dropped_images)
                 continue
-            writer.write(row.id, row.url, segments_of(document))
+            try:
+                writer.write(row.id, row.url, segments_of(document))
+            except Dropped as drop:
+                tally.drop(STEP, PAGE, drop.reason, row.id, partial(show, row.url or row.id, row.page))
+                places = len(row.page.images) - document.dropped_images.total()
+                tally.of(STEP, PLACE).dropped.update(document.dropped_images + Counter(document_dropped=places))
+                continue
             count(tally, document)
             tally.keep(STEP, PAGE, row.id, partial(draw, row.url or row.id, document))
     tally.save(folder)

@@ -15,9 +15,9 @@ import numpy as np
 
 from mm1.curation.config import TextConfig
 from mm1.curation.engine import Values
-from mm1.curation.extracted import Row, read_extracted
+from mm1.curation.extracted import read_extracted
 from mm1.curation.groups import KEYS, RunWriter
-from mm1.curation.samples import Sample, excerpt
+from mm1.curation.samples import excerpt
 from mm1.curation.steps.extract import PAGE, PAGES
 from mm1.curation.steps.inputs import PartInputs
 from mm1.curation.tally import Tally
@@ -26,6 +26,7 @@ from mm1.curation.text.exact import text_hash
 from mm1.curation.text.key_files import write_keys
 from mm1.curation.text.language import identify
 from mm1.curation.text.minhash import signature
+from mm1.curation.text.quality import Quality
 from mm1.curation.text.rules import reason
 
 STEP = "text rules"
@@ -38,6 +39,7 @@ def judge_part(part: PartInputs, folder: Path, config: TextConfig) -> Values:
     """Fills the folder of a part."""
     tally = Tally()
     places, signatures, lengths = [], [], []
+    quality = None if config.quality.model is None else Quality(config.quality.model, config.quality)
     with RunWriter(folder, EXACT, KEYS) as exact:
         for row in read_extracted(part.folders["extract"] / PAGES):
             tally.enter(STEP, PAGE)
@@ -46,11 +48,17 @@ def judge_part(part: PartInputs, folder: Path, config: TextConfig) -> Values:
             language, score = identify(text)
             tally.statistics.word("language", language)
             broken = reason(text, config.rules, language, words) or _language_reason(language, score, config)
+            note = f"{language} {score:.2f}"
+            if broken is None and quality is not None:
+                judged = quality.judge(text, words)
+                broken, note = quality.reason(row.id, judged), f"{note}, perplexity {judged.perplexity:.0f}"
+                tally.statistics.size("perplexity", judged.perplexity)
+            sample = partial(excerpt, row.url or row.id, [text], note)
             if broken is not None:
                 places.append(0)
-                tally.drop(STEP, PAGE, broken, row.id, partial(_show, row, text, f"{language} {score:.2f}"))
+                tally.drop(STEP, PAGE, broken, row.id, sample)
                 continue
-            tally.keep(STEP, PAGE, row.id, partial(_show, row, text, ""))
+            tally.keep(STEP, PAGE, row.id, sample)
             exact.add({"key": text_hash(words), "order": part.order(row.number), "weight": 1})
             lengths.append(len(text))
             places.append(len(lengths))
@@ -69,7 +77,3 @@ def _language_reason(language: str, score: float, config: TextConfig) -> str | N
     if score < config.min_language_score:
         return "no_language"
     return "language" if config.languages and language not in config.languages else None
-
-
-def _show(row: Row, text: str, note: str) -> Sample:
-    return excerpt(row.url or row.id, [text], note)

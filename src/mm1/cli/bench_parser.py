@@ -1,0 +1,30 @@
+"""What is typed after `mm1 bench`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`mm1 bench WHAT`."""
+    bench = commands.add_parser("bench", help="measure a part beside its peer, in one run")
+    parts = bench.add_subparsers(dest="what", required=True, metavar="WHAT")
+    train = parts.add_parser("train", help="training tokens a second beside Hugging Face's Llava")
+    train.add_argument("--steps", type=int, default=8, help="training steps a repetition")
+    train.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
+    plan = parts.add_parser("plan", help="what the plan of 10^5 to 10^9 documents costs")
+    plan.add_argument("--counted", type=int, default=200_000, help="documents of each source counted, not reckoned")
+    plan.add_argument("--processes", type=int, default=1, help="that count side by side")
+    plan.add_argument("--curve", type=Path, help="also draw the costs over the documents, as an SVG")
+    generate = parts.add_parser("generate", help="few-shot evaluation beside transformers' generate, same weights")
+    generate.add_argument("--model", choices=["small", "tiny"], default="small", help="its shape; weights are random")
+    generate.add_argument("--questions", type=int, default=64, help="prompts a repetition")
+    generate.add_argument("--shots", type=int, default=8, help="examples that all prompts begin with")
+    generate.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
+    data = parts.add_parser("data", help="packed batches a second beside webdataset and grain; JPEGs beside Pillow")
+    data.add_argument("--documents", type=int, default=300, help="captioned photos in each repetition")
+    for part in parts.choices.values():
+        part.add_argument("--repetitions", type=int, default=5, help="alternating repetitions; medians are printed")
+        part.add_argument("--out", type=Path, help="also write the figures as JSON to this file")
+        part.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)

@@ -1,0 +1,108 @@
+"""`mm1 curate` and its own commands: from parsed arguments to calls, from results to what is printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mm1.cli.progress import RateProgress
+from mm1.config import UserError, override
+from mm1.curation.config import PROFILES, CurateConfig
+from mm1.curation.engine import Progress, Runner, Values
+from mm1.curation.funnel import Funnel
+from mm1.curation.pipeline import curate as run_curate
+from mm1.curation.steps.finish import FUNNEL
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+_ASSIGNMENT = re.compile(r"[a-z_]\w*(\.\w+)*=")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
+_MOST_REASONS = 4
+
+
+def curate(arguments: Namespace) -> None:
+    """The sets of some sources, then what came of it."""
+    paths, changes = sources_and_changes([*arguments.sources, *arguments.overrides])
+    config = _config(arguments, changes)
+    if arguments.processes < 1:
+        raise UserError(f"--processes is {arguments.processes}: give 1 or more")
+    runner = Runner(processes=arguments.processes, ray=arguments.ray, memory=bytes_of(arguments.memory, "--memory"))
+    with CurateProgress(console) as progress:
+        finished = run_curate(paths, arguments.out, config, runner, progress.of)
+    console.print(funnel_table(finished.funnel))
+    for name, documents in finished.sets.items():
+        console.print(f"{documents:>12,} documents in {arguments.out / name}")
+    console.print(f"Figures: {arguments.out / FUNNEL}")
+    full = [name for name, documents in finished.sets.items() if documents]
+    if full:
+        words = [f"{name}={arguments.out / name}" for name in full]
+        console.print(f"Next: {shlex.join(['mm1', 'prepare', *words, '--out', str(arguments.out / 'shards')])}")
+    else:
+        console.print("No document is left: the table above tells at which rule they were lost")
+
+
+def sources_and_changes(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Paths, and assignments to keys; a file whose name looks like an assignment is a file."""
+    changes = [word for word in words if _ASSIGNMENT.match(word) and not Path(word).exists()]
+    return [Path(word) for word in words if word not in changes], changes
+
+
+def _config(arguments: Namespace, changes: Sequence[str]) -> CurateConfig:
+    config = PROFILES[arguments.profile]
+    if arguments.languages is not None:
+        codes = () if arguments.languages == "all" else tuple(arguments.languages.split(","))
+        config = config.in_languages(codes)
+    if arguments.offline:
+        config = config.replace(download=False)
+    return override(config, changes)
+
+
+def bytes_of(text: str, option: str) -> int:
+    """The number of bytes that a size as 4GB, 512M or 1.5 TB says, by powers of 1,024."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise UserError(f"{option} is '{text}': write a size as 4GB or 512MB")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+
+
+class CurateProgress(RateProgress):
+    """What is told of each step's parts."""
+
+    def of(self, step: str) -> Progress:
+        """For one step: how far it is, and how fast."""
+        began, items = time.monotonic(), 0
+
+        def tell(done: int, total: int, values: Values) -> None:
+            nonlocal items
+            items += values.get("in", values.get("pages", 0))
+            seconds = time.monotonic() - began
+            rate = f"{step}: {items / max(seconds, 1e-9):,.0f} a second"
+            self.tell(time.monotonic() - self._began, done, total, rate, f"{step}: {done} of {total} parts, {items:,}")
+
+        return tell
+
+
+def funnel_table(funnel: Funnel) -> Table:
+    """Each step with what came in, what went on, and the commonest reasons."""
+    table = Table(title="Funnel", title_justify="left", box=None, pad_edge=False)
+    table.add_column("step", no_wrap=True)
+    table.add_column("of", no_wrap=True)
+    for name in ("in", "out", "kept"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("dropped for")
+    for step in funnel.steps:
+        counts = step.counts
+        kept = f"{counts.kept / counts.entered:.1%}" if counts.entered else ""
+        reasons = list(counts.to_json()["dropped"].items())
+        told = ", ".join(f"{reason} {number:,}" for reason, number in reasons[:_MOST_REASONS])
+        rest = sum(number for _, number in reasons[_MOST_REASONS:])
+        told += f", others {rest:,}" if rest else ""
+        table.add_row(step.name, step.unit, f"{counts.entered:,}", f"{counts.kept:,}", kept, told)
+    return table
