@@ -117,7 +117,7 @@ def train(good: Sequence[Features], raw: Sequence[Features]) -> Classifier:
     weights = ahead = np.zeros(BUCKETS)
     bias = bias_ahead = 0.0
     for number in range(_STEPS):
-        logits = np.bincount(rows, values * ahead[buckets], len(texts)) + bias_ahead
+        logits = np.bincount(rows, values * ahead[buckets], len(texts)).astype(np.float64) + bias_ahead
         errors = (_sigmoids(logits) - labels) * importance
         momentum = number / (number + 3)
         before, weights = (

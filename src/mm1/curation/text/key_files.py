@@ -126,5 +126,5 @@ def _open(path: Path) -> pa.RecordBatch:
 def _values(batch: pa.RecordBatch, name: str) -> NDArray[Any]:
     column = batch.column(name)
     if pa.types.is_fixed_size_list(column.type):
-        return column.flatten().to_numpy().reshape(-1, column.type.list_size)
-    return column.to_numpy()
+        return np.asarray(column.flatten().to_numpy()).reshape(-1, column.type.list_size)
+    return np.asarray(column.to_numpy())

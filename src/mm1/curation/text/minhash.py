@@ -72,7 +72,7 @@ def band_keys(signatures: NDArray[np.uint32], config: MinHash) -> NDArray[np.uin
 
 def similarity(one: NDArray[np.uint32], other: NDArray[np.uint32]) -> NDArray[np.float64]:
     """Share of equal values over the last axis: an estimate of the Jaccard similarity of the shingle sets."""
-    return np.mean(one == other, axis=-1)
+    return np.asarray(np.mean(one == other, axis=-1), np.float64)
 
 
 @cache

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pydantic import Field
@@ -96,6 +97,16 @@ class Quality:
         if alpha is None or judgement.score is None or classifier.chosen(document, judgement.score, alpha):
             return None
         return "classifier"
+
+
+@cache
+def open_quality(rules: QualityRules) -> Quality | None:
+    """The judges that the rules name, read once a process; None where they name none.
+
+    Raises:
+        UserError: as `Quality`.
+    """
+    return None if rules.model is None else Quality(rules.model, rules)
 
 
 def digest(folder: Path) -> str:
