@@ -117,3 +117,16 @@ def test_pictures_that_a_page_goes_without_are_not_told_as_dropped_documents(tmp
     write_part(part, tmp_path, tmp_path / "tokenizer.json", lambda *counts: told.append(counts))
     size = len(GOOD.data) + len("text")
     assert told == [(0, 0, 0), (1, 0, size)] * 2
+
+
+def test_a_large_file_is_shared_by_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("mm1.chain.parts.GROUP_BYTES", 2000)
+    monkeypatch.setattr("mm1.chain.parts.group", lambda files: [(path,) for path in files])
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps({"text": f"text {number}"}) + "\n" for number in range(400)))
+    (tmp_path / "u.jsonl").write_text('{"text": "small"}\n')
+    parts = parts_of(FilesConfig(name="texts", paths=(path, tmp_path / "u.jsonl")))
+    assert len(parts) == 6
+    assert [part.share is None for part in parts] == [False] * 5 + [True]
+    texts = [item.segments[0].text for part in parts for item in part.items()]
+    assert texts == [*(f"text {number}" for number in range(400)), "small"]

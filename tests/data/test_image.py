@@ -243,3 +243,20 @@ def test_a_squashed_picture_is_all_of_it(file_format: str) -> None:
     assert np.abs(pixels - expected).mean() < 4
     with pytest.raises(BadImage, match="corrupt"):
         EncodedImage(buffer.getvalue()[:-40]).squashed(30)
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_a_png_with_its_exif_after_its_pixels_is_measured_and_laid_out_upright(make, orientation: int) -> None:
+    exif = PillowImage.Exif()
+    exif[0x0112] = orientation
+    data = make.file(scene(30, 90), exif=exif)
+    size = int.from_bytes(data[data.index(b"eXIf") - 4 : data.index(b"eXIf")])
+    begin = data.index(b"eXIf") - 4
+    chunk = data[begin : begin + 12 + size]
+    end = data.index(b"IEND") - 4
+    late = data[:begin] + data[begin + len(chunk) : end] + chunk + data[end:]
+    assert late.index(b"IDAT") < late.index(b"eXIf")
+    assert upright_size(late) == upright_size(data) == ((90, 30) if orientation == 1 else (30, 90))
+    policy = SubImagesConfig(grid=BestGridConfig(min_tiles=1, max_tiles=3))
+    for ours, usual in zip(decode_sub_images(late, policy, 30), decode_sub_images(data, policy, 30), strict=True):
+        np.testing.assert_array_equal(ours, usual)

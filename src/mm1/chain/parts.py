@@ -3,9 +3,9 @@
     shards/NAME/part-00000/shard-00000.arrow, …, lengths-….bin, lost.json, index.json     last: the part is finished
     shards/NAME/lengths-….bin, lost.json, index.json                                      last: the source is finished
 
-A part is a range of the documents that a source makes, or a group of input files. Which parts there are does not depend
-on how many processes write them, so neither does the result. A part that was not finished is begun anew. Knows nothing
-of processes, nor of what is prepared beside a source.
+A part is a range of the documents that a source makes, a group of input files, or a share of a large one. Which parts
+there are does not depend on how many processes write them, so neither does the result. A part that was not finished is
+begun anew. Knows nothing of processes, nor of what is prepared beside a source.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 from mm1.data.embedded_source import EmbeddedConfig, EmbeddedSource
 from mm1.data.encode import DocumentEncoder
 from mm1.data.formats.catalog import FORMATS, Recognised
-from mm1.data.formats.files import FilesConfig, find, group
+from mm1.data.formats.files import GROUP_BYTES, FilesConfig, Found, find, group
 from mm1.data.formats.reading import Drop, Item
 from mm1.data.image import BadImage, read_image
 from mm1.data.shard_index import INDEX, join_shards
@@ -61,6 +61,8 @@ class Part:
     files: tuple[Path, ...] = ()
     format: Recognised | None = None
     """Of the files."""
+    share: range | None = None
+    """Of a single file, where it is large and can be shared."""
 
     @property
     def name(self) -> str:
@@ -74,8 +76,9 @@ class Part:
         """The documents, and what was dropped."""
         if isinstance(self.config, FilesConfig):
             assert self.format is not None
+            options = replace(self.config.options, share=self.share)
             for path in self.files:
-                yield from FORMATS[self.format.format].read(path, self.config.options)
+                yield from FORMATS[self.format.format].read(path, options)
         else:
             source = build_source(self.config)
             yield from (source.document(index) for index in self.documents)
@@ -94,10 +97,23 @@ def parts_of(config: WrittenConfig) -> list[Part]:
     """
     if isinstance(config, FilesConfig):
         found = find(config)
-        return [Part(config, n, files=files, format=found.format) for n, files in enumerate(group(found.files))]
+        return [
+            Part(config, number, files=files, format=found.format, share=share)
+            for number, (files, share) in enumerate(_work_of(found))
+        ]
     total = len(build_source(config))
     starts = range(0, max(total, 1), PART_DOCUMENTS)
     return [Part(config, n, range(start, min(start + PART_DOCUMENTS, total))) for n, start in enumerate(starts)]
+
+
+def _work_of(found: Found) -> Iterator[tuple[tuple[Path, ...], range | None]]:
+    """Small files together, and a large one in shares if its format can be read so."""
+    shares = FORMATS[found.format.format].shares
+    for files in group(found.files):
+        if len(files) == 1 and shares is not None:
+            yield from ((files, share) for share in shares(files[0], GROUP_BYTES))
+        else:
+            yield files, None
 
 
 def head_of(config: WrittenConfig, count: int) -> Iterator[Document]:

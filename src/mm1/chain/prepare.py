@@ -112,7 +112,7 @@ def prepare(
     }
     for name, own in parts.items():
         if (found := own[0].format) is not None:
-            count = sum(len(part.files) for part in own)
+            count = len({path for part in own for path in part.files})
             say(f"{name}: {count:,} file{'s' * (count > 1)}, {found.format} by {found.evidence}")
     tokenizer = _place_tokenizer(config, folder)
     for source in config.sources:

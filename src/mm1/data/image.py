@@ -78,8 +78,7 @@ def read_image(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Image.Im
 def upright_size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels as a viewer shows the picture, its EXIF orientation applied; no pixel is decoded.
 
-    (0, 0) for what is no picture, which decoding will refuse as well. A PNG may keep its EXIF after its pixels, where
-    only decoding meets it; its size is then that of the pixels as they are stored.
+    (0, 0) for what is no picture, which decoding will refuse as well.
     """
     try:
         with _every_error_a_bad_image():
@@ -153,10 +152,23 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     if image.width * image.height > max_pixels:
         raise BadImage("too_many_pixels")
+    if image.format == "PNG" and "exif" not in image.info and (exif := _png_exif(data)) is not None:
+        image.info["exif"] = b"Exif\0\0" + exif
     # JPEG is not asked: a phone's photo with a depth map (MPO) has two frames, and the first is the photo.
     if image.format in ("GIF", "PNG", "WEBP") and getattr(image, "is_animated", False):
         raise BadImage("animated")
     return image
+
+
+def _png_exif(data: bytes) -> bytes | None:
+    """The content of a PNG's eXIf chunk, which may stand after the pixels, where Pillow meets it only with them."""
+    place = 8
+    while place + 8 <= len(data):
+        size, name = int.from_bytes(data[place : place + 4]), data[place + 4 : place + 8]
+        if name == b"eXIf":
+            return data[place + 8 : place + 8 + size]
+        place += size + 12
+    return None
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:

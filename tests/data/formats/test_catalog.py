@@ -37,6 +37,7 @@ CASES = {
     "llava": lambda: json.dumps([{"id": "a", "conversations": [{"from": LONG}]}], indent=2).encode(),
     "vqa": lambda: json.dumps({"questions": [{"question": LONG}]}).encode(),
     "coco": lambda: json.dumps({"annotations": [{"image_id": 1, "id": 2, "caption": LONG}], "images": []}).encode(),
+    "imagefolder": lambda: b'{"file_name": "1.png", "text": "a cat", "label": 3}\n',
     "text-json": lambda: b'\xef\xbb\xbf{"text": "\\"segments\\": []"}\n',
     "text": lambda: b"Once upon a time",
 }  # fmt: skip

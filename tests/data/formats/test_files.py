@@ -151,3 +151,31 @@ def test_answers_that_change_are_seen_as_questions_are(tmp_path):
     assert fingerprint_of(source(tmp_path)) == before
     answers.write_text('{"annotations": [{}]}')
     assert fingerprint_of(source(tmp_path)) != before
+
+
+def test_pictures_that_change_are_seen_as_the_files_that_name_them(write, tmp_path):
+    pictures = tmp_path / "elsewhere" / "deep"
+    pictures.mkdir(parents=True)
+    path = write.jsonl(tmp_path / "chats.jsonl", [{"conversations": []}])
+    configs = [source(path), source(path, images=tmp_path / "elsewhere"), source(path, images=tmp_path / "gone")]
+    seen = [[fingerprint_of(config) for config in configs]]
+    for change in (
+        lambda: (pictures / "a.jpg").write_bytes(b"x"),
+        lambda: (pictures / "a.jpg").write_bytes(b"yy"),
+        lambda: os.utime(pictures / "a.jpg", ns=(0, 0)),
+        lambda: (pictures / "a.jpg").rename(pictures / "b.JPG"),
+    ):
+        change()
+        seen.append([fingerprint_of(config) for config in configs])
+    own, given, gone = zip(*seen, strict=True)
+    assert len(set(own)) == len(set(given)) == 5
+    assert len(set(gone)) == 1
+    (pictures / "notes.txt").write_text("no picture")
+    assert [fingerprint_of(config) for config in configs] == seen[-1]
+
+
+def test_pictures_beside_tables_are_none_of_their_business(write, tmp_path):
+    config = source(write.table(tmp_path / "0.parquet", {"text": ["a"]}))
+    before = fingerprint_of(config)
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    assert fingerprint_of(config) == before

@@ -52,3 +52,22 @@ def test_what_is_no_chat_is_dropped(write, read, tmp_path):
         "turns are not question and answer in turn": 4, "no conversations": 1, "no value": 1, "image is no path": 1,
         "missing image": 1, "image outside its folder": 1, "empty turn": 1, "no turns": 1,
     }  # fmt: skip
+
+
+def test_a_link_that_leads_out_of_the_picture_folder_is_not_followed(write, read, tmp_path):
+    folder, outside = tmp_path / "pictures", tmp_path / "outside"
+    (folder / "deep").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "secret.jpg").write_bytes(b"secret")
+    (folder / "a.jpg").write_bytes(b"a")
+    (folder / "inside.jpg").symlink_to(folder / "a.jpg")
+    (folder / "file.jpg").symlink_to(outside / "secret.jpg")
+    (folder / "deep" / "out").symlink_to(outside)
+    (folder / "circle.jpg").symlink_to(folder / "circle.jpg")
+    (tmp_path / "linked").symlink_to(folder)
+    said = [{"from": "human", "value": "<image>q"}, {"from": "gpt", "value": "a"}]
+    names = ["inside.jpg", "file.jpg", "deep/out/secret.jpg", "circle.jpg"]
+    path = write.jsonl(tmp_path / "chats.jsonl", [{"image": name, "conversations": said} for name in names])
+    documents, dropped, _ = read("llava", path, images=tmp_path / "linked")
+    assert [document.images[0].data for document in documents] == [b"a"]
+    assert dropped == {"image outside its folder": 2, "missing image": 1}

@@ -50,3 +50,13 @@ def test_pictures_that_can_not_be_had_are_counted_and_rows_of_other_shapes_dropp
         "image without bytes": 2, "missing image": 2, "image outside its folder": 2, "image matched to no sentence": 1,
         "no matched_text_index": 2, "broken base64": 1,
     }  # fmt: skip
+
+
+def test_a_row_that_names_a_picture_often_is_one_drop(write, read, tmp_path, monkeypatch):
+    """Before its pictures are together in memory."""
+    monkeypatch.setattr("mm1.data.formats.mmc4.MAX_DOCUMENT_BYTES", 1000)
+    (tmp_path / "0.jpg").write_bytes(b"x" * 100)
+    path = write.jsonl(tmp_path / "docs.jsonl", [row(*[0] * 11), row(*[0] * 10)])
+    documents, dropped, _ = read("mmc4", path)
+    assert [len(document.images) for document in documents] == [10]
+    assert dropped == {"document too large": 1}

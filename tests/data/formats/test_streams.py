@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import struct
 import zipfile
+import zlib
 
 import pyarrow as pa
 import pytest
@@ -28,6 +30,15 @@ COMPRESS = {
     "gzip": lambda path: gzip.compress(CONTENT[:99]) + gzip.compress(CONTENT[99:]),
     "zstd": lambda path: pa.Codec("zstd").compress(CONTENT, asbytes=True),
     "zip": lambda path: zipped(path, "a.jsonl"),
+}
+
+
+SKIPPABLE = struct.pack("<II", 0x184D2A5E, 5) + b"aside"
+COMPRESS |= {
+    "gzip with zeros": lambda path: (
+        gzip.compress(CONTENT[:99]) + bytes(70_000) + gzip.compress(CONTENT[99:]) + bytes(9)
+    ),
+    "zstd with skippable frames": lambda path: SKIPPABLE + COMPRESS["zstd"](path) + SKIPPABLE,
 }
 
 
@@ -57,6 +68,34 @@ def test_what_was_read_before_the_harm_stays_and_one_drop_tells_of_the_rest(tmp_
     assert lines[:trusted] == LINES[:trusted]
     if harm == "cut" and how != "zip":  # a zip's list of files stands at its end
         assert len(lines) > 1000
+
+
+def test_a_cut_off_gzip_loses_its_last_partial_line_only(tmp_path):
+    path = tmp_path / "lines"
+    content = b"\n".join(f"{number * number}".encode() for number in range(400)) + b"\n"
+    whole = gzip.compress(content)
+    for cut in range(30, len(whole), 7):
+        path.write_bytes(whole[:cut])
+        there = zlib.decompressobj(wbits=31).decompress(whole[:cut])
+        *lines, last = [line for _, line in streams.lines(path)]
+        assert lines == there.split(b"\n")[:-1]
+        assert last.reason == "truncated"
+
+
+def test_a_cut_off_zstd_gives_all_that_its_decoder_can(tmp_path):
+    path = tmp_path / "lines"
+    frames = [pa.Codec("zstd").compress(line + b"\n", asbytes=True) for line in LINES[:300]]
+    path.write_bytes(b"".join(frames)[:-5])
+    *lines, last = [line for _, line in streams.lines(path)]
+    assert lines == LINES[:299]
+    assert last.reason == "truncated"
+
+
+def test_what_follows_a_gzip_is_damage(tmp_path):
+    path = tmp_path / "lines"
+    path.write_bytes(gzip.compress(b"one\ntwo\n") + b"\0\0junk")
+    one, two, last = [line for _, line in streams.lines(path)]
+    assert (one, two, last.reason) == (b"one", b"two", "damaged")
 
 
 def test_a_zip_of_several_files_or_an_encrypted_one_is_a_drop(tmp_path):

@@ -71,3 +71,24 @@ def test_other_columns_are_one_sentence_that_names_both(write, tmp_path):
 )
 def test_columns_are_told_by_what_they_hold(kind, word):
     assert tables.kind_of(kind) == word
+
+
+def test_rows_in_memory_together_are_bounded_by_their_bytes(write, tmp_path, monkeypatch):
+    read_at_once = []
+    located = tables._located
+    monkeypatch.setattr(tables, "_located", lambda *a: read_at_once.append(a[2].num_rows) or located(*a))
+    monkeypatch.setattr(tables, "_BYTES_AT_ONCE", 4000)
+    columns = {"b": [b"%d" % n * 500 for n in range(1000, 1040)], "n": list(range(40))}
+    path = write.table(tmp_path / "a.parquet", columns, use_dictionary=False)
+    assert [row["n"] for _, row in tables.rows(path, ["b", "n"])] == list(range(40))
+    assert set(read_at_once) == {1}
+    read_at_once.clear()
+    assert len(list(tables.rows(path, ["n"]))) == 40
+    assert max(read_at_once) == 16
+
+
+def test_a_row_larger_than_a_document_is_one_drop_and_the_others_are_read(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MAX_DOCUMENT_BYTES", 100)
+    path = write.table(tmp_path / "a.parquet", {"b": [b"a", b"x" * 1000, b"b", b"y" * 150]})
+    rows = [row if isinstance(row, dict) else row.reason for _, row in tables.rows(path, ["b"])]
+    assert rows == [{"b": b"a"}, "document too large", {"b": b"b"}, {"b": b"y" * 150}]

@@ -23,7 +23,7 @@ def test_a_plain_file_is_one_document(read, tmp_path):
         assert read("text", path) == ([Document("book.txt/0", (Text(SPELLED),))], {}, {})
     for data, reason in (
         (b"", "empty document"), (b" \n", "empty document"), (b"caf\xe9", "invalid UTF-8"),
-        (gzip.compress(SPELLED.encode())[:-9], "truncated"),
+        (gzip.compress(SPELLED.rstrip().encode())[:-9], "truncated"),
     ):  # fmt: skip
         path.write_bytes(data)
         assert read("text", path) == ([], {reason: 1}, {})

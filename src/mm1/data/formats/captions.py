@@ -38,4 +38,4 @@ def read(path: Path, options: ReadOptions) -> Iterator[Item]:
         number = where.rpartition(":")[2]
         return document(f"{path.stem}/{number}", templates.answered(prompt, caption(row[text])))
 
-    return each(tables.rows(path, [image, text]), make)
+    return each(tables.rows(path, [image, text], options.share), make)

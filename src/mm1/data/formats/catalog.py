@@ -24,6 +24,7 @@ from mm1.data.formats import (
     coco,
     document_tables,
     documents,
+    image_folder,
     llava,
     mmc4,
     obelics,
@@ -33,7 +34,7 @@ from mm1.data.formats import (
     webdataset,
 )
 from mm1.data.formats.reading import Drop, Item, ReadOptions
-from mm1.data.formats.streams import Damaged, array_items, head
+from mm1.data.formats.streams import Damaged, array_items, head, line_shares
 
 _PROMISES = (".tar", ".tgz", ".parquet", ".json", ".jsonl", ".ndjson")
 _HEAD, _JSON_HEAD = 1 << 16, 1 << 20
@@ -49,24 +50,38 @@ class Format:
     called, other files when the first item is asked for."""
     pages: bool = False
     """Whether a document is a page, which goes on without a picture that can not be decoded."""
+    shares: Callable[[Path, int], list[range | None]] | None = None
+    """Shares of about so many bytes of one file, for `ReadOptions.share`; None where one process reads all of it."""
 
 
 FORMATS: dict[str, Format] = {
     "webdataset": Format("tars of captioned pictures, as img2dataset writes them", webdataset.read),
-    "captions": Format("parquet with pictures and captions", captions.read),
+    "captions": Format("parquet with pictures and captions", captions.read, shares=tables.group_shares),
     "obelics": Format(
-        "parquet of pages: `images` and `texts`, one of them null at each place", obelics.read, pages=True
+        "parquet of pages: `images` and `texts`, one of them null at each place",
+        obelics.read,
+        pages=True,
+        shares=tables.group_shares,
     ),
-    "mmc4": Format("JSONL of pages: `text_list` and `image_info`", mmc4.read, pages=True),
-    "documents": Format("JSONL of mm1's own Documents: `segments`", documents.read),
-    "documents-parquet": Format("parquet of Documents, as `mm1 curate` writes them: `segments`", document_tables.read),
-    "llava": Format("JSON of chats: `conversations`, with a picture folder", llava.read),
-    "cauldron": Format("parquet of chats: `images`, and `texts` with user and assistant", cauldron.read),
+    "mmc4": Format("JSONL of pages: `text_list` and `image_info`", mmc4.read, pages=True, shares=line_shares),
+    "documents": Format("JSONL of mm1's own Documents: `segments`", documents.read, shares=line_shares),
+    "documents-parquet": Format(
+        "parquet of Documents, as `mm1 curate` writes them: `segments`",
+        document_tables.read,
+        shares=tables.group_shares,
+    ),
+    "llava": Format("JSON of chats: `conversations`, with a picture folder", llava.read, shares=line_shares),
+    "cauldron": Format(
+        "parquet of chats: `images`, and `texts` with user and assistant", cauldron.read, shares=tables.group_shares
+    ),
     "coco": Format("COCO's captions as JSON, with a picture folder", coco.read),
     "vqa": Format("VQAv2's questions as JSON, annotations beside them, with a picture folder", vqa.read),
-    "text": Format("plain text", text.read_plain),
-    "text-json": Format("JSONL with a text", text.read_json),
-    "text-parquet": Format("parquet with a column of text", text.read_table),
+    "imagefolder": Format(
+        "JSONL of captions: `file_name` and text, beside the pictures", image_folder.read, shares=line_shares
+    ),
+    "text": Format("plain text", text.read_plain, shares=line_shares),
+    "text-json": Format("JSONL with a text", text.read_json, shares=line_shares),
+    "text-parquet": Format("parquet with a column of text", text.read_table, shares=tables.group_shares),
 }
 
 _HOW = f"name its format with --format, one of {', '.join(FORMATS)}"
@@ -161,6 +176,8 @@ def _recognise_json(path: Path) -> Recognised:
     ):
         if wanted <= keys:
             return Recognised(name, f"JSON with {' and '.join(sorted(wanted))}")
+    if image_folder.NAME in keys and (key := next((key for key in captions.CAPTIONS if key in keys), None)):
+        return Recognised("imagefolder", f"JSON with {image_folder.NAME} and {key}")
     for key in text.NAMES:
         if key in keys:
             return Recognised("text-json", f"JSON with {key}")

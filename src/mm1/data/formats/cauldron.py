@@ -13,7 +13,7 @@ from typing import Any
 
 from mm1.data.formats import tables
 from mm1.data.formats.chats import chat
-from mm1.data.formats.reading import Drop, Item, ReadOptions, document, each, picture, take
+from mm1.data.formats.reading import Drop, Item, ReadOptions, bounded, document, each, picture, take
 from mm1.types import Document
 
 IMAGES = "list of bytes|list of picture"
@@ -31,8 +31,8 @@ def read(path: Path, options: ReadOptions) -> Iterator[Item]:
     names = [tables.choose(path, found, ("images",), IMAGES), tables.choose(path, found, ("texts",), "list of turns")]
 
     def make(where: str, row: dict[str, Any]) -> Document:
-        images = [picture(value, options.images) for value in row["images"] or []]
+        images = bounded(picture(value, options.images) for value in row["images"] or [])
         turns = [(take(turn, "user", str), take(turn, "assistant", str)) for turn in take(row, "texts", list)]
         return document(f"{path.stem}/{where.rpartition(':')[2]}", chat(images, turns))
 
-    return each(tables.rows(path, names), make)
+    return each(tables.rows(path, names, options.share), make)

@@ -54,7 +54,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Item]:
         name = row.get("id") or f"{path.stem}/{where.rpartition(':')[2]}"
         return document(name, (_segment(part) for part in take(row, segments, list)))
 
-    return each(tables.rows(path, [*names, segments]), make)
+    return each(tables.rows(path, [*names, segments], options.share), make)
 
 
 def _segment(part: object) -> Segment:

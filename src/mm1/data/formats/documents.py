@@ -25,7 +25,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Item]:
         name = row.get("id", where.rpartition("/")[2])
         return document(str(name), (_segment(part, folder) for part in take(row, "segments", list)))
 
-    return each(json_records(path), make)
+    return each(json_records(path, options.share), make)
 
 
 def _segment(part: object, folder: Path) -> Segment:

@@ -10,8 +10,10 @@ Knows nothing of shards or tokens.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +25,9 @@ from mm1.data.formats.reading import ReadOptions
 
 SUFFIXES = (".tar", ".tgz", ".parquet", ".json", ".jsonl", ".ndjson", ".txt", ".md")
 """What is looked for in a folder; each may be followed by one of _COMPRESSED. Other files are left alone."""
+_JSON = (".json", ".jsonl", ".ndjson")
+"""What may name pictures that lie beside it."""
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 _COMPRESSED = (".gz", ".zst", ".zip")
 _ABOUT = ("readme.md", "readme.txt", "license.md", "license.txt", "dataset_infos.json")
 """Names of files of a folder that tell of the others, as in datasets of the Hugging Face hub; in lower case."""
@@ -174,16 +179,39 @@ def group(files: Sequence[Path], size: int = GROUP_BYTES) -> list[tuple[Path, ..
 def fingerprint_of(config: FilesConfig) -> str:
     """A hash of the files' names, sizes and times of change: reading all their bytes would take as long as preparing.
 
-    Copied with their times, the files count as the same wherever they lie. VQA's annotations are among them, pictures
-    in folders are not.
+    Copied with their times, the files count as the same wherever they lie. VQA's annotations are among them, and the
+    pictures of the folder that was given for them, or else of the folders in which JSON files lie: a look at each, a
+    few seconds for a million. Pictures elsewhere, which only mm1's own documents may name, are not.
     """
     digest = hashlib.sha256()
     files = files_of(config.paths)
     beside = dict.fromkeys(answers for path in files for answers in _annotations(path) if answers.is_file())
-    for path in (*files, *beside):
-        about = path.stat()
-        digest.update(f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    named = [(path.name, path.stat()) for path in (*files, *beside)]
+    for name, about in chain(named, *map(_pictures, _picture_folders(config, files))):
+        digest.update(f"{name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def _picture_folders(config: FilesConfig, files: Sequence[Path]) -> list[Path]:
+    """Folders that the pictures of a source may lie in, none inside another."""
+    if config.images is not None:
+        return [config.images]
+    folders = dict.fromkeys(path.parent.resolve() for path in files if any(end in _JSON for end in path.suffixes))
+    return [folder for folder in folders if not any(parent in folders for parent in folder.parents)]
+
+
+def _pictures(folder: Path, within: str = "") -> Iterator[tuple[str, os.stat_result]]:
+    """The pictures of a folder and the folders in it, by name, each with what the file system says of it."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:  # not there, or not to be read: told of where a picture is missed
+        return
+    for entry in entries:
+        name = f"{within}{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield from _pictures(Path(entry.path), f"{name}/")
+        elif name.lower().endswith(_PICTURES) and entry.is_file():
+            yield name, entry.stat()
 
 
 def sources_of(

@@ -29,7 +29,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Item]:
         name = row.get("id", where.rpartition("/")[2])
         return document(f"{path.name.partition('.')[0]}/{name}", chat(_images(row, folder), turns))
 
-    return each(json_records(path), make)
+    return each(json_records(path, options.share), make)
 
 
 def _images(row: dict[str, Any], folder: Path) -> list[Image]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mm1.data.formats.reading import (
+    MAX_DOCUMENT_BYTES,
     Drop,
     Item,
     ReadOptions,
@@ -24,6 +25,7 @@ from mm1.data.formats.reading import (
     from_base64,
     page,
     picture_inside,
+    room_after,
     take,
 )
 from mm1.data.formats.streams import json_records
@@ -42,15 +44,18 @@ def read(path: Path, options: ReadOptions) -> Iterator[Item]:
         if not all(isinstance(sentence, str) for sentence in sentences):
             raise Unusable("no text_list")
         before: dict[int, list[Image]] = {}
+        room = MAX_DOCUMENT_BYTES
         for info in about:
             try:
                 index = take(info, "matched_text_index", int)
                 if not 0 <= index < len(sentences):
                     raise Unusable("image matched to no sentence")
                 image = _picture(info, folder)
-                before.setdefault(index, []).append(image)
             except Unusable as error:
                 yield Drop(error.reason, where, what="image")
+                continue
+            room = room_after(image, room)
+            before.setdefault(index, []).append(image)
         if about and not before:
             raise Unusable("no image left")
         parts: list[Segment] = []
@@ -58,7 +63,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Item]:
             parts += [*before.get(index, ()), Text(sentence)]
         yield document(f"{path.name.partition('.')[0]}/{where.rpartition(':')[2]}", page(parts, SEPARATOR))
 
-    return each(json_records(path), make)
+    return each(json_records(path, options.share), make)
 
 
 def _picture(info: dict[str, Any], folder: Path) -> Image:

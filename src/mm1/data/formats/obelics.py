@@ -13,7 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from mm1.data.formats import tables
-from mm1.data.formats.reading import Drop, Item, ReadOptions, Unusable, document, each, page, picture, take
+from mm1.data.formats.reading import (
+    MAX_DOCUMENT_BYTES,
+    Drop,
+    Item,
+    ReadOptions,
+    Unusable,
+    document,
+    each,
+    page,
+    picture,
+    room_after,
+    take,
+)
 from mm1.types import Segment, Text
 
 SEPARATOR = "\n\n"
@@ -37,16 +49,20 @@ def read(path: Path, options: ReadOptions) -> Iterator[Item]:
         if len(images) != len(texts):
             raise Unusable("images and texts differ in number")
         parts: list[Segment] = []
+        room = MAX_DOCUMENT_BYTES
         for image, text in zip(images, texts, strict=True):
             if image is not None:
                 try:
-                    parts.append(picture(image, options.images))
+                    shown = picture(image, options.images)
                 except Unusable as error:
                     yield Drop(error.reason, where, what="image")
+                else:
+                    room = room_after(shown, room)
+                    parts.append(shown)
             if text is not None:
                 parts.append(Text(text))
         if any(image is not None for image in images) and all(isinstance(part, Text) for part in parts):
             raise Unusable("no image left")
         yield document(f"{path.stem}/{where.rpartition(':')[2]}", page(parts, SEPARATOR))
 
-    return each(tables.rows(path, names), make)
+    return each(tables.rows(path, names, options.share), make)

@@ -5,8 +5,8 @@
 
 So the documents and the drops of documents make up all that was read. Pictures are kept as the bytes they came as;
 whether those can be decoded is seen later. Nothing here trusts a row: a name leads out of no folder that was given for
-it (links that lie in the folder are its owner's, and followed), only regular files are opened, and a file that is too
-large is dropped without being read. Knows no format.
+it, nor does a link in the folder, only regular files are opened, and a file that is too large is dropped without being
+read. Knows no format.
 """
 
 from __future__ import annotations
@@ -70,6 +70,9 @@ class ReadOptions:
     """The folder of the pictures that rows name; None is the folder of the file itself."""
     text: str | None = None
     """The column or key of the text or caption, where it has none of the usual names."""
+    share: range | None = None
+    """What to read of a file that several processes share: the lines that begin in these bytes, or the row groups of
+    these numbers. None is all of it."""
 
 
 Located: TypeAlias = tuple[str, T]
@@ -133,6 +136,17 @@ def bounded(segments: Iterable[S]) -> list[S]:
         if text > MAX_TEXT:
             raise Unusable("text too long")
     return taken
+
+
+def room_after(image: Image, room: int = MAX_DOCUMENT_BYTES) -> int:
+    """The bytes that a document has room for after `image`, of `room`.
+
+    Raises:
+        Unusable: "document too large".
+    """
+    if len(image.data) > room:
+        raise Unusable("document too large")
+    return room - len(image.data)
 
 
 def printable(name: str) -> str:
@@ -199,11 +213,18 @@ def picture_inside(folder: Path, name: str) -> Image:
     """The picture file `name` of `folder`.
 
     Raises:
-        Unusable: "image outside its folder" (an absolute name, or one with ".."), or as `read_picture`.
+        Unusable: "image outside its folder" (an absolute name, one with "..", or one that a link leads out), or as
+            `read_picture`.
     """
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise Unusable("image outside its folder")
-    return read_picture(folder / name)
+    try:
+        path = (folder / name).resolve(strict=True)
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: links in a circle
+        raise Unusable("missing image") from None
+    if not path.is_relative_to(folder.resolve()):
+        raise Unusable("image outside its folder")
+    return read_picture(path)
 
 
 def read_picture(path: Path) -> Image:

@@ -24,16 +24,14 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from mm1.data.formats.decompress import PIECE, Gunzipped, Unzstd
 from mm1.data.formats.reading import Drop, Located, Unusable
 
 MAX_LINE = 64 << 20
 """Bytes of a line or an object of an array."""
 
 _SKIP = 1 << 20
-_BUFFER = 1 << 16
-"""What a compressed stream is asked for at once, and thus lost with its cut-off end."""
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
-_CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 class Damaged(Exception):
@@ -45,8 +43,9 @@ class Damaged(Exception):
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[IO[bytes]]:
-    """The decompressed bytes of `path`. Inside the block, what goes wrong with the content is raised as Damaged.
+def open_stream(path: Path, share: range | None = None) -> Iterator[IO[bytes]]:
+    """The decompressed bytes of `path`, or the lines that begin in the bytes `share` of one that is not compressed.
+    What goes wrong with the content inside the block is raised as Damaged.
 
     Raises:
         Damaged: cut off, or no valid stream of its kind.
@@ -55,23 +54,84 @@ def open_stream(path: Path) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as file:
             magic = file.read(4)
-        codec = next((name for start, name in _CODECS.items() if magic.startswith(start)), None)
-        if magic == b"PK\x03\x04":
+        if share is not None:
+            with io.BufferedReader(_Lines(path, share), PIECE) as stream:
+                yield stream
+        elif magic == b"PK\x03\x04":
             with zipfile.ZipFile(path) as archive, archive.open(_only_member(archive)) as stream:
                 yield stream
-        elif codec is not None:
-            with pa.input_stream(str(path), compression=codec) as raw:
-                yield io.BufferedReader(raw, _BUFFER)
+        elif magic.startswith(b"\x1f\x8b"):
+            with io.BufferedReader(Gunzipped(path.open("rb")), PIECE) as stream:
+                yield stream
+        elif magic == b"\x28\xb5\x2f\xfd" or (magic[1:] == b"\x2a\x4d\x18" and magic[0] >> 4 == 5):
+            with io.BufferedReader(Unzstd(path), PIECE) as stream:
+                yield stream
         else:
             with path.open("rb") as stream:
                 yield stream
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, pa.ArrowInvalid):
-        raise Damaged("damaged") from None
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        # Arrow's own errors come without a number.
-        raise Damaged("truncated" if "runcated" in str(error) else "damaged") from None
+    except FAILURES as error:
+        raise _damaged(error) from None
+
+
+FAILURES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, pa.ArrowInvalid, OSError)
+"""What a stream raises inside `open_stream`; outside of it has become Damaged, or was the disk's own error."""
+
+
+class _Lines(io.RawIOBase):
+    """The lines of a file that begin in some of its bytes."""
+
+    def __init__(self, path: Path, share: range) -> None:
+        super().__init__()
+        self._file = path.open("rb")
+        end = self._seek_line(share.stop)
+        self._left = end - self._seek_line(share.start)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(min(len(buffer), self._left))
+        self._left -= len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def _seek_line(self, position: int) -> int:
+        """Goes to the first line that begins at `position` or after it, and says where that is."""
+        self._file.seek(max(0, position - 1))
+        if position:
+            while (rest := self._file.readline(_SKIP)) and not rest.endswith(b"\n"):
+                pass
+        return self._file.tell()
+
+
+def line_shares(path: Path, size: int) -> list[range | None]:
+    """Shares of about `size` bytes that processes may read apart; [None] of what can be read from its beginning only:
+    a compressed file, or a JSON array.
+    """
+    with path.open("rb") as file:
+        start = file.read(1024).removeprefix(codecs.BOM_UTF8)
+    total = path.stat().st_size
+    if total <= size or start.lstrip().startswith(b"[") or start[:2] in (b"\x1f\x8b", b"PK") or b"\0" in start:
+        return [None]
+    if start[1:4] in (b"\xb5\x2f\xfd", b"\x2a\x4d\x18"):  # zstd
+        return [None]
+    return [range(first, min(first + size, total)) for first in range(0, total, size)]
+
+
+def place(path: Path, number: int, share: range | None) -> str:
+    """Where line, or part, `number` of a share of a file stands: those are counted from the share's first byte."""
+    return f"{path}:{number}" if share is None or share.start == 0 else f"{path}:{share.start}+{number}"
+
+
+def _damaged(error: Exception) -> Exception:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    # Arrow's own errors come without a number, and tell in words.
+    return Damaged("truncated" if isinstance(error, EOFError) or "runcated" in str(error) else "damaged")
 
 
 def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
@@ -93,14 +153,14 @@ def head(path: Path, size: int) -> bytes:
         return stream.read(size)
 
 
-def lines(path: Path) -> Iterator[Located[bytes | Drop]]:
-    """The lines of `path` without their ends; blank ones are left out."""
+def lines(path: Path, share: range | None = None) -> Iterator[Located[bytes | Drop]]:
+    """The lines of `path`, or those of a share of it, without their ends; blank ones are left out."""
     number = 0
     try:
-        with open_stream(path) as stream:
+        with open_stream(path, share) as stream:
             while line := stream.readline(MAX_LINE):
                 number += 1
-                where = f"{path}:{number}"
+                where = place(path, number, share)
                 if len(line) == MAX_LINE and not line.endswith(b"\n"):
                     while (rest := stream.readline(_SKIP)) and not rest.endswith(b"\n"):
                         pass
@@ -108,18 +168,18 @@ def lines(path: Path) -> Iterator[Located[bytes | Drop]]:
                 elif line := line.strip(b" \t\r\n"):
                     yield where, line
     except Damaged as error:
-        where = f"{path}:{number + 1}"
+        where = place(path, number + 1, share)
         yield where, Drop(error.reason, where)
 
 
-def json_records(path: Path) -> Iterator[Located[dict[str, Any] | Drop]]:
-    """The JSON objects of `path`: one a line, or the items of one array."""
+def json_records(path: Path, share: range | None = None) -> Iterator[Located[dict[str, Any] | Drop]]:
+    """The JSON objects of `path`: one a line, all or those of a share, or the items of one array."""
     try:
-        is_array = head(path, 1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        is_array = share is None and head(path, 1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     except Damaged as error:
         yield str(path), Drop(error.reason, str(path))
         return
-    values = array_items(path) if is_array else map(_parsed, lines(path))
+    values = array_items(path) if is_array else map(_parsed, lines(path, share))
     for where, value in values:
         if isinstance(value, dict | Drop):
             yield where, value

@@ -9,6 +9,7 @@ A row group that is damaged is dropped, all its rows counted, and the next one r
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from mm1.config import UserError
-from mm1.data.formats.reading import Drop, Located
+from mm1.data.formats.reading import MAX_DOCUMENT_BYTES, Drop, Located
 
 _ROWS_AT_ONCE = 16
-"""Rows in memory together: pages may have a hundred pictures each."""
+"""Rows in memory together at most: pages may have a hundred pictures each."""
+
+_BYTES_AT_ONCE = 64 << 20
+"""Of the rows in memory together, by what the rows of their group have on average."""
 
 
 def columns(path: Path) -> dict[str, pa.DataType] | None:
@@ -77,7 +81,10 @@ def kind_of(kind: pa.DataType) -> str:
 
 
 def rows(path: Path, names: Sequence[str], groups: range | None = None) -> Iterator[Located[dict[str, Any] | Drop]]:
-    """The rows of `path`, or of some of its row groups, with the columns `names`, each with its number in the file."""
+    """The rows of `path`, or of some of its row groups, with the columns `names`, each with its number in the file.
+
+    A row larger than a document may be is a Drop before it becomes Python's.
+    """
     try:
         file = parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
@@ -92,7 +99,8 @@ def rows(path: Path, names: Sequence[str], groups: range | None = None) -> Itera
             if groups is not None and group not in groups:
                 continue
             try:
-                batches = file.iter_batches(_ROWS_AT_ONCE, [group], columns=list(names), use_threads=False)
+                count = _rows_at_once(file.metadata.row_group(group), names)
+                batches = file.iter_batches(count, [group], columns=list(names), use_threads=False)
                 for batch in batches:
                     yield from _located(path, number, batch)
                     number += batch.num_rows
@@ -102,26 +110,58 @@ def rows(path: Path, names: Sequence[str], groups: range | None = None) -> Itera
                 yield where, Drop("damaged", where, count=first - number)
 
 
+def group_shares(path: Path, size: int) -> list[range | None]:
+    """Neighbouring row groups that hold about `size` bytes together, for processes to read apart; [None] of a file that
+    is damaged, or not larger.
+    """
+    try:
+        metadata = parquet.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        _reraise_disk_error(error)
+        return [None]
+    starts, held = [0], 0
+    for group in range(metadata.num_row_groups):
+        more = metadata.row_group(group).total_byte_size
+        if held and held + more > size:
+            starts.append(group)
+            held = 0
+        held += more
+    if len(starts) == 1:
+        return [None]
+    return [range(start, stop) for start, stop in pairwise([*starts, metadata.num_row_groups])]
+
+
+def _rows_at_once(group: parquet.RowGroupMetaData, names: Sequence[str]) -> int:
+    """So many rows of a group that they are not too many bytes together, if they are like the others."""
+    columns = (group.column(number) for number in range(group.num_columns))
+    size = sum(part.total_uncompressed_size for part in columns if part.path_in_schema.partition(".")[0] in names)
+    return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * group.num_rows // max(1, size)))
+
+
 def _located(path: Path, number: int, batch: pa.RecordBatch) -> Iterator[Located[dict[str, Any] | Drop]]:
     for place, row in enumerate(_values(batch), number):
         where = f"{path}:{place}"
-        yield where, Drop("invalid UTF-8", where) if row is None else row
+        yield where, Drop(row, where) if isinstance(row, str) else row
 
 
-def _values(batch: pa.RecordBatch) -> Iterable[dict[str, Any] | None]:
-    """The rows as Python values; None for one with text that is not UTF-8."""
-    try:
-        values: list[dict[str, Any]] = batch.to_pylist()
-    except UnicodeDecodeError:
-        return [_value(batch.slice(row, 1)) for row in range(batch.num_rows)]
-    return values
+def _values(batch: pa.RecordBatch) -> Iterable[dict[str, Any] | str]:
+    """The rows as Python values, or why one can not be: text that is not UTF-8, more than a document may have."""
+    if batch.nbytes <= MAX_DOCUMENT_BYTES:
+        try:
+            values: list[dict[str, Any]] = batch.to_pylist()
+            return values
+        except UnicodeDecodeError:
+            pass
+    return (_value(batch.slice(row, 1)) for row in range(batch.num_rows))
 
 
-def _value(row: pa.RecordBatch) -> dict[str, Any] | None:
+def _value(row: pa.RecordBatch) -> dict[str, Any] | str:
+    if row.nbytes > 2 * MAX_DOCUMENT_BYTES:  # twice, for pictures that are spelled in text
+        return "document too large"
     try:
         value: dict[str, Any] = row.to_pylist()[0]
     except UnicodeDecodeError:
-        return None
+        return "invalid UTF-8"
     return value
 
 

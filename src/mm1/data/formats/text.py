@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from mm1.data.formats import tables
 from mm1.data.formats.reading import Drop, Item, Located, ReadOptions, document, each, take
-from mm1.data.formats.streams import Damaged, decoded, json_records, open_stream
+from mm1.data.formats.streams import FAILURES, Damaged, decoded, json_records, open_stream, place
 from mm1.types import Document, Text
 
 NAMES = ("text", "content")
@@ -28,29 +28,43 @@ def read_plain(path: Path, options: ReadOptions) -> Iterator[Item]:
     def make(where: str, text: bytes) -> Document:
         return document(f"{path.name}/{where.rpartition(':')[2]}", [Text(decoded(text))])
 
-    return each(_parts(path), make)
+    return each(_parts(path, options.share), make)
 
 
-def _parts(path: Path) -> Iterator[Located[bytes | Drop]]:
+def _parts(path: Path, share: range | None = None) -> Iterator[Located[bytes | Drop]]:
     try:
-        with open_stream(path) as stream:
+        with open_stream(path, share) as stream:
             for number, part in enumerate(_cut(stream)):
-                yield f"{path}:{number}", part
+                if part or share is None:  # no line may begin in a share
+                    yield place(path, number, share), part
     except Damaged as error:
         yield str(path), Drop(error.reason, str(path))
 
 
 def _cut(stream: IO[bytes]) -> Iterator[bytes]:
-    """The content in parts of at most MAX_TEXT bytes, whole characters, if possible whole lines."""
-    rest, begun = b"", False
-    while len(part := rest + stream.read(MAX_TEXT - len(rest))) == MAX_TEXT:
-        end = part.rfind(b"\n") + 1
-        if end == 0:
-            _, end = codecs.utf_8_decode(part, "surrogateescape", False)  # all but a character that is cut in two
-        yield part[:end]
-        rest, begun = part[end:], True
-    if part or not begun:
-        yield part
+    """The content in parts of at most MAX_TEXT bytes, whole characters, if possible whole lines; before the end of a
+    stream that can not be read to its end, whole lines.
+    """
+    part, begun = bytearray(), False
+    while True:
+        try:
+            data = stream.read1(MAX_TEXT - len(part))  # type: ignore[attr-defined]  # of all that `open_stream` gives
+        except FAILURES:
+            if end := part.rfind(b"\n") + 1:
+                yield bytes(part[:end])
+            raise
+        part += data
+        if len(part) == MAX_TEXT:
+            end = part.rfind(b"\n") + 1
+            if end == 0:
+                _, end = codecs.utf_8_decode(part, "surrogateescape", False)  # all but a character that is cut in two
+            yield bytes(part[:end])
+            del part[:end]
+            begun = True
+        elif not data:
+            if part or not begun:
+                yield bytes(part)
+            return
 
 
 def read_json(path: Path, options: ReadOptions) -> Iterator[Item]:
@@ -61,7 +75,7 @@ def read_json(path: Path, options: ReadOptions) -> Iterator[Item]:
         name = row.get("id", where.rpartition(":")[2])
         return document(f"{path.name.partition('.')[0]}/{name}", [Text(take(row, key, str))])
 
-    return each(json_records(path), make)
+    return each(json_records(path, options.share), make)
 
 
 def read_table(path: Path, options: ReadOptions) -> Iterator[Item]:
@@ -78,4 +92,4 @@ def read_table(path: Path, options: ReadOptions) -> Iterator[Item]:
     def make(where: str, row: dict[str, Any]) -> Document:
         return document(f"{path.stem}/{where.rpartition(':')[2]}", [Text(take(row, name, str))])
 
-    return each(tables.rows(path, [name]), make)
+    return each(tables.rows(path, [name], options.share), make)
