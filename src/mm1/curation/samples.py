@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -119,13 +119,6 @@ class Samples:
             merged._taken[key] = {rank: both[rank] for rank in sorted(both)[: self.most]}
         return merged
 
-    def with_thumbnails(self, look_up: Callable[[str], bytes | None]) -> Samples:
-        """The same samples, pictures without a thumbnail given one from the bytes that `look_up` has for an address."""
-        made = Samples(self.most)
-        for key, taken in self._taken.items():
-            made._taken[key] = {rank: (name, _drawn(sample, look_up)) for rank, (name, sample) in taken.items()}
-        return made
-
     def to_json(self) -> dict[str, Any]:
         """Plain values, in an order that depends on nothing but the samples."""
         groups = [
@@ -142,18 +135,6 @@ class Samples:
             for item in group["samples"]:
                 samples.offer(group["step"], group["outcome"], item["name"], lambda item=item: _from_json(item))
         return samples
-
-
-def _drawn(sample: Sample, look_up: Callable[[str], bytes | None]) -> Sample:
-    return Sample(sample.url, tuple(_pictured(sample.parts, look_up)), sample.note)
-
-
-def _pictured(parts: Iterable[str | Picture], look_up: Callable[[str], bytes | None]) -> Iterator[str | Picture]:
-    for part in parts:
-        if isinstance(part, Picture) and not part.thumbnail and (data := look_up(part.url)):
-            yield Picture(part.url, part.alt, thumbnail(data))
-        else:
-            yield part
 
 
 def _to_json(name: str, sample: Sample) -> dict[str, Any]:

@@ -98,16 +98,18 @@ def histogram(
     height: int = 150,
 ) -> Markup:
     """`counts` as steps between `edges` (one more than there are counts), which with `log` are more than zero."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     with _axes(label, width, height, labelled=False) as (figure, axes):
         _frame(axes, percent=False, x_ticks=None)
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.stairs(counts, edges, fill=True, color=SERIES[0])
         axes.set_ylim(0)
         axes.margins(x=0.01)
         if log:
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(numticks=6))
+            narrow = edges[-1] < 200 * edges[0]  # whole powers of ten alone would leave one mark or none
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=6))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
         return _svg(figure, label)

@@ -22,7 +22,7 @@ def passages(funnel: Funnel) -> Markup:
     """One block a unit."""
     units = dict.fromkeys(step.unit for step in funnel.steps)
     note = (
-        "A bar is as long as the share of what was read that comes into its step. Its dark part goes on, the coloured "
+        "A bar is as long as the share of what was read that comes into its step. Its first part goes on, the other "
         "parts are dropped there. What comes in is what goes on and what is dropped, exactly."
     )
     blocks = [_passage(unit, [step for step in funnel.steps if step.unit == unit]) for unit in units]
@@ -32,7 +32,7 @@ def passages(funnel: Funnel) -> Markup:
 def _passage(unit: str, steps: Sequence[FunnelStep]) -> Markup:
     colours = _colours(steps)
     whole = max(steps[0].counts.entered, 1)
-    rows = [part for step in steps for part in _row(step, whole, colours)]
+    rows = [_row(step, whole, colours) for step in steps]
     named = [(name, reason) for reason, name in colours.items() if name != "muted"]
     if "muted" in colours.values():
         named.append(("muted", "other reasons"))
@@ -50,18 +50,15 @@ def _colours(steps: Sequence[FunnelStep]) -> dict[str, str]:
     return {reason: colour(place + 1) if place < _SHOWN else "muted" for place, reason in enumerate(ordered)}
 
 
-def _row(step: FunnelStep, whole: int, colours: dict[str, str]) -> list[Markup]:
+def _row(step: FunnelStep, whole: int, colours: dict[str, str]) -> Markup:
     counts = step.counts
     dropped = sorted(counts.dropped.items(), key=lambda item: list(colours).index(item[0]) if item[1] else 0)
     shares = [("kept", counts.kept / whole), *((colours[reason], n / whole) for reason, n in dropped if n)]
     said = f"{step.name}: {counts.entered} in, {counts.kept} out"
     share = counts.kept / counts.entered if counts.entered else None
-    return [
-        tag("b", step.name),
-        bar(shares, said),
-        tag("span", f"{exact(counts.entered)} → {exact(counts.kept)}", class_="numbers"),
-        tag("span", percent(share), class_="numbers"),
-    ]
+    passed = tag("span", f"{exact(counts.entered)} → {exact(counts.kept)}", class_="numbers")
+    rate = tag("span", percent(share), class_="numbers")
+    return tag("div", tag("b", step.name), bar(shares, said), passed, rate, class_="row")
 
 
 def drop_table(funnel: Funnel) -> Markup:

@@ -66,12 +66,20 @@ def _group(title: str, number: int, samples: list[tuple[str, Sample]], class_: s
 def _card(name: str, sample: Sample) -> Markup:
     top = tag("header", address(sample.url or name), class_="where", title=name[:_ADDRESS])
     note = tag("p", sample.note, class_="saw") if sample.note else ""
-    body = [_picture(part) if isinstance(part, Picture) else tag("p", part) for part in sample.parts]
+    body = [shown for part in sample.parts for shown in _shown(part, sample)]
     return tag("article", top, note, tag("div", *body, class_="content") if body else "", class_="card")
 
 
-def _picture(picture: Picture) -> Markup:
-    words = [tag("figcaption", picture.alt)] if picture.alt else []
+def _shown(part: str | Picture, sample: Sample) -> list[Markup]:
+    """A text as its paragraphs; a picture with its alt text, unless that is told as a text beside it."""
+    if isinstance(part, str):
+        return [tag("p", paragraph) for paragraph in part.split("\n\n") if paragraph.strip()]
+    told = any(isinstance(text, str) and text.strip() == part.alt.strip() for text in sample.parts)
+    return [_picture(part, "" if told else part.alt)]
+
+
+def _picture(picture: Picture, caption: str) -> Markup:
+    words = [tag("figcaption", caption)] if caption else []
     if not picture.thumbnail:
         return tag("figure", tag("span", address(picture.url), class_="unseen"), *words)
     source = f"data:image/webp;base64,{base64.b64encode(picture.thumbnail).decode()}"
