@@ -47,9 +47,10 @@ class _Page:
         start, end = self.declared() or self.densest()
         keep = [bool(run.text) or run.image is not None for run in self.runs]
         total = self.prose(start, end)
+        outside = _OUTSIDE & ~Mark.HIDDEN if self.is_shown_later(start, end) else _OUTSIDE
         for box in self.boxes:
             inside = start <= box.start < box.end <= end and keep[box.start]
-            if inside and box.marks & _OUTSIDE and self.is_left_out(box, total):
+            if inside and box.marks & outside and self.is_left_out(box, total):
                 keep[box.start : box.end] = [False] * (box.end - box.start)
         return [self.runs[at] for at in range(start, end) if keep[at]]
 
@@ -107,6 +108,13 @@ class _Page:
             return False
         if prose > _MOST * total:
             return False
-        if box.marks & (Mark.NEVER | Mark.HIDDEN):
-            return True
-        return dense or prose < _FEW
+        return bool(box.marks & (Mark.NEVER | Mark.HIDDEN)) or dense or prose < _FEW
+
+    def is_shown_later(self, start: int, end: int) -> bool:
+        """Whether most of the content is hidden: in tabs, of which a script shows one at a time."""
+        hidden, done = 0, start
+        for box in self.boxes:
+            if box.marks & Mark.HIDDEN and done <= box.start < box.end <= end:
+                hidden += self.prose(box.start, box.end)
+                done = box.end
+        return hidden > _MOST * self.prose(start, end)

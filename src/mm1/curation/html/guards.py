@@ -34,7 +34,9 @@ _NEVER_IN_THEIR_LIKE = word_set(
 )
 """However often they begin: void elements, those whose end tags may be left out, and those that end each other."""
 
-_KNOWN = frozenset(ACTS) | word_set("bdi bdo big del mark time wbr slot object applet strike basefont data span font")
+_KNOWN = (
+    frozenset(ACTS) | word_set("bdi bdo del mark time wbr slot object applet strike basefont data span font")
+) - word_set("svg math -comment !doctype")
 
 
 def looks_like_html(text: str) -> bool:

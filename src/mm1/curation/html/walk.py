@@ -46,7 +46,7 @@ class _Walk:
         self.base = base
         self.runs: list[Run] = []
         self.boxes: list[Box] = []
-        self.open: list[Box] = []
+        self.open = [Box("body", 0, 0)]
         self.kinds: list[ParagraphKind] = ["paragraph"]
         self.paragraph = Paragraph()
         self.cells: list[list[int]] = []
@@ -98,6 +98,7 @@ class _Walk:
                 following = node.next
             node = following
         self.close_paragraph()
+        attach_captions(self.open[0], self.runs, figure=False)
 
     def leave(self, act: int) -> None:
         if act <= Act.INLINE:
@@ -132,17 +133,14 @@ class _Walk:
         classes = attributes.get("class")
         if classes and mark("", classes[:LONGEST], "", "") & Mark.HIDDEN:
             return False
-        return len(attributes) == 1 or not (_hidden(attributes) or attributes.get("aria-hidden") == "true")
+        return (classes is not None and len(attributes) == 1) or not (
+            _hidden(attributes) or attributes.get("aria-hidden") == "true"
+        )
 
     def enter_block(self, node: LexborNode, tag: str) -> bool:
-        attributes = node.attributes
-        if attributes:
-            if _hidden(attributes):
-                return False
-            marks = _marks(tag, attributes)
-        else:
-            marks = mark(tag, "", "", "")
         self.close_paragraph()
+        attributes = node.attributes
+        marks = _marks(tag, attributes) if attributes else mark(tag, "", "", "")
         box = Box(tag, marks, len(self.runs))
         act = ACTS[tag]
         if act == Act.ROW:
@@ -171,13 +169,13 @@ class _Walk:
         """Captions go to the images of the figure in which they stand, or else to those beside them."""
         figure = bool(box.marks & Mark.FIGURE)
         self.figures -= figure
-        above = self.open[-1] if self.open else None
+        above = self.open[-1]
         if box.captions:
-            if above is not None and self.figures and not figure:
+            if self.figures and not figure:
                 above.captions = [*above.captions, *box.captions] if above.captions else box.captions
             else:
                 attach_captions(box, self.runs, figure=figure)
-        if box.marks & Mark.CAPTION and above is not None and 0 < box.end - box.start <= _LONGEST_CAPTION:
+        if box.marks & Mark.CAPTION and 0 < box.end - box.start <= _LONGEST_CAPTION:
             if above.captions is None:
                 above.captions = []
             above.captions.append((box.start, box.end))
@@ -262,7 +260,8 @@ class _Walk:
 
 def _marks(tag: str, attributes: Attributes) -> int:
     classes, name, role = (attributes.get(key) or "" for key in ("class", "id", "role"))
-    return mark(tag, classes[:LONGEST], name[:LONGEST], role[:LONGEST].lower())
+    found = mark(tag, classes[:LONGEST], name[:LONGEST], role[:LONGEST].lower())
+    return found | Mark.HIDDEN if _hidden(attributes) or attributes.get("aria-hidden") == "true" else found
 
 
 def _read_code(node: LexborNode) -> tuple[str, list[Attributes]]:
@@ -271,12 +270,15 @@ def _read_code(node: LexborNode) -> tuple[str, list[Attributes]]:
     images: list[Attributes] = []
     for each in node.traverse(include_text=True):
         tag = each.tag
+        begins = tag in _LINES or (each.prev is not None and each.prev.tag in _LINES)
+        if begins and parts and not parts[-1].endswith("\n"):
+            parts.append("\n")
         if tag == "-text":
             if each.parent is None or ACTS.get(each.parent.tag or "", Act.INLINE) != Act.SKIP:
                 parts.append(each.text_content or "")
         elif tag == "img":
             images.append(each.attributes)
-        elif tag == "br" or (tag in _LINES and parts and not parts[-1].endswith("\n")):
+        elif tag == "br":
             parts.append("\n")
     return "".join(parts), images
 
