@@ -134,8 +134,9 @@ def group_shares(path: Path, size: int) -> list[range | None]:
 def _rows_at_once(group: parquet.RowGroupMetaData, names: Sequence[str]) -> int:
     """So many rows of a group that they are not too many bytes together, if they are like the others."""
     columns = (group.column(number) for number in range(group.num_columns))
-    size = sum(part.total_uncompressed_size for part in columns if part.path_in_schema.partition(".")[0] in names)
-    return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE * group.num_rows // max(1, size)))
+    size: int = sum(part.total_uncompressed_size for part in columns if part.path_in_schema.partition(".")[0] in names)
+    average = max(1, size // max(1, int(group.num_rows)))
+    return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // average))
 
 
 def _located(path: Path, number: int, batch: pa.RecordBatch) -> Iterator[Located[dict[str, Any] | Drop]]:
