@@ -131,3 +131,11 @@ def test_no_files_are_said(model: MM1Model, tmp_path: Path) -> None:
         textcore(model, "tiny", tmp_path / "none", tmp_path / "out.json")
     with pytest.raises(UserError, match="holds none of arc_easy/test"):
         textcore(model, "tiny", tmp_path, tmp_path / "out.json")
+
+
+@pytest.mark.parametrize("content", ["rubbish", '{"question": "What?"}', ""])
+def test_rows_that_are_not_its_authors_are_one_sentence(model: MM1Model, tmp_path: Path, content: str) -> None:
+    (tmp_path / "sciq").mkdir()
+    (tmp_path / "sciq/test.jsonl").write_text(content)
+    with pytest.raises(UserError, match=r"^sciq can not be asked from .*test.jsonl .*: put its authors' rows there$"):
+        textcore(model, "m", tmp_path, tmp_path / "out.json")

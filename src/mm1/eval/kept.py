@@ -47,5 +47,6 @@ def kept_answers(path: Path, asked: str, task: Task, seeds: Sequence[int]) -> li
 
 
 def _answer(sample: dict[str, Any], number: int) -> Answer:
+    values: dict[str, Any] = {key: sample[key] for key in SHARED}
     lists = {key: tuple(sample[key]) for key in ("shot_ids", "images", "image_sha256")}
-    return Answer(number=number, **{key: sample[key] for key in SHARED}, **lists)
+    return Answer(number=number, **(values | lists))

@@ -79,7 +79,7 @@ def textcore(
         say: told what is done.
 
     Raises:
-        UserError: lm-eval is not installed, there is no folder, or no task in it.
+        UserError: lm-eval is not installed, there is no folder, no task in it, or rows that are not its authors'.
     """
     if find_spec("lm_eval") is None:
         raise UserError("TextCore is asked through lm-eval: install mm1[eval]")
@@ -134,14 +134,15 @@ def _ask(model: MM1Model, task: TextTask, files: Mapping[str, Path], shots: int,
         # JSON is YAML, so that paths need no quoting.
         (Path(name) / "task.yaml").write_text(json.dumps(_description(task, base, files, Path(name) / "cache")))
         asked = MM1LM(model)
-        results = simple_evaluate(
-            asked,
-            tasks=[task.name],
-            num_fewshot=shots,
-            limit=limit,
-            bootstrap_iters=0,
-            task_manager=lm_eval.tasks.TaskManager(include_path=name, include_defaults=False),
-        )
+        with _its_authors_rows(task, files):
+            results = simple_evaluate(
+                asked,
+                tasks=[task.name],
+                num_fewshot=shots,
+                limit=limit,
+                bootstrap_iters=0,
+                task_manager=lm_eval.tasks.TaskManager(include_path=name, include_defaults=False),
+            )
     samples = results["samples"][task.name]
     scores = [float(sample[task.metric]) for sample in samples]
     low, high = bootstrap_interval(scores, seed=0)
@@ -180,9 +181,26 @@ def _description(task: TextTask, base: Path, files: Mapping[str, Path], cache: P
 
 
 @contextmanager
+def _its_authors_rows(task: TextTask, files: Mapping[str, Path]) -> Iterator[None]:
+    """Raises UserError where the files hold no rows, or others than lm-eval's description reads."""
+    import datasets  # type: ignore[import-untyped]
+    import jinja2
+
+    try:
+        yield
+    # No file of rows, an empty one, and a row without a value that is wanted, in a template and in code.
+    except (datasets.exceptions.DatasetsError, ValueError, StopIteration, jinja2.UndefinedError, KeyError) as error:
+        named = " and ".join(str(path) for path in files.values())
+        what = (str(error.__cause__ or error) or "no rows").splitlines()[0]
+        raise UserError(
+            f"{task.name} can not be asked from {named} ({type(error).__name__}: {what}): put its authors' rows there"
+        ) from error
+
+
+@contextmanager
 def _without_network() -> Iterator[None]:
     """Nothing is looked for on the hub while it holds."""
-    import datasets  # type: ignore[import-untyped]
+    import datasets
     import huggingface_hub
 
     settings = [datasets.config, huggingface_hub.constants]
