@@ -80,6 +80,13 @@ def test_repeated_paragraphs_are_told_from_lines() -> None:
     assert reason(text, lines, "en") == "repeated_lines"
 
 
+def test_long_runs_may_be_repeated_less_than_short_ones() -> None:
+    lines = _sentences(8).split("\n\n")
+    text = " ".join([*lines, lines[0]])  # a ninth of the text was there before, in one run
+    assert reason(text, RULES, "en") == "repeated_ngrams"
+    assert reason(text, RULES.replace(max_repeated_ngrams=(0.15, 0.14, 0.13)), "en") is None
+
+
 def test_stop_words_are_of_the_language_that_is_told() -> None:
     text = _sentences(9).replace(" and the end", "")
     assert reason(text, RULES, "en") == "stop_words"

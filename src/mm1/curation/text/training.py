@@ -52,8 +52,8 @@ class TrainQualityConfig(Config):
     """Of the n-gram model, CCNet's 5."""
     prune: tuple[int, ...] = (0, 0, 1)
     """Runs of 1, 2, … pieces that occur at most so often are left out, the last for all longer ones."""
-    max_characters: int = Field(default=500_000_000, ge=1)
-    """Of texts of either kind; what comes after is not read."""
+    max_characters: int = Field(default=100_000_000, ge=1)
+    """Of texts of either kind; what comes after is not read. Training takes some 40 bytes of memory for each."""
 
 
 @dataclass(slots=True)
