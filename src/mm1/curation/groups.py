@@ -2,7 +2,7 @@
 
     with RunWriter(folder, "refs", KEYS) as runs:            # in a part: files refs-00000.parquet, … sorted by key
         runs.add({"key": 7, "order": 12, "weight": 1})
-    for table in group_keys(files, runner, at_least=11): …   # key, total, first, rows; in the order of keys
+    for table in group_keys(files, runner, at_least=11): …   # key, total, first, last, rows
 
 Keys are hashes, spread evenly over 64 bits, and files are sorted by them. So a query over one range of keys reads only
 its share of each file (parquet keeps the least and greatest key of each row group), and a range is as small as the
@@ -82,8 +82,8 @@ def group_keys(
 ) -> Iterator[pa.Table]:
     """The keys of all files whose weights add up to `at_least`, each once, in order, a range of keys at a time.
 
-    Yields tables with `key`, `total` (of the weights), `first` (the smallest order), `rows` (how many there are) and
-    the columns `beside`, which must be the same wherever the key is.
+    Yields tables with `key`, `total` (of the weights), `first` and `last` (the smallest and the greatest order), `rows`
+    (how many there are) and the columns `beside`, which must be the same wherever the key is.
     """
     ranges = num_ranges(files, runner.memory)
     if ranges == 0:
@@ -98,6 +98,7 @@ def group_keys(
         frame = frame.groupby("key").agg(
             col("weight").cast(uint64).sum().alias("total"),
             col("order").min().alias("first"),
+            col("order").max().alias("last"),
             col("order").count().alias("rows"),
             *(col(name).any_value().alias(name) for name in beside),
         )

@@ -5,7 +5,7 @@
 
     OUT/text, OUT/interleaved, OUT/captions      parquet, for `mm1 prepare`
     OUT/funnel.json, OUT/report.html
-    OUT/steps/NAME-…, OUT/NAME                   what each step left; steps.py
+    OUT/work                                     what each step left (steps.py); may be deleted when all is done
     OUT/downloads                                what came from the network, whatever the rules
 
 A step's folder carries the hash of the sources, of its own part of the config and of the steps before it: a rerun does
@@ -20,17 +20,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mm1.config import to_json
+from mm1.config import UserError, to_json
 from mm1.curation.config import CurateConfig
 from mm1.curation.engine import Progress, Runner, map_parts
 from mm1.curation.sources import Part, list_parts
+from mm1.curation.steps import captions, interleaved
 from mm1.curation.steps.addresses import find_addresses
-from mm1.curation.steps.captions import Inputs, write_captions
 from mm1.curation.steps.duplicates import drop_duplicates
 from mm1.curation.steps.extract import extract_part
 from mm1.curation.steps.finish import Finished, finish
 from mm1.curation.steps.inputs import PartInputs
-from mm1.curation.steps.interleaved import interleave_part
 from mm1.curation.steps.pictures import look_at_pictures
 from mm1.curation.steps.texts import judge_part
 from mm1.curation.text.quality import digest
@@ -38,7 +37,7 @@ from mm1.steps import Step, execute
 
 Told: TypeAlias = Callable[[str], Progress]
 """Given the name of a step, what is told of its parts."""
-DOWNLOADS = "downloads"
+DOWNLOADS, WORK = "downloads", "work"
 
 
 def curate(
@@ -50,8 +49,11 @@ def curate(
         UserError: a source can not be read, the config does not fit, a process was ended from outside.
     """
     parts = list_parts(paths, config.sources)
+    listed = next((part for part in parts if part.kind == "page_urls"), None)
+    if listed is not None and not config.download:
+        raise UserError(f"{listed.path} lists addresses of pages, which are to be fetched: leave --offline out")
     steps = Pipeline(parts, out, config, runner, told).steps()
-    folders = {step.name: execute(step, out).folder for step in steps}
+    folders = {step.name: execute(step, out / WORK).folder for step in steps}
     return finish(out, folders, [part.name for part in parts])
 
 
@@ -75,13 +77,16 @@ class Pipeline:
         pictures = self._of("interleaved", "captions", "download", "pictures_a_part") | {"pictures": self._pictures()}
         images = self._step("images", self._images, pictures, addresses)
         inputs = (extract, duplicates, addresses, images)
-        interleaved = self._step("interleaved", self._interleaved, self._of("interleaved"), *inputs)
-        captions = self._step("captions", self._captions, self._of("captions"), *inputs)
-        return [extract, texts, duplicates, addresses, images, interleaved, captions]
+        documents = self._of("interleaved") | {"models": self._models()}
+        return [
+            *(extract, texts, duplicates, addresses, images),
+            self._step("interleaved", self._interleaved, documents, *inputs),
+            self._step("captions", self._captions, self._of("captions"), *inputs),
+        ]
 
     def _step(self, name: str, run: Callable[..., None], config: dict[str, Any], *inputs: Step) -> Step:
         def fill(folder: Path) -> None:
-            run(folder, {step.name: step.folder(self.out) for step in inputs})
+            run(folder, {step.name: step.folder(self.out / WORK) for step in inputs})
 
         return Step(name=name, config=config, run=fill, inputs=inputs)
 
@@ -147,13 +152,13 @@ class Pipeline:
 
     def _interleaved(self, folder: Path, folders: dict[str, Path]) -> None:
         parts = self._inputs(folders, ["extract", "duplicates"], listed=False)
-        work = partial(interleave_part, config=self.config, found=folders["addresses"], pictures=folders["images"])
-        map_parts(work, parts, folder, self.runner, self._progress("interleaved"))
+        inputs = interleaved.Inputs(folders["addresses"], folders["images"], self.config)
+        interleaved.write_interleaved(folder, parts, inputs, self.runner, self._progress("interleaved"))
 
     def _captions(self, folder: Path, folders: dict[str, Path]) -> None:
         parts = self._inputs(folders, ["extract", "duplicates"])
-        inputs = Inputs(folders["addresses"], folders["images"], self.config)
-        write_captions(folder, parts, inputs, self.runner, self._progress("captions"))
+        inputs = captions.Inputs(folders["addresses"], folders["images"], self.config)
+        captions.write_captions(folder, parts, inputs, self.runner, self._progress("captions"))
 
 
 _WITHIN = {"duplicates": "parts"}

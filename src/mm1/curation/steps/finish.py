@@ -55,7 +55,7 @@ def finish(out: Path, folders: dict[str, Path], parts: Sequence[str]) -> Finishe
     """
     places = {
         "text": [folders["duplicates"] / "parts" / part / duplicates.TEXT for part in parts],
-        "interleaved": [folders["interleaved"] / part / interleaved.INTERLEAVED for part in parts],
+        "interleaved": [folders["interleaved"] / "parts" / part / interleaved.INTERLEAVED for part in parts],
         "captions": [folders["captions"] / "parts" / part / captions.CAPTIONS for part in parts],
     }
     sets = {name: _place(out / name, files) for name, files in places.items()}

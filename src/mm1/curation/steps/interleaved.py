@@ -7,6 +7,8 @@ PART/tally.json
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,26 +16,61 @@ import numpy as np
 
 from mm1.curation.config import CurateConfig
 from mm1.curation.documents import DocumentWriter, PictureSegment
-from mm1.curation.engine import Values
-from mm1.curation.extracted import read_extracted
+from mm1.curation.engine import Progress, Runner, Values, map_parts
+from mm1.curation.extracted import Row, read_extracted
 from mm1.curation.interleaved import Assembled, DroppedDocument, PlacedImage, assemble
+from mm1.curation.obelics import ObelicsRules
 from mm1.curation.page import Dropped
 from mm1.curation.samples import Picture, Sample, excerpt, thumbnail
-from mm1.curation.steps import duplicates
+from mm1.curation.steps import duplicates, obelics
 from mm1.curation.steps.extract import PAGE, PAGES, show
 from mm1.curation.steps.inputs import PartInputs
 from mm1.curation.steps.set_images import SetImages
 from mm1.curation.tally import Tally
 
 STEP, PLACE = "interleaved", "image in a page"
-INTERLEAVED = "interleaved.parquet"
+INTERLEAVED, SET = "interleaved.parquet", "set"
 
 
-def interleave_part(part: PartInputs, folder: Path, config: CurateConfig, found: Path, pictures: Path) -> Values:
+@dataclass(frozen=True)
+class Inputs:
+    """Where earlier steps left what this one needs."""
+
+    found: Path
+    pictures: Path
+    config: CurateConfig
+
+    def of_obelics(self) -> obelics.Inputs | None:
+        """What OBELICS' rules need, where they are asked for."""
+        rules = self.config.interleaved
+        if not isinstance(rules, ObelicsRules):
+            return None
+        return obelics.Inputs(self.found, self.pictures, rules, self.config.text.quality.model)
+
+    def assembler(self, part: PartInputs, step: Path) -> Callable[[Row], Assembled]:
+        """The rules for pages of a part."""
+        of_obelics = self.of_obelics()
+        if of_obelics is not None:
+            rules = obelics.SetRules(step / SET, part, of_obelics)
+            return lambda row: rules.assemble(row.number, row.url, row.page)
+        look_up = SetImages(self.found, self.pictures).of(part.source, self.config.interleaved.images)
+        return lambda row: assemble(row.page, look_up, self.config.interleaved)
+
+
+def write_interleaved(
+    folder: Path, parts: Sequence[PartInputs], inputs: Inputs, runner: Runner, progress: Progress | None
+) -> None:
+    """Fills the folder of the step."""
+    of_obelics = inputs.of_obelics()
+    if of_obelics is not None:
+        (folder / SET).mkdir(exist_ok=True)
+        obelics.ask_the_set(folder / SET, parts, of_obelics, runner)
+    map_parts(partial(interleave_part, inputs=inputs, step=folder), parts, folder / "parts", runner, progress)
+
+
+def interleave_part(part: PartInputs, folder: Path, inputs: Inputs, step: Path) -> Values:
     """Fills the folder of a part."""
-    tally = Tally()
-    rules = config.interleaved
-    look_up = SetImages(found, pictures).of(part.source, rules.images)
+    tally, document_of = Tally(), inputs.assembler(part, step)
     status = np.load(part.folders["duplicates"] / duplicates.STATUS)
     with DocumentWriter(folder / INTERLEAVED) as writer:
         for row in read_extracted(part.folders["extract"] / PAGES):
@@ -42,7 +79,7 @@ def interleave_part(part: PartInputs, folder: Path, config: CurateConfig, found:
             tally.enter(STEP, PAGE)
             tally.enter(STEP, PLACE, len(row.page.images))
             try:
-                document = assemble(row.page, look_up, rules)
+                document = document_of(row)
             except DroppedDocument as drop:
                 tally.drop(STEP, PAGE, drop.reason, row.id, partial(show, row.url or row.id, row.page))
                 tally.of(STEP, PLACE).dropped.update(drop.dropped_images)
