@@ -11,7 +11,7 @@ from rich.table import Table
 from mm1.chain.run import checkpoint_folder
 from mm1.cli.generate_commands import device, model_hash
 from mm1.config import UserError, from_json
-from mm1.eval.instruct.judge import Judge, JudgeConfig
+from mm1.eval.chat_api import ChatClient, ChatConfig
 from mm1.eval.instruct.judged import judged
 from mm1.eval.model import MM1Model
 
@@ -24,7 +24,7 @@ def judge(arguments: Namespace) -> None:
     if not out.parent.is_dir():
         raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
     asked = {"address": arguments.judge, "model": arguments.judge_model, "key_file": arguments.judge_key_file}
-    marker = Judge(from_json(JudgeConfig, asked, "mm1 judge"))
+    marker = ChatClient(from_json(ChatConfig, asked, "mm1 judge"))
     prompt = arguments.judge_prompt.read_text() if arguments.judge_prompt else None
     folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
     model = MM1Model.load(folder, device(arguments.device))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mm1.config import UserError
-from mm1.eval.instruct.judge import Judge, JudgeConfig
+from mm1.eval.chat_api import ChatClient, ChatConfig
 from mm1.eval.instruct.judged import LLAVA_PROMPT, VET_PROMPT, judged
 from mm1.types import Document
 from tests.eval.instruct.files import picture, put
@@ -114,8 +114,8 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def ask(name: str, folder: Path, fake: FakeJudge, model: Answers | None = None, **settings: Any) -> dict[str, Any]:
-    config = JudgeConfig(**{"address": fake.address, "model": "judge-1", "retries": 0, "wait": 0, **settings})
-    return judged(name, folder, model or Answers(), "m", Judge(config), folder / "out.json")
+    config = ChatConfig(**{"address": fake.address, "model": "judge-1", "retries": 0, "wait": 0, **settings})
+    return judged(name, folder, model or Answers(), "m", ChatClient(config), folder / "out.json")
 
 
 def test_llavas_score_is_the_ratio_of_the_sums_of_marks(fake: FakeJudge, tmp_path: Path) -> None:
@@ -175,9 +175,9 @@ def test_a_question_is_put_again_before_it_is_given_up(fake: FakeJudge, tmp_path
 
 
 def test_a_judge_that_is_never_reached_is_said(tmp_path: Path) -> None:
-    config = JudgeConfig(address="http://127.0.0.1:9/v1", model="x", retries=0, timeout=1)
+    config = ChatConfig(address="http://127.0.0.1:9/v1", model="x", retries=0, timeout=1)
     with pytest.raises(UserError, match="not one answer was marked \\(4 with 'no answer: not reached'\\)"):
-        judged("llava_bench", llava_bench(tmp_path), Answers(), "m", Judge(config), tmp_path / "out.json")
+        judged("llava_bench", llava_bench(tmp_path), Answers(), "m", ChatClient(config), tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
 
 
@@ -219,13 +219,13 @@ def test_what_can_not_be_asked_is_counted(fake: FakeJudge, tmp_path: Path) -> No
 
 
 def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="begins with http"):
-        Judge(JudgeConfig(address="localhost:8000", model="x"))
+    with pytest.raises(UserError, match="begin it with http"):
+        ChatClient(ChatConfig(address="localhost:8000", model="x"))
     with pytest.raises(UserError, match="key can not be read"):
-        Judge(JudgeConfig(address="http://x", model="x", key_file=tmp_path / "key"))
+        ChatClient(ChatConfig(address="http://x", model="x", key_file=tmp_path / "key"))
     (tmp_path / "questions.jsonl").write_text("{}\nbroken\n")
     (tmp_path / "context.jsonl").write_text("")
     (tmp_path / "answers_gpt4.jsonl").write_text("")
-    judge = Judge(JudgeConfig(address="http://x", model="x"))
+    judge = ChatClient(ChatConfig(address="http://x", model="x"))
     with pytest.raises(UserError, match=r"questions\.jsonl:2 is no JSON object"):
         judged("llava_bench", tmp_path, Answers(), "m", judge, tmp_path / "out.json")

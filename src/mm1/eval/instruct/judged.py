@@ -1,6 +1,6 @@
 r"""LLaVA-Bench (in the wild) and MM-Vet: free answers that a judge marks.
 
-    judged("llava_bench", folder, model, "name", Judge(config), out)
+    judged("llava_bench", folder, model, "name", ChatClient(config), out)
 
     out         {"score": 63.4, "by_kind": {…}, "n": 58, "missing": {"no verdict: unreadable": 2}, "judge": {…}}
     out.jsonl   {"id", "question", "answer", "verdict", "marks"} or {…, "error"}: a line a question
@@ -23,8 +23,8 @@ from typing import Any
 
 from mm1.config import UserError, fingerprint, to_json
 from mm1.data.templates import STOP
+from mm1.eval.chat_api import ChatClient, NoAnswer, message
 from mm1.eval.episodes import Unaskable, digest_of
-from mm1.eval.instruct.judge import Judge, NoVerdict
 from mm1.eval.instruct.questions import Question, put
 from mm1.eval.instruct.readers import Questions, gather
 from mm1.eval.model import EvalModel
@@ -182,7 +182,7 @@ def judged(
     path: Path,
     model: EvalModel,
     model_name: str,
-    judge: Judge,
+    judge: ChatClient,
     out: Path,
     prompt: str | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -207,7 +207,7 @@ def judged(
     benchmark, folder = BENCHMARKS[name], Folder(path)
     benchmark = replace(benchmark, prompt=prompt or benchmark.prompt)
     found = benchmark.questions(folder)
-    settings = fingerprint([name, model_name, benchmark.prompt, to_json(judge.config.replace(key_file=None, wait=0))])
+    settings = fingerprint([name, model_name, benchmark.prompt, _identity(judge)])
     journal = out.with_name(f"{out.name}l")
     known = _known(journal)
     pictures, lines, missing = Pictures(folder), list[dict[str, Any]](), dict(found.missing)
@@ -239,7 +239,7 @@ def _result(
     lines: Sequence[Mapping[str, Any]],
     missing: dict[str, int],
     model_name: str,
-    judge: Judge,
+    judge: ChatClient,
     out: Path,
 ) -> dict[str, Any]:
     """Scores of what was marked, written to `out`."""
@@ -269,13 +269,14 @@ def _result(
     return result
 
 
-def _marked(benchmark: Judged, question: Question, answer: str, judge: Judge) -> dict[str, Any]:
+def _marked(benchmark: Judged, question: Question, answer: str, judge: ChatClient) -> dict[str, Any]:
     """A line of the journal."""
     line: dict[str, Any] = {"id": question.id, "kind": question.kind, "question": question.text, "answer": answer}
     try:
-        said = judge.ask(benchmark.system, benchmark.ask(question, answer, benchmark.prompt))
-    except NoVerdict as error:
-        return {**line, "error": error.reason, "detail": error.detail}
+        asked = benchmark.ask(question, answer, benchmark.prompt)
+        said = judge.ask([message("system", benchmark.system), message("user", asked)]).text
+    except NoAnswer as error:
+        return {**line, "error": f"no answer: {error.reason}", "detail": error.detail}
     marks = benchmark.marks(said)
     return {**line, "verdict": said} | ({"error": UNREADABLE} if marks is None else {"marks": marks})
 
@@ -284,6 +285,12 @@ def _document(question: Question, pictures: Pictures) -> Document:
     names = [name for name in question.pictures if isinstance(name, tuple)]
     shown = [pictures.read(Row(id=question.id, picture=name, answers=(), shown="")) for name in names]
     return Document(id=question.id, segments=put(question, shown))
+
+
+def _identity(judge: ChatClient) -> dict[str, Any]:
+    """What verdicts depend on."""
+    config = judge.config
+    return {name: getattr(config, name) for name in ("address", "model", "temperature", "max_tokens")}
 
 
 def _hash(settings: str, question: Question, document: Document) -> str:
