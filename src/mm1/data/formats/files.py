@@ -180,8 +180,8 @@ def fingerprint_of(config: FilesConfig) -> str:
     """A hash of the files' names, sizes and times of change: reading all their bytes would take as long as preparing.
 
     Copied with their times, the files count as the same wherever they lie. VQA's annotations are among them, and the
-    pictures of the folder that was given for them, or else of the folders in which JSON files lie: a look at each, a
-    few seconds for a million. Pictures elsewhere, which only mm1's own documents may name, are not.
+    pictures of the folder that was given for them, or else of the folders in which JSON files lie: a look at each, ten
+    seconds for a million. Pictures elsewhere, which only mm1's own documents may name, are not.
     """
     digest = hashlib.sha256()
     files = files_of(config.paths)
