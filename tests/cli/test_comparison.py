@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mm1.cli.comparison import comparison, notes
+from mm1.cli.comparison import comparison, notes, ratios
 from mm1.cli.tables import show
+from mm1.config import UserError
 from mm1.eval.published import COLUMNS, HEADS, PUBLISHED, rows_for
 from mm1.eval.results import Result
 
@@ -98,3 +99,14 @@ def test_a_row_is_a_line_in_a_pipe() -> None:
     assert [row.split() for row in rows] == [
         ["MM1-30B", "8", "123.1", "111.6", "92.9", "70.9", "49.4", "49.9", "58.3", "found"]
     ]
+
+
+def test_the_mean_of_ratios_to_a_baseline_is_over_what_both_were_asked() -> None:
+    ours = [result("mme", 0, 0.6), result("pope", 0, 0.9), result("mmmu", 0, 0.4), result("pope", 0, 0.1, blind=True)]
+    theirs = [result("mme", 0, 0.5), result("pope", 0, 0.9), result("gqa", 0, 0.4), result("mmmu", 4, 0.4)]
+    said = ratios(ours, theirs, "base")
+    assert said == "Mean of ratios to base: 1.100 over mme (0), pope (0); not there: mmmu (0)"
+    with pytest.raises(UserError, match=r"base has no result of mme \(0\), .* only of nothing"):
+        ratios(ours, [], "base")
+    with pytest.raises(UserError, match="the baseline's mme"):
+        ratios(ours, [result("mme", 0, 0.0)], "base")

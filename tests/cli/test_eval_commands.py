@@ -151,3 +151,19 @@ def test_a_runs_report_is_written_again_only_for_its_own_evaluations(checkpoint:
     (run / "summary.json").write_text('{"recipe": "tiny"}')
     assert main(asked) == 0
     assert "evaluations/report.html" in (run / "report.html").read_text()
+
+
+def test_a_baseline_is_another_folder_of_results(
+    checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["eval", str(checkpoint), "--tasks", f"vqav2:{data}/vqav2", "--shots", "0", "--out"]
+    assert main([*asked, str(data / "base")]) == 0
+    path = data / "base/vqav2-0shot.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "score": 0.5}))
+    capsys.readouterr()
+    assert main([*asked, str(data / "out"), "--baseline", str(data / "base")]) == 0
+    score = json.loads((data / "out/vqav2-0shot.json").read_text())["score"]
+    assert f"Mean of ratios to {data}/base: {score / 0.5:.3f} over vqav2 (0)" in capsys.readouterr().out
+    path.write_text("{}")
+    assert main([*asked, str(data / "out"), "--baseline", str(data / "base")]) == 2
+    assert "is no result of this version of mm1" in capsys.readouterr().err

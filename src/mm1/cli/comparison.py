@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
+from mm1.config import UserError
+from mm1.eval.metrics.benchmarks import meta_average
 from mm1.eval.published import COLUMNS, HEADS, Published, rows_for
 from mm1.eval.results import Result
 
@@ -75,6 +77,26 @@ def notes(results: Sequence[Result]) -> list[str]:
         if result.shortened:
             lines.append(f"{where}: {result.shortened:,} prompts went without their oldest shots to fit the model")
     return lines
+
+
+def ratios(results: Sequence[Result], baseline: Sequence[Result], name: str) -> str:
+    """A line with the paper's meta-average: the mean, over what both were asked, of score by the baseline's score.
+
+    Raises:
+        UserError: they have nothing in common, or the baseline has a score of 0.
+    """
+    ours, theirs = (
+        {f"{result.task} ({result.shots})": result.score for result in side if not result.blind}
+        for side in (results, baseline)
+    )
+    shared = [task for task in ours if task in theirs]
+    if not shared:
+        raise UserError(
+            f"{name} has no result of {', '.join(ours)}, only of {', '.join(theirs) or 'nothing'}: ask it the same"
+        )
+    mean = meta_average({task: ours[task] for task in shared}, {task: theirs[task] for task in shared})
+    left = f"; not there: {', '.join(task for task in ours if task not in theirs)}" if len(shared) < len(ours) else ""
+    return f"Mean of ratios to {name}: {mean:.3f} over {', '.join(shared)}{left}"
 
 
 def _column(task: str) -> str:

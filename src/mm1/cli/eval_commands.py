@@ -13,14 +13,14 @@ from mm1.chain.recipe import EvalConfig, RecipeConfig
 from mm1.chain.report import EVALUATIONS, write_evaluation_page, write_report
 from mm1.chain.run import EVALUATED, RECIPE, ask, checkpoint_folder, finished_stage
 from mm1.cli import tables
-from mm1.cli.comparison import comparison, notes
+from mm1.cli.comparison import comparison, notes, ratios
 from mm1.cli.generate_commands import at_least
 from mm1.cli.progress import EvalProgress
 from mm1.config import UserError, from_json, load_json
 from mm1.distributed.mesh import World, joined
 from mm1.eval.asking import Progress
 from mm1.eval.official.catalog import FewShotConfig
-from mm1.eval.results import Result, by_task
+from mm1.eval.results import Result, by_task, read_results
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -46,7 +46,11 @@ def eval(arguments: Namespace) -> None:
             tables.show(console, tables.scores(by_task(results)))
             write_evaluation_page(out)
         if benchmarks:
-            _show(_ask_benchmarks(arguments, benchmarks, out, world, progress), world)
+            baseline = read_results(arguments.baseline) if arguments.baseline else None
+            results = _ask_benchmarks(arguments, benchmarks, out, world, progress)
+            _show(results, world)
+            if baseline is not None and world.is_first:
+                console.print(ratios(results, baseline, str(arguments.baseline)))
         if world.is_first:
             if out.resolve() == (arguments.run / EVALUATIONS).resolve() and (arguments.run / "report.html").is_file():
                 write_report(arguments.run)  # it names the page of evaluations

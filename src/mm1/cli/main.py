@@ -161,6 +161,7 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     few.add_argument("--last-in-sub-images", type=int, metavar="N", help="earlier examples' pictures are not cut")
     few.add_argument("--reasoning", action="store_true", help="chain of thought, the answer taken from its end")
     few.add_argument("--ways", type=int, default=5, metavar="N", help="classes of an omniglot episode (5)")
+    few.add_argument("--baseline", type=Path, metavar="FOLDER", help="another's results: also print the mean of ratios")
     few.add_argument("--blind", action="store_true", help="ask also with other questions' pictures")
     few.add_argument("--max-len", type=int, metavar="N", help="longest prompt (what the run trained with, or 8192)")
 

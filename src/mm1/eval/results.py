@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from mm1.config import UserError
 from mm1.eval.intervals import bootstrap_interval
 from mm1.eval.tasks import ItemScore, Part
 from mm1.files import write_atomically
@@ -107,9 +108,18 @@ def finished(path: Path, fingerprint: str) -> Result | None:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """Every result that `evaluate` wrote to `folder`, blind runs too; by task, few shots first."""
+    """Every result that `evaluate` wrote to `folder`, blind runs too; by task, few shots first.
+
+    Raises:
+        UserError: one of them is damaged, or of another version of mm1.
+    """
     paths = [*folder.glob("*shot.json"), *folder.glob("blind/*shot.json")]
-    results = [Result(**json.loads(path.read_text())) for path in paths]
+    results = []
+    for path in paths:
+        try:
+            results.append(Result(**json.loads(path.read_text())))
+        except (ValueError, TypeError):
+            raise UserError(f"{path} is no result of this version of mm1: evaluate that model again") from None
     return sorted(results, key=lambda result: (result.task, result.shots, result.blind))
 
 
