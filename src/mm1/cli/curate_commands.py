@@ -19,6 +19,7 @@ from mm1.curation.engine import Progress, Runner, Values
 from mm1.curation.funnel import Funnel
 from mm1.curation.pipeline import curate as run_curate
 from mm1.curation.steps.finish import FUNNEL
+from mm1.curation.text.training import TrainQualityConfig, train_quality
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -46,6 +47,17 @@ def curate(arguments: Namespace) -> None:
         console.print(f"Next: {shlex.join(['mm1', 'prepare', *words, '--out', str(arguments.out / 'shards')])}")
     else:
         console.print("No document is left: the table above tells at which rule they were lost")
+
+
+def curate_train_quality(arguments: Namespace) -> None:
+    """The judges of quality, and what they say of texts that were held out."""
+    good, changes = sources_and_changes(arguments.good)
+    raw, more = sources_and_changes(arguments.raw)
+    config = override(TrainQualityConfig(), [*arguments.overrides, *changes, *more])
+    record = train_quality(good, raw, arguments.out, config, console.print)
+    for reason, number in record.dropped.items():
+        console.print(f"{number:>12,} not read: {reason}")
+    console.print(f"Next: {shlex.join(['mm1', 'curate', 'SOURCES', f'text.quality.model={arguments.out}'])} --out …")
 
 
 def sources_and_changes(words: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -24,3 +24,12 @@ def add_curate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     curate.add_argument("--ray", metavar="ADDRESS", help="work on that Ray cluster, or on a Ray of its own: local")
     curate.add_argument("--memory", default="4GB", metavar="SIZE", help="for what is counted over the whole set (4GB)")
     curate.set_defaults(overrides=[])
+    _add_train_quality(commands)
+
+
+def _add_train_quality(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = commands.add_parser("curate train-quality", help="train the judges of text quality for `mm1 curate`")
+    train.add_argument("overrides", nargs="*", metavar="key.path=value", help="changes to how they are trained")
+    train.add_argument("--good", nargs="+", required=True, metavar="PATH", help="texts as one would like them")
+    train.add_argument("--raw", nargs="+", default=[], metavar="PATH", help="texts as they come; else no classifier")
+    train.add_argument("--out", type=Path, required=True, help="the folder of the judges")

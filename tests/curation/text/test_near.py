@@ -44,6 +44,11 @@ def test_candidates_link_all_that_share_a_key_and_no_others(keys: list[int], dra
     assert len(found) <= 2 * len(keys)
 
 
+def test_each_is_paired_with_the_first_and_the_one_before() -> None:
+    found = candidates(np.array([7, 7, 7, 7], np.uint64), np.arange(4))
+    assert found.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [2, 3]]
+
+
 @given(edges, st.lists(st.integers(1, 3), min_size=31, max_size=31))
 def test_the_longest_stays_and_of_equally_long_ones_the_first(pairs: list[tuple[int, int]], lengths: list[int]) -> None:
     documents, labels = clusters(_array(pairs))
