@@ -251,6 +251,12 @@ def test_a_name_alone_hides_no_content() -> None:
     )
 
 
+def test_a_table_of_contents_is_content_where_there_is_little_else() -> None:
+    toc = "<div class=toc>" + "".join(f"<p><a href=/{at}>Chapter {at}</a></p>" for at in range(20)) + "</div>"
+    assert len(shown(f"<h1>Cats</h1>{toc}<div><p>Few words more.</p></div>")) == 22
+    assert shown(f"<h1>Cats</h1>{toc}<p>{PROSE * 2}</p>") == ["Cats", (PROSE * 2).strip()]
+
+
 def test_a_title_above_the_content_belongs_to_it() -> None:
     body = (
         f"<div><a href=/>Home</a></div><h1>Cats</h1><p>by Tom</p><div class=content><p>{PROSE}</p><p>{PROSE}</p></div>"

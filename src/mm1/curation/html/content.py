@@ -94,11 +94,21 @@ class _Page:
         prose = [len(run.text) - run.links if run.image is None else _IMAGE * (not run.links) for run in self.runs]
         done = 0
         for box in self.boxes:
-            few = box.end > done and self.prose(box.start, box.end) <= _MOST * self.everything
-            if few and box.marks & _OUTSIDE:
+            if not box.marks & _OUTSIDE or box.end <= done:
+                continue
+            if self.is_index(box):
+                prose[box.start : box.end] = [len(run.text) for run in self.runs[box.start : box.end]]
+            elif self.prose(box.start, box.end) <= _MOST * self.everything:
                 prose[box.start : box.end] = [0] * (box.end - box.start)
-                done = box.end
+            else:
+                continue
+            done = box.end
         return [0, *accumulate(prose)]
+
+    def is_index(self, box: Box) -> bool:
+        """Whether it is the table of contents of a page that is nothing else."""
+        chars = self.chars[box.end] - self.chars[box.start]
+        return bool(box.marks & Mark.TOC) and not box.marks & Mark.NEVER and chars > _MOST * self.chars[-1]
 
     def is_left_out(self, box: Box, total: int) -> bool:
         prose = self.prose(box.start, box.end)
@@ -106,7 +116,7 @@ class _Page:
         dense = links > _LINK_DENSITY * (prose + links)
         if box.marks & Mark.BY_ID and self.runs[box.start].kind == "heading" and not dense:
             return False
-        if prose > _MOST * total:
+        if prose > _MOST * total or self.is_index(box):
             return False
         return bool(box.marks & (Mark.NEVER | Mark.HIDDEN)) or dense or prose < _FEW
 

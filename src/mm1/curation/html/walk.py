@@ -259,9 +259,12 @@ class _Walk:
 
 
 def _marks(tag: str, attributes: Attributes) -> int:
-    classes, name, role = (attributes.get(key) or "" for key in ("class", "id", "role"))
-    found = mark(tag, classes[:LONGEST], name[:LONGEST], role[:LONGEST].lower())
-    return found | Mark.HIDDEN if _hidden(attributes) or attributes.get("aria-hidden") == "true" else found
+    get = attributes.get
+    role = get("role")
+    found = mark(
+        tag, (get("class") or "")[:LONGEST], (get("id") or "")[:LONGEST], role[:LONGEST].lower() if role else ""
+    )
+    return found | Mark.HIDDEN if get("aria-hidden") == "true" or _hidden(attributes) else found
 
 
 def _read_code(node: LexborNode) -> tuple[str, list[Attributes]]:

@@ -49,6 +49,8 @@ class Mark:
     CAPTION: Final = 128
     BY_ID: Final = 256
     """That it is NEVER or BESIDE says only its id, which is also the name of a place to go to: `#search`."""
+    TOC: Final = 512
+    """A table of contents: beside the content, or all of it."""
 
 
 def word_set(words: str) -> frozenset[str]:
@@ -129,9 +131,10 @@ _PATTERNS = {
         "tag-?cloud copyright [a-z]*logo rating sitemap"
     ),
     Mark.BESIDE: _any(
-        "[a-z]*sidebar[a-z]* side-?bar aside related recommend[a-z]* similar widgets? banner toc masthead comments? "
+        "[a-z]*sidebar[a-z]* side-?bar aside related recommend[a-z]* similar widgets? banner toc table-?of-?contents masthead comments? "
         "respond feedback search[a-z]* header head top page-?header site-?header title-?area title-?bar author-?bio"
     ),
+    Mark.TOC: _any("toc table-?of-?contents"),
     Mark.BODY: _any("contents? [a-z]*content main article post entry body text story document page"),
     Mark.HIDDEN: _any(
         "hidden hide sr-only visually-?hidden screen-?reader[a-z-]* d-none off-?screen invisible no-?print"
