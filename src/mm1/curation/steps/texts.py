@@ -26,7 +26,7 @@ from mm1.curation.text.exact import text_hash
 from mm1.curation.text.key_files import write_keys
 from mm1.curation.text.language import identify
 from mm1.curation.text.minhash import signature
-from mm1.curation.text.quality import Quality
+from mm1.curation.text.quality import open_quality
 from mm1.curation.text.rules import reason
 
 STEP = "text rules"
@@ -39,7 +39,7 @@ def judge_part(part: PartInputs, folder: Path, config: TextConfig) -> Values:
     """Fills the folder of a part."""
     tally = Tally()
     places, signatures, lengths = [], [], []
-    quality = None if config.quality.model is None else Quality(config.quality.model, config.quality)
+    quality = open_quality(config.quality)
     with RunWriter(folder, EXACT, KEYS) as exact:
         for row in read_extracted(part.folders["extract"] / PAGES):
             tally.enter(STEP, PAGE)
