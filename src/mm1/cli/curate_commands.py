@@ -18,7 +18,7 @@ from mm1.curation.config import PROFILES, CurateConfig
 from mm1.curation.engine import Progress, Runner, Values
 from mm1.curation.funnel import Funnel
 from mm1.curation.pipeline import curate as run_curate
-from mm1.curation.steps.finish import FUNNEL
+from mm1.curation.steps.finish import FUNNEL, REPORT
 from mm1.curation.text.training import TrainQualityConfig, train_quality
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -40,7 +40,7 @@ def curate(arguments: Namespace) -> None:
     console.print(funnel_table(finished.funnel))
     for name, documents in finished.sets.items():
         console.print(f"{documents:>12,} documents in {arguments.out / name}")
-    console.print(f"Figures: {arguments.out / FUNNEL}")
+    console.print(f"Report: {arguments.out / REPORT}, figures: {arguments.out / FUNNEL}")
     full = [name for name, documents in finished.sets.items() if documents]
     if full:
         words = [f"{name}={arguments.out / name}" for name in full]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from mm1.config import Config
+from mm1.curation.caption_text import CaptionTextRules
 from mm1.curation.captions import CaptionRules
 from mm1.curation.fetch import FetchConfig
 from mm1.curation.images import ImageRules
@@ -43,6 +44,11 @@ class CurateConfig(Config):
     interleaved: InterleavedRules | ObelicsRules = InterleavedRules()
     """Those of MM1 (A.1), or of OBELICS."""
     captions: CaptionRules = CaptionRules()
+    worth_fetching: CaptionTextRules = CaptionTextRules(
+        min_words=2, max_words=1000, min_letters=4, min_letter_share=0.3, max_repeated_words=1.0, languages=()
+    )
+    """What the text of an image must be for it to be fetched, where its page gives no document. Looser than
+    `captions.text`, so that a change of those rules fetches nothing anew."""
     download: bool = True
     """Whether pages and images are fetched from the network; without it, those that are not at hand are dropped."""
     fetch: FetchConfig = FetchConfig()

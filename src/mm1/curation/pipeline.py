@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 from mm1.config import UserError, to_json
 from mm1.curation.config import CurateConfig
 from mm1.curation.engine import Progress, Runner, map_parts
+from mm1.curation.obelics import ObelicsRules
 from mm1.curation.sources import Part, list_parts
 from mm1.curation.steps import captions, interleaved
 from mm1.curation.steps.addresses import find_addresses
@@ -54,7 +55,8 @@ def curate(
         raise UserError(f"{listed.path} lists addresses of pages, which are to be fetched: leave --offline out")
     steps = Pipeline(parts, out, config, runner, told).steps()
     folders = {step.name: execute(step, out / WORK).folder for step in steps}
-    return finish(out, folders, [part.name for part in parts])
+    facts = {"rules": "OBELICS" if isinstance(config.interleaved, ObelicsRules) else "MM1"}
+    return finish(out, folders, [part.name for part in parts], facts)
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,9 @@ class Pipeline:
         extract = self._step("extract", self._extract, {"parts": self._identity(), **self._of("sources")})
         texts = self._step("texts", self._texts, self._of("text") | {"models": self._models()}, extract)
         duplicates = self._step("duplicates", self._duplicates, {}, extract, texts)
-        rules = self._of("interleaved", "captions")
-        addresses = self._step("addresses", self._addresses, rules, extract, duplicates)
-        pictures = self._of("interleaved", "captions", "download", "pictures_a_part") | {"pictures": self._pictures()}
+        asked = ("worth_fetching", "download_buckets")
+        addresses = self._step("addresses", self._addresses, self._of(*asked) | self._rules(), extract, duplicates)
+        pictures = self._of("download", "pictures_a_part") | self._rules() | {"pictures": self._pictures()}
         images = self._step("images", self._images, pictures, addresses)
         inputs = (extract, duplicates, addresses, images)
         documents = self._of("interleaved") | {"models": self._models()}
@@ -93,6 +95,12 @@ class Pipeline:
     def _of(self, *names: str) -> dict[str, Any]:
         values = to_json(self.config)
         return {name: values[name] for name in names}
+
+    def _rules(self) -> dict[str, Any]:
+        """Those that decide which images are looked at: what else is asked of documents and captions changes none."""
+        rules = to_json(self.config.interleaved)
+        rules = {name: rules[name] for name in ("images", "max_images", "count")}
+        return {"interleaved": rules, "captions": to_json(self.config.captions.images)}
 
     def _identity(self) -> list[list[str]]:
         return [[part.name, part.fingerprint] for part in self.parts]

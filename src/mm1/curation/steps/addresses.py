@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mm1.curation.captions import choose
+from mm1.curation.captions import CaptionRules, choose
 from mm1.curation.config import CurateConfig
 from mm1.curation.engine import Progress, Runner, Values, map_parts
 from mm1.curation.extracted import read_extracted
@@ -89,8 +89,9 @@ def worth_fetching(page: Extracted, state: int, config: CurateConfig) -> Iterato
     if state == duplicates.DUPLICATE:
         return
     interleaved = state == duplicates.KEPT and page_reason(page, config.interleaved) is None
+    rules = CaptionRules(text=config.worth_fetching)
     for image in page.images:
-        if interleaved or not isinstance(choose(image, config.captions, identify), str):
+        if interleaved or not isinstance(choose(image, rules, identify), str):
             yield image
 
 

@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from mm1.curation.funnel import Funnel
+from mm1.curation.report import write_report
 from mm1.curation.steps import addresses, captions, duplicates, extract, interleaved, picture_counts, texts
 from mm1.curation.tally import TALLY, Tally, total
 from mm1.files import write_atomically
 
-FUNNEL = "funnel.json"
+FUNNEL, REPORT = "funnel.json", "report.html"
 ORDER = (
     (extract.STEP, extract.PAGE),
     (extract.STEP, extract.LISTED),
@@ -47,8 +48,14 @@ class Finished:
     """Documents of each set, by its name: OUT/NAME holds it."""
 
 
-def finish(out: Path, folders: dict[str, Path], parts: Sequence[str]) -> Finished:
-    """Writes the sets, the funnel and the report; `folders` are those of the steps, by their names.
+def finish(out: Path, folders: Mapping[str, Path], parts: Sequence[str], facts: Mapping[str, str]) -> Finished:
+    """Writes the sets, the funnel and the report.
+
+    Args:
+        out: the folder of the sets.
+        folders: of the steps, by their names.
+        parts: the names of all parts, in order.
+        facts: what else the report says on top.
 
     Raises:
         Unbalanced: something was lost between two steps.
@@ -62,6 +69,7 @@ def finish(out: Path, folders: dict[str, Path], parts: Sequence[str]) -> Finishe
     tally = total(_tallies(folders.values()))
     funnel = funnel_of(tally)
     write_atomically(out / FUNNEL, (json.dumps(funnel.to_json(), indent=2) + "\n").encode())
+    write_report(funnel, tally.samples, tally.statistics, out / REPORT, sets, facts)
     return Finished(funnel=funnel, sets=sets)
 
 
