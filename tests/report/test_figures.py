@@ -7,7 +7,8 @@ import re
 
 import numpy as np
 
-from mm1.report.figures import MOST_POINTS, Line, chart
+from mm1.report.figures import MOST_POINTS, Line, chart, histogram
+from mm1.report.markup import count
 
 
 def paths(drawing: str, colour: str) -> list[str]:
@@ -31,3 +32,11 @@ def test_a_long_line_is_drawn_by_its_means_and_gaps_stay() -> None:
     assert 2 <= len(re.findall("[ML]", drawn)) <= MOST_POINTS
     (drawn,) = paths(chart([Line(x=[0, 1, 2, 3, 4], y=[0, 1, math.nan, 3, 5])], label="gap"), "c0")
     assert drawn.count("M") == 2
+
+
+def test_a_histogram_draws_each_count_and_marks_whole_numbers() -> None:
+    drawn = histogram([1, 10, 100, 1000], [2, 0, 3], label="sizes", log=True)
+    assert "var(--c0)" in drawn
+    assert "1.5" not in re.findall(r">([^<]*)</text>", drawn)
+    marks = re.findall(r">([^<]*)</text>", histogram([1500, 3000, 6000], [1, 2], label="narrow", log=True))
+    assert {count(2000), count(5000)} <= set(marks)

@@ -1,0 +1,207 @@
+"""What sources are, how they are cut, and that reading the parts gives each page once, under a stable name."""
+
+import gzip
+import json
+import os
+import pickle
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from mm1.config import UserError, from_json, to_json
+from mm1.curation.fetch.fetched import Fetched
+from mm1.curation.page import Dropped, ImageRef, Page
+from mm1.curation.sources import Part, SourcesConfig, list_parts, read_images, read_listed, read_pages
+
+HTML = "<!doctype html><p>text"
+
+
+def pages(parts, config=None, **more):
+    return [item for part in parts for item in read_pages(part, config, **more)]
+
+
+def jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def site(tmp_path):
+    for number in range(10):
+        path = tmp_path / "site" / str(number % 3) / f"{number}.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{HTML} {number}")
+    (tmp_path / "site" / "a.png").write_bytes(b"picture")
+    (tmp_path / "site" / "list.txt").write_text("https://a.example")
+    return tmp_path / "site"
+
+
+def test_a_site_is_cut_into_parts_that_travel_and_give_each_page_once(site):
+    parts = list_parts([site], SourcesConfig(part_files=4))
+    assert [len(part.files) for part in parts] == [4, 4, 2]
+    assert [from_json(Part, json.loads(json.dumps(to_json(part)))) for part in parts] == parts
+    assert pickle.loads(pickle.dumps(parts)) == parts
+    assert len({part.name for part in parts}) == 3
+    found = pages(parts)
+    assert sorted(page.html.decode()[-1] for page in found) == sorted("0123456789")
+    assert pages(list_parts([site])) == found
+    assert len(list_parts([site], SourcesConfig(part_bytes=50))) == 5
+
+
+def test_only_the_part_of_a_changed_page_has_another_fingerprint(site):
+    before = list_parts([site], SourcesConfig(part_files=4))
+    os.utime(site / before[1].files[0], ns=(1, 1))
+    after = list_parts([site], SourcesConfig(part_files=4))
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
+    (site / "a.png").write_bytes(b"another")
+    last = list_parts([site], SourcesConfig(part_files=4))
+    assert [part.fingerprint for part in last] == [part.fingerprint for part in after]
+    assert {part.pictures for part in last}.isdisjoint(part.pictures for part in after)
+
+
+def test_a_folder_without_html_is_a_folder_of_sources(tmp_path, warc):
+    data, _ = warc.packed([warc.http(HTML.encode())], "gzip")
+    (tmp_path / "a.warc.gz").write_bytes(data)
+    (tmp_path / "b.warc.gz").write_bytes(b"")
+    (tmp_path / "c.warc.gz").write_bytes(data[:9])
+    (tmp_path / "README.md").write_text("about")
+    jsonl(tmp_path / "d.jsonl", [{"html": HTML}])
+    parts = list_parts([tmp_path])
+    assert [(part.kind, part.source) for part in parts] == [
+        ("warc", "a.warc.gz"), ("warc", "b.warc.gz"), ("warc", "c.warc.gz"), ("jsonl", "d.jsonl")
+    ]  # fmt: skip
+    assert [getattr(item, "reason", "page") for item in pages(parts)] == ["page", "truncated_record", "page"]
+    assert [list(read_images(part)) for part in parts] == [[]] * 4
+
+
+@pytest.mark.parametrize("how", ["plain", "gzip", "gzip_whole", "zstd", "lz4"])
+def test_a_warc_is_told_by_its_content(tmp_path, warc, how):
+    (tmp_path / "crawl").write_bytes(warc.packed([warc.http(HTML.encode())], how)[0])
+    (part,) = list_parts([tmp_path / "crawl"])
+    assert pages([part]) == [Page("crawl/0", "https://a.example/", HTML.encode())]
+
+
+def test_tables_of_html_whatever_they_call_it(tmp_path):
+    address, more = "https://a.example/", {"url": "https://a.example/", "n": 1}
+    jsonl(tmp_path / "a.jsonl", [{"html": "<p>\u00fc", **more}, {"html": ""}, {"html": None}, {"url": address}])
+    columns = {"content": [b"<p>\xfc", b"x" * 200], "url": ["javascript:a", address], "encoding": ["latin-1", None]}
+    parquet.write_table(pa.table(columns), tmp_path / "b.parquet")
+    parquet.write_table(pa.table({"raw": ["<p>"], "html": ["other"]}), tmp_path / "c.parquet")
+    small = SourcesConfig(max_page_bytes=100)
+    assert [getattr(item, "reason", item) for item in pages(list_parts([tmp_path / "a.jsonl"]))] == [
+        Page("a.jsonl/0", address, "<p>\u00fc".encode(), "utf-8"), "no_html", "no_html", "no_html"
+    ]  # fmt: skip
+    assert [getattr(item, "reason", item) for item in pages(list_parts([tmp_path / "b.parquet"]), small)] == [
+        Page("b.parquet/0", "", b"<p>\xfc", "latin-1"), "too_large"
+    ]  # fmt: skip
+    (page,) = pages(list_parts([tmp_path / "c.parquet"], SourcesConfig(html="raw")))
+    assert page.html == b"<p>"
+
+
+def test_tables_are_cut_and_names_stay(tmp_path):
+    rows = [{"html": f"{HTML} {number}"} for number in range(40)]
+    jsonl(tmp_path / "a.jsonl", rows)
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "b.parquet", row_group_size=7)
+    whole, cut = (list_parts([tmp_path / "a.jsonl", tmp_path / "b.parquet"], SourcesConfig(part_bytes=size))
+                  for size in (1 << 20, 300))  # fmt: skip
+    assert (len(whole), len(cut) > 10) == (2, True)
+    assert pages(cut) == pages(whole)
+    assert len({page.id for page in pages(cut)}) == 80
+
+
+LISTS = {
+    "lines": "https://a.example/1\nhttp://b.example/2\n\nftp://c.example/3\nhttps://a.example/1\nhttps://[bad\n",
+    "csv": "n,url\n1,https://a.example/1\n2,http://b.example/2\n3,nothing\n4,https://a.example/1\n5,\n",
+    "jsonl": "".join(
+        json.dumps({"url": url}) + "\n"
+        for url in ("https://a.example/1", "http://b.example/2", 3, "https://a.example/1", "https://a:b/")
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LISTS)
+@pytest.mark.parametrize("part_urls", [2, 1000])
+def test_a_list_of_pages_is_downloaded_each_address_once_and_each_row_counted(tmp_path, layout, part_urls):
+    path = tmp_path / "list"
+    path.write_text(LISTS[layout])
+    parts = list_parts([path], SourcesConfig(part_urls=part_urls))
+    asked = []
+
+    def download(urls):
+        for url in urls:
+            asked.append(url)
+            data = HTML.encode() if "a.example" in url else None
+            yield Fetched(url, data, "" if data else "http_404", charset="utf-8")
+
+    found = pages(parts, download=download)
+    assert sorted(asked) == ["http://b.example/2", "https://a.example/1"]
+    reasons = sorted(item.reason for item in found if isinstance(item, Dropped))
+    assert reasons == ["bad_url", "bad_url", "http_404", "repeated_url"]
+    (page,) = (item for item in found if isinstance(item, Page))
+    assert (page.url, page.html, page.encoding) == ("https://a.example/1", HTML.encode(), "utf-8")
+
+
+def test_all_pages_of_a_host_are_in_one_part(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("".join(f"https://{n % 7}.example/{n}\n" for n in range(200)))
+    hosts = []
+    for part in list_parts([path], SourcesConfig(part_urls=20)):
+        asked = []
+        list(read_pages(part, None, lambda urls, asked=asked: asked.extend(urls) or ()))
+        hosts.append({url.split("/")[2] for url in asked})
+    assert len(hosts) == 10
+    assert sum(map(len, hosts)) == len(set.union(*hosts)) == 7
+
+
+def test_lists_of_pictures_are_told_from_lists_of_pages(tmp_path):
+    (tmp_path / "a.txt").write_text("https://a.example/1.jpg\nhttps://a.example/2.PNG?x=1\nhttps://a.example/3\n")
+    (tmp_path / "b.csv").write_text('url,caption,alt\nhttps://a.example/1," a cat ",cat\nnone,a,b\n')
+    jsonl(tmp_path / "c.jsonl", [{"url": "https://a.example/1", "alt": "cat"}])
+    (tmp_path / "d.txt").write_text("https://a.example/1.html\nhttps://a.example/2.png\n")
+    parts = list_parts([tmp_path])
+    assert [part.kind for part in parts] == ["image_urls"] * 3 + ["page_urls"]
+    assert [found.image.url for found in read_listed(parts[0])][1] == "https://a.example/2.PNG?x=1"
+    one, bad = read_listed(parts[1])
+    assert (one.id, one.image) == ("b.csv/0", ImageRef("https://a.example/1", alt="cat", caption="a cat"))
+    assert bad.reason == "bad_url"
+    assert [found.image.alt for found in read_listed(parts[2])] == ["cat"]
+    forced = list_parts([tmp_path / "d.txt"], SourcesConfig(urls="images"))
+    assert [part.kind for part in forced] == ["image_urls"]
+
+
+def test_sources_of_one_name_are_told_apart(tmp_path):
+    for name in ("x", "y"):
+        (tmp_path / name / "site").mkdir(parents=True)
+        (tmp_path / name / "site" / "a.html").write_text(HTML)
+    parts = list_parts([tmp_path / "x" / "site", tmp_path / "y" / "site", tmp_path / "x" / "site"])
+    assert [part.source for part in parts] == ["x/site", "y/site"]
+    assert len({part.name for part in parts}) == 2
+    assert all("/" not in part.name for part in parts)
+
+
+MISTAKES = {
+    "nothing is given": lambda folder: [],
+    "is not there": lambda folder: [folder / "none"],
+    "would be read twice": lambda folder: [folder, folder / "a.bin"],
+    "holds no HTML": lambda folder: [folder / "empty"],
+    "is nothing that pages are read from": lambda folder: [folder / "a.bin"],
+    "its first line is no JSON": lambda folder: [folder / "b.jsonl"],
+    "no text named html": lambda folder: [folder / "c.jsonl"],
+    "no readable parquet footer": lambda folder: [folder / "d.parquet"],
+    "it is truncated": lambda folder: [folder / "e.jsonl.gz"],
+}
+
+
+@pytest.mark.parametrize("said", MISTAKES)
+def test_a_mistake_is_one_sentence(tmp_path, said):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.bin").write_bytes(b"\0\1\2")
+    (tmp_path / "b.jsonl").write_text("{broken\n{}")
+    (tmp_path / "c.jsonl").write_text('{"title": "a"}')
+    (tmp_path / "d.parquet").write_bytes(b"PAR1 broken")
+    (tmp_path / "e.jsonl.gz").write_bytes(gzip.compress(b'{"html": "a"}')[:12])
+    said = said.replace("nothing is given", "there is nothing to read")
+    with pytest.raises(UserError, match=said) as caught:
+        list_parts(MISTAKES.get(said, MISTAKES["nothing is given"])(tmp_path))
+    assert "\n" not in str(caught.value)
