@@ -7,6 +7,7 @@ import pytest
 
 from mm1.bench import plan
 from mm1.bench.plan import LATE_STEP, NUM_IMAGE_TOKENS, PlanBenchConfig, SimulatedSource, bench_plan
+from mm1.bench.plan_curve import write_curve
 from mm1.cli import main
 from mm1.data.encode import IMAGE_LENGTH
 from mm1.data.sources import sum_lengths, sum_targets
@@ -65,3 +66,25 @@ def test_the_command_prints_a_line_a_size_and_writes_the_figures(tmp_path, capsy
     assert "~" in printed
     written = json.loads(out.read_text())
     assert [size["documents"] for size in written["sizes"]] == [10**n for n in range(5, 10)]
+
+
+def test_processes_count_what_one_counts(monkeypatch):
+    monkeypatch.setattr(plan, "TASK_BLOCKS", 3)
+    counts = []
+    for processes in (1, 2):
+        made = plan.build_plan(plan._data(8), plan._sources(10**5), NUM_IMAGE_TOKENS)
+        config = PlanBenchConfig(counted=20_000, processes=processes)
+        assert all(seconds > 0 for seconds in plan._count(made, config).values())
+        counts.append({name: stream.counts.tolist() for name, stream in made.streams.items()})
+    assert counts[0] == counts[1]
+    assert {name: len(rows[0]) - 1 for name, rows in counts[0].items()} == {"captions": 10, "pages": 10, "text": 5}
+
+
+def test_the_curve_is_the_same_file_for_the_same_figures(tmp_path):
+    figures = bench_plan(PlanBenchConfig(documents=(1000, 2000), counted=500, repetitions=1), say=lambda line: None)
+    for name in ("a.svg", "b.svg"):
+        write_curve(figures, tmp_path / name)
+    drawn = (tmp_path / "a.svg").read_text()
+    assert drawn == (tmp_path / "b.svg").read_text()
+    for word in ("counting once", "finding a step", "step 10⁶", "documents"):
+        assert word in drawn
