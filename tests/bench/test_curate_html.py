@@ -1,5 +1,6 @@
 """The figures of extraction, on the shipped pages."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ PAGES = Path(__file__).parents[1] / "curation" / "pages"
 def test_rates_and_ratios_are_of_medians(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 2.0, 2.0, 5.0, 5.0, 6.0])
     monkeypatch.setattr("mm1.bench.curate_html.time.process_time", lambda: next(clock))
-    monkeypatch.setattr("mm1.bench.curate_html.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "trafilatura", None)
+    monkeypatch.setitem(sys.modules, "resiliparse.extract.html2text", None)
     figures = measure_html([b"<p>one", b"\x00no page"], 3)
     assert figures["cpu_seconds"] == {"mm1": [2.0, 3.0, 1.0]}
     assert figures["pages_per_cpu_second"] == {"mm1": 1.0}

@@ -1,4 +1,5 @@
-"""The HTML half of `mm1 bench curate`: pages a CPU-second, beside trafilatura and resiliparse where they are installed.
+"""The HTML half of `mm1 bench curate`: pages a CPU-second, beside trafilatura and resiliparse where they can be
+imported.
 
     measure_html(pages, 5)["pages_per_cpu_second"]   # {"mm1": 1100.0, "resiliparse": 370.0, "trafilatura": 24.0}
 
@@ -14,9 +15,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from re import findall
 from statistics import median
 from typing import Any, TypeAlias
@@ -58,14 +59,21 @@ def _cpu_seconds(extractor: Extractor, pages: Sequence[bytes]) -> float:
 
 def _extractors() -> Mapping[str, Extractor]:
     found: dict[str, Extractor] = {"mm1": _with_mm1}
-    if find_spec("resiliparse"):
-        plain = import_module("resiliparse.extract.html2text").extract_plain_text
-        tree = import_module("resiliparse.parse.html").HTMLTree
-        found["resiliparse"] = lambda page: plain(tree.parse_from_bytes(page), main_content=True, alt_texts=True)
-    if find_spec("trafilatura"):
-        trafilatura = import_module("trafilatura").extract
-        found["trafilatura"] = lambda page: trafilatura(page, include_images=True)
+    for name, load in {"resiliparse": _resiliparse, "trafilatura": _trafilatura}.items():
+        with suppress(ImportError):
+            found[name] = load()
     return found
+
+
+def _resiliparse() -> Extractor:
+    plain = import_module("resiliparse.extract.html2text").extract_plain_text
+    tree = import_module("resiliparse.parse.html").HTMLTree
+    return lambda page: plain(tree.parse_from_bytes(page), main_content=True, alt_texts=True)
+
+
+def _trafilatura() -> Extractor:
+    text_of = import_module("trafilatura").extract
+    return lambda page: text_of(page, include_images=True)
 
 
 def _with_mm1(page: bytes) -> Extracted | None:

@@ -131,7 +131,8 @@ _PATTERNS = {
         "tag-?cloud copyright [a-z]*logo rating sitemap"
     ),
     Mark.BESIDE: _any(
-        "[a-z]*sidebar[a-z]* side-?bar aside related recommend[a-z]* similar widgets? banner toc table-?of-?contents masthead comments? "
+        "[a-z]*sidebar[a-z]* side-?bar aside related recommend[a-z]* similar widgets? banner masthead toc "
+        "table-?of-?contents comments? "
         "respond feedback search[a-z]* header head top page-?header site-?header title-?area title-?bar author-?bio"
     ),
     Mark.TOC: _any("toc table-?of-?contents"),
