@@ -260,3 +260,13 @@ def test_a_png_with_its_exif_after_its_pixels_is_measured_and_laid_out_upright(m
     policy = SubImagesConfig(grid=BestGridConfig(min_tiles=1, max_tiles=3))
     for ours, usual in zip(decode_sub_images(late, policy, 30), decode_sub_images(data, policy, 30), strict=True):
         np.testing.assert_array_equal(ours, usual)
+
+
+def test_a_header_alone_refuses_what_is_no_picture_or_too_large() -> None:
+    data = make.file(scene(40, 90), "PNG")
+    check_header(data, max_pixels=40 * 90)
+    check_header(data[:100])  # cut short: for the decoder to find
+    for broken, max_pixels, reason in [(data, 40 * 90 - 1, "too_many_pixels"), (b"<html>", 9, "unreadable")]:
+        with pytest.raises(BadImage) as refused:
+            check_header(broken, max_pixels)
+        assert refused.value.reason == reason
