@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from mm1.data import image as image_module
-from mm1.data.image import FORMATS, BadImage, EncodedImage, decode_sub_images, read_image, upright_size
+from mm1.data.image import FORMATS, BadImage, EncodedImage, check_header, decode_sub_images, read_image, upright_size
 from mm1.data.sub_images import (
     WHOLE,
     BestGridConfig,
@@ -262,7 +262,7 @@ def test_a_png_with_its_exif_after_its_pixels_is_measured_and_laid_out_upright(m
         np.testing.assert_array_equal(ours, usual)
 
 
-def test_a_header_alone_refuses_what_is_no_picture_or_too_large() -> None:
+def test_a_header_alone_refuses_what_is_no_picture_or_too_large(make) -> None:
     data = make.file(scene(40, 90), "PNG")
     check_header(data, max_pixels=40 * 90)
     check_header(data[:100])  # cut short: for the decoder to find
