@@ -16,6 +16,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from mm1.data.image import BadImage, read_image
@@ -133,7 +134,7 @@ class Samples:
         samples = Samples(value["most"])
         for group in value["groups"]:
             for item in group["samples"]:
-                samples.offer(group["step"], group["outcome"], item["name"], lambda item=item: _from_json(item))
+                samples.offer(group["step"], group["outcome"], item["name"], partial(_from_json, item))
         return samples
 
 

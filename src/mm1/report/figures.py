@@ -108,8 +108,9 @@ def histogram(
         axes.margins(x=0.01)
         if log:
             axes.set_xscale("log")
-            narrow = edges[-1] < 200 * edges[0]  # whole powers of ten alone would leave one mark or none
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=6))
+            span = edges[-1] / edges[0]  # whole powers of ten alone would leave few marks in a narrow span, or none
+            powers = LogLocator(subs=(1, 2, 5) if span < 200 else (1,), numticks=6)
+            axes.xaxis.set_major_locator(MaxNLocator(4) if span < 5 else powers)
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
         return _svg(figure, label)

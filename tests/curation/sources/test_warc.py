@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import tracemalloc
 import zlib
 from collections import Counter
 
@@ -75,12 +76,16 @@ def test_a_body_that_can_not_be_decoded_is_a_drop(read, warc):
 
 def test_sizes_count_after_decoding_and_a_bomb_is_not_unpacked(read, warc):
     bomb = gzip.compress(b"<html>" + b"a" * (100 << 20), 1)
+    tracemalloc.start()
     items = read(
         warc.http(HTML + b"a" * (LIMIT - len(HTML))),
         warc.http(HTML + b"a" * (LIMIT - len(HTML) + 1)),
         warc.http(bomb, "Content-Encoding: gzip"),
         warc.http(HTML + b"a" * (2 << 20)),
     )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30 << 20
     assert [type(item) for item in items] == [Page, Dropped, Dropped, Dropped]
     assert reasons(items) == {"too_large": 3}
 

@@ -48,10 +48,11 @@ def list_parts(paths: Sequence[Path], config: SourcesConfig | None = None) -> li
             sources += [(path, None) for path in _files_of_sources(place, names)]
     labels = _labels([path for path, _ in sources])
     found: list[Part] = []
-    for path, names in sources:
-        label = labels[path]
-        parts = _file_parts(path, label, config) if names is None else _folder_parts(path, names, label, config)
-        found += parts
+    for path, pages in sources:
+        if pages is None:
+            found += _file_parts(path, labels[path], config)
+        else:
+            found += _folder_parts(path, pages, labels[path], config)
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mm1.config import UserError
 from mm1.curation.page import Dropped, Page
@@ -92,7 +92,7 @@ def _parse(record: Record) -> WarcRecord:
     return parsed
 
 
-def _opened(record: Record, decode: str) -> WarcRecord:
+def _opened(record: Record, decode: Literal["none", "all"]) -> WarcRecord:
     try:
         from fastwarc.warc import WarcRecord
     except ImportError:
