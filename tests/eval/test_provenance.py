@@ -14,11 +14,8 @@ CACHED = (code_version, answering_version, scoring_version, provenance._bare)
 FILES = {
     "eval/metrics/vqa.py": (True, False, True),
     "eval/official/extraction.py": (True, False, True),
-    "eval/tasks.py": (True, False, True),
     "eval/official/templates.py": (True, True, False),
-    "eval/official/features.py": (True, True, False),
     "generate/engine.py": (True, True, False),
-    "models/attention.py": (True, True, False),
     "cli/tables.py": (True, False, False),
 }
 """Which of the three versions a change of its code changes."""
