@@ -31,9 +31,14 @@ _FEW = 40
 """Characters that are no sentence."""
 
 
-def main_content(flat: Flat) -> list[Run]:
-    """The runs of the content, in order."""
-    return _Page(flat).content()
+def main_content(flat: Flat, *, declared: bool = False) -> list[Run]:
+    """The runs of the content, in order.
+
+    Args:
+        flat: a page, or what it declares to be its main content.
+        declared: which of the two.
+    """
+    return _Page(flat).content(declared)
 
 
 class _Page:
@@ -43,8 +48,8 @@ class _Page:
         self.links = [0, *accumulate(run.links for run in flat.runs)]
         self.everything = self.prose(0, len(flat.runs))
 
-    def content(self) -> list[Run]:
-        start, end = self.declared() or self.densest()
+    def content(self, declared: bool) -> list[Run]:
+        start, end = (0, len(self.runs)) if declared else self.declared() or self.densest()
         keep = [bool(run.text) or run.image is not None for run in self.runs]
         total = self.prose(start, end)
         outside = _OUTSIDE & ~Mark.HIDDEN if self.is_shown_later(start, end) else _OUTSIDE

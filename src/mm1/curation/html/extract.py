@@ -28,6 +28,8 @@ _OPTIONS = LexborDocumentOptions.WO_EVENTS.value
 _REPLACED = "\ufffd"
 _MOST_REPLACED = 0.02
 """The share of characters that may be wrong in the encoding."""
+_MAIN = "main, [role=main]"
+"""Where there is one of these, nothing else of the page is read."""
 _LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(?=$|[-_])")
 
 
@@ -65,8 +67,12 @@ def _content(page: LexborHTMLParser, url: str) -> list[Run]:
     body = page.body
     if body is None:
         return []
-    base = page.css_first("base[href]")
-    return main_content(flatten(body, base_of(url, base.attributes["href"] if base is not None else None)))
+    href = page.css_first("base[href]")
+    base = base_of(url, href.attributes["href"] if href is not None else None)
+    declared = page.css(_MAIN)
+    if len(declared) == 1 and (content := main_content(flatten(declared[0], base), declared=True)):
+        return content
+    return main_content(flatten(body, base))
 
 
 def _block(run: Run) -> Block:

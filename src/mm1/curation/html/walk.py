@@ -87,9 +87,11 @@ class _Walk:
                 if act and (act == Act.PLAIN or self.enters[act](node, tag)):
                     child = node.first_child
                     if child is not None:
-                        above.append((node, act))
-                        node = child
-                        continue
+                        if child.next is not None or child.tag != "-text":
+                            above.append((node, act))
+                            node = child
+                            continue
+                        self.add_text(child.text_content or "")
                     self.leave(act)
             following = node.next
             while following is None and above:
@@ -141,6 +143,8 @@ class _Walk:
         self.close_paragraph()
         attributes = node.attributes
         marks = _marks(tag, attributes) if attributes else mark(tag, "", "", "")
+        if marks & Mark.NAVIGATION:
+            return False
         box = Box(tag, marks, len(self.runs))
         act = ACTS[tag]
         if act == Act.ROW:

@@ -49,6 +49,8 @@ class Mark:
     CAPTION: Final = 128
     BY_ID: Final = 256
     """That it is NEVER or BESIDE says only its id, which is also the name of a place to go to: `#search`."""
+    NAVIGATION: Final = 1024
+    """What the page itself says is for finding the way: not even looked at."""
     TOC: Final = 512
     """A table of contents: beside the content, or all of it."""
 
@@ -92,7 +94,7 @@ _WITHIN = word_set("p tr td th thead tbody tfoot caption li dt dd summary legend
 _BY_TAG = {
     "main": Mark.MAIN,
     "article": Mark.ARTICLE,
-    "nav": Mark.NEVER,
+    "nav": Mark.NAVIGATION,
     "menu": Mark.NEVER,
     "search": Mark.NEVER,
     "dialog": Mark.NEVER,
@@ -107,10 +109,9 @@ _BY_ROLE = {
     "article": Mark.ARTICLE,
     "figure": Mark.FIGURE,
     "complementary": Mark.BESIDE,
+    "navigation": Mark.NAVIGATION,
     **dict.fromkeys(
-        word_set(
-            "navigation banner contentinfo search menu menubar toolbar tablist alert dialog alertdialog directory"
-        ),
+        word_set("banner contentinfo search menu menubar toolbar tablist alert dialog alertdialog directory"),
         Mark.NEVER,
     ),
 }
