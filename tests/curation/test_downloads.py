@@ -1,0 +1,90 @@
+"""What was downloaded stays, and no address is asked twice, however a run ended."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mm1.curation import downloads
+from mm1.curation.downloads import Downloads
+from mm1.curation.fetch import FetchConfig, Fetched, Tombstones
+
+URLS = [f"https://a.example/{number}" for number in range(5)]
+CONFIG = FetchConfig()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that the network was asked for: /3 is not there, the others have their own bytes."""
+    found: list[str] = []
+
+    def fetch(urls: Iterable[str], config: FetchConfig, tombstones: Tombstones) -> Iterator[Fetched]:
+        for url in urls:
+            if (failed := tombstones.recall(url)) is not None:
+                yield failed
+                continue
+            found.append(url)
+            if url.endswith("3"):
+                got = Fetched(url, reason="http_404", permanent=True)
+            else:
+                got = Fetched(url, f"bytes\nof {url}".encode(), final_url=url, media_type="image/png", charset="x")
+            tombstones.record(got)
+            yield got
+
+    monkeypatch.setattr(downloads, "fetch", fetch)
+    return found
+
+
+def by_url(found: Iterable[Fetched]) -> dict[str, Fetched]:
+    return {got.url: got for got in found}
+
+
+def test_what_is_there_is_not_asked_again_and_is_the_same(tmp_path: Path, asked: list[str]) -> None:
+    with Downloads(tmp_path / "d", CONFIG) as store:
+        first = by_url(store.download(URLS[:4]))
+    assert first[URLS[0]].data == b"bytes\nof https://a.example/0"
+    assert first[URLS[3]].reason == "http_404"
+    with Downloads(tmp_path / "d", CONFIG) as store:
+        second = by_url(store.download(URLS))
+        assert {url: second[url] for url in URLS[:4]} == first
+        assert by_url(store.download(URLS)) == second
+    assert asked == URLS
+
+
+@pytest.mark.parametrize("lost", [1, 20, 100])
+def test_a_torn_log_keeps_its_whole_entries(tmp_path: Path, asked: list[str], lost: int) -> None:
+    with Downloads(tmp_path, CONFIG) as store:
+        first = by_url(store.download(URLS[:3]))
+    log = tmp_path / "bytes.log"
+    log.write_bytes(log.read_bytes()[:-lost])
+    with Downloads(tmp_path, CONFIG) as store:
+        assert by_url(store.download(URLS[:3])) == first
+    assert asked == [*URLS[:3], URLS[2]], "only the last one was lost"
+    with Downloads(tmp_path, CONFIG) as store:
+        assert by_url(store.download(URLS[:3])) == first
+    assert len(asked) == 4
+
+
+def test_a_run_that_is_left_in_the_middle_keeps_what_came(tmp_path: Path, asked: list[str]) -> None:
+    with Downloads(tmp_path, CONFIG) as store:
+        next(iter(store.download(URLS)))
+    with Downloads(tmp_path, CONFIG) as store:
+        list(store.download(URLS))
+    assert asked == URLS
+
+
+def test_offline_nobody_is_asked(tmp_path: Path, asked: list[str]) -> None:
+    with Downloads(tmp_path, CONFIG) as store:
+        list(store.download(URLS[:1]))
+        found = by_url(store.recall(URLS[:2]))
+    assert found[URLS[0]].data is not None
+    assert found[URLS[1]] == Fetched(URLS[1], reason="offline")
+    assert asked == URLS[:1]
+
+
+def test_nothing_of_the_outcome_is_lost_in_the_log(tmp_path: Path, asked: list[str]) -> None:
+    def outcome(ask: Callable[[Downloads], Iterator[Fetched]]) -> Fetched:
+        with Downloads(tmp_path, CONFIG) as store:
+            return next(ask(store))
+
+    assert outcome(lambda store: store.download(URLS[:1])) == outcome(lambda store: store.recall(URLS[:1]))

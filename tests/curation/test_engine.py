@@ -1,0 +1,115 @@
+"""Parts are worked on once each, whole or not at all, however many processes there are and whatever ends them."""
+
+import logging
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from mm1.config import UserError
+from mm1.curation import engine
+from mm1.curation.engine import Runner, map_parts
+from tests.curation import work
+from tests.curation.work import Piece
+
+pytestmark = pytest.mark.filterwarnings(
+    # Daft leaves the pipe of each process that it started to the garbage collector.
+    "ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning",
+    "ignore:unclosed file:ResourceWarning",
+)
+PIECES = [Piece(f"part-{number}", number) for number in range(6)]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's processes import the tests' work wherever pytest was started."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_each_part_has_what_its_call_wrote_and_counts_come_in_order(tmp_path: Path, processes: int) -> None:
+    told: list[tuple[int, int]] = []
+    counts = map_parts(
+        work.square, PIECES, tmp_path, Runner(processes=processes), lambda *told_of: told.append(told_of[:2])
+    )
+    assert [values["square"] for values in counts] == [0, 1, 4, 9, 16, 25]
+    assert files(tmp_path).keys() == {f"part-{n}/{name}" for n in range(6) for name in ("square", "counts.json")}
+    assert (tmp_path / "part-3" / "square").read_text() == "9"
+    assert told == [(number, 6) for number in range(1, 7)]
+
+
+def test_files_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+    for processes in (1, 2):
+        map_parts(work.square, PIECES, tmp_path / str(processes), Runner(processes=processes))
+    assert files(tmp_path / "1") == files(tmp_path / "2")
+
+
+def test_finished_parts_are_not_done_again_and_unfinished_ones_are_begun_anew(tmp_path: Path) -> None:
+    journal, folder = tmp_path / "journal", tmp_path / "parts"
+    journal.mkdir()
+    work_of = partial(work.record, journal=journal)
+    map_parts(work_of, PIECES[:2], folder, Runner())
+    (folder / ".part-3.elsewhere.7").mkdir()
+    (folder / ".part-3.elsewhere.7" / "square").write_text("tor")
+    told: list[tuple[int, int]] = []
+    counts = map_parts(work_of, PIECES, folder, Runner(), lambda *told_of: told.append(told_of[:2]))
+    assert [values["square"] for values in counts] == [0, 1, 4, 9, 16, 25]
+    assert {path.name: path.read_text() for path in journal.iterdir()} == {piece.name: "called\n" for piece in PIECES}
+    assert not list(folder.glob(".*"))
+    assert told == [(number, 6) for number in range(1, 7)]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_a_user_can_mend_is_one_sentence_and_the_rest_goes_on_after_it(tmp_path: Path, processes: int) -> None:
+    runner = Runner(processes=processes)
+    with pytest.raises(UserError, match=r"^part 1 is not to be had: give another$"):
+        map_parts(partial(work.refuse, number=1), PIECES, tmp_path, runner)
+    assert not (tmp_path / "part-1").exists()
+    assert (tmp_path / "part-0" / "counts.json").exists()
+    if processes == 1:
+        assert not (tmp_path / "part-2").exists(), "parts after a failed one are not begun"
+    assert len(map_parts(work.square, PIECES, tmp_path, runner)) == 6
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_mistake_in_the_program_shows_its_part_and_its_traceback(tmp_path: Path, processes: int) -> None:
+    with pytest.raises(RuntimeError, match=r"(?s)part-4:.*in stumble.*ZeroDivisionError"):
+        map_parts(partial(work.stumble, number=4), PIECES, tmp_path, Runner(processes=processes))
+
+
+def test_a_process_that_is_ended_from_outside_is_one_sentence_and_a_rerun_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"ended from outside.*fewer --processes"):
+        map_parts(partial(work.die, number=2), PIECES, tmp_path, Runner(processes=2))
+    assert not (tmp_path / "part-2").exists(), "half a part is none"
+    counts = map_parts(work.square, PIECES, tmp_path, Runner(processes=2))
+    assert [values["square"] for values in counts] == [0, 1, 4, 9, 16, 25]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_daft_tells_nobody_and_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    map_parts(work.square, PIECES, tmp_path, Runner(processes=2))
+    from daft.scarf_telemetry import opted_out
+
+    assert opted_out()
+    assert logging.getLogger("daft_local_execution").level == logging.CRITICAL
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_daft_the_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_started", None)
+    monkeypatch.setitem(sys.modules, "daft", None)
+    with pytest.raises(UserError, match=r"pip install 'mm1\[curate\]'"):
+        map_parts(work.square, PIECES, tmp_path, Runner(processes=2))
+
+
+def test_without_ray_the_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_started", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install 'mm1\[curate,ray\]'"):
+        map_parts(work.square, PIECES, tmp_path, Runner(ray="local"))
