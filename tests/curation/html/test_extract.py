@@ -243,7 +243,7 @@ def test_a_name_alone_hides_no_content() -> None:
     assert shown(f"<div class=sidebar><p>{PROSE}</p></div>") == [PROSE.strip()]
     note = f"<div class=sidebar><p>{PROSE}</p></div>"
     assert shown(f"<main><p>{PROSE * 3}</p>{note}</main>")[1:] == [PROSE.strip()]
-    search = f"<div id=search><h2>Search</h2><p>{PROSE}</p></div>"
+    search = f"<div id=menus><h2>Search</h2><p>{PROSE}</p></div>"
     assert shown(f"<main><p>{PROSE * 3}</p>{search}</main>")[1:] == ["Search", PROSE.strip()]
     assert shown(f"<main><h2 class=menu>Menus</h2><p id=menu>{PROSE}</p></main>") == ["Menus", PROSE.strip()]
     assert (
