@@ -25,6 +25,7 @@ def add_curate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     curate.add_argument("--memory", default="4GB", metavar="SIZE", help="for what is counted over the whole set (4GB)")
     curate.set_defaults(overrides=[])
     _add_train_quality(commands)
+    _add_recaption(commands)
 
 
 def _add_train_quality(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,3 +34,35 @@ def _add_train_quality(commands: argparse._SubParsersAction[argparse.ArgumentPar
     train.add_argument("--good", nargs="+", required=True, metavar="PATH", help="texts as one would like them")
     train.add_argument("--raw", nargs="+", default=[], metavar="PATH", help="texts as they come; else no classifier")
     train.add_argument("--out", type=Path, required=True, help="the folder of the judges")
+
+
+def _add_recaption(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    new = commands.add_parser("curate recaption", help="have models write captions of a set of pairs; goes on")
+    new.add_argument("captions", nargs="+", type=Path, metavar="CAPTIONS", help="files or folders of pairs")
+    new.add_argument("--out", type=Path, required=True, help="the folder of the set that comes out")
+    for role, does in (("captioner", "tells what an image shows"), ("fuser", "merges that with the page's own text")):
+        group = new.add_argument_group(role, f"the model that {does}")
+        group.add_argument(f"--{role}", type=Path, metavar="CHECKPOINT", help="a checkpoint or a run folder")
+        group.add_argument(f"--{role}-address", metavar="URL", help="or a server's, as http://localhost:8000/v1")
+        group.add_argument(f"--{role}-model", metavar="NAME", help="the model's name there")
+        group.add_argument(
+            f"--{role}-key-file", type=Path, metavar="FILE", help="holds the key, if the server wants one"
+        )
+        group.add_argument(f"--{role}-prompt", type=Path, metavar="FILE", help="what it is told, instead of our words")
+    new.add_argument("--share", type=float, default=0.5, help="of documents with the synthetic caption as text (0.5)")
+    new.add_argument("--max-words", type=int, default=80, metavar="N", help="longer answers are not used (80)")
+    new.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="of an answer (128)")
+    new.add_argument("--again", action="store_true", help="ask again what failed before")
+    servers = new.add_argument_group("servers")
+    servers.add_argument("--rate", type=float, metavar="N", help="requests a second, at most, to each (no limit)")
+    servers.add_argument("--at-once", type=int, default=8, metavar="N", help="requests on their way (8)")
+    servers.add_argument("--max-side", type=int, default=768, metavar="PIXELS", help="of a picture that is sent (768)")
+    servers.add_argument("--retries", type=int, default=4, metavar="N", help="of a request, each later (4)")
+    servers.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="of a request (120)")
+    here = new.add_argument_group("checkpoints")
+    here.add_argument("--batch", type=int, default=64, metavar="N", help="questions answered at once (64)")
+    here.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest question with its answer (8192)")
+    here.add_argument("--device", help="cpu or cuda; cuda where there is one")
+    here.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], default="float32", help="bfloat16: half the memory, other rounding"
+    )

@@ -22,6 +22,7 @@ EXIT_INTERRUPTED = 130
 MODULES = {
     **dict.fromkeys(("import", "export", "upcycle"), "hf_commands"),
     **{name: f"{name}_commands" for name in ("bench", "curate", "eval", "generate", "judge", "score", "textcore")},
+    "curate recaption": "recaption_commands",  # needs torch, which no other command of curation loads
 }
 """Where a command's function is, if not in commands.py."""
 EXTRAS = ("curate",)
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(name: str) -> Command:
     """The function of a command. It is imported only when called, so that `mm1 --help` answers at once."""
-    module = importlib.import_module(f"mm1.cli.{MODULES.get(name.partition(' ')[0], 'commands')}")
+    place = MODULES.get(name) or MODULES.get(name.partition(" ")[0], "commands")
+    module = importlib.import_module(f"mm1.cli.{place}")
     command: Command = getattr(
         module, f"{name}_" if keyword.iskeyword(name) else name.replace(" ", "_").replace("-", "_")
     )

@@ -14,7 +14,7 @@ parquet. Knows nothing of rules.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -43,8 +43,17 @@ class PictureSegment:
 class DocumentWriter:
     """Writes documents into one file, which appears when the block ends, and does not if it ends with an error."""
 
-    def __init__(self, path: Path, row_group_bytes: int = ROW_GROUP_BYTES) -> None:
+    def __init__(self, path: Path, row_group_bytes: int = ROW_GROUP_BYTES, more: pa.Schema | None = None) -> None:
+        """Makes a writer.
+
+        Args:
+            path: of the file.
+            row_group_bytes: what is held in memory, about.
+            more: further columns, of texts that repeat.
+        """
         self._path = path
+        self._more = pa.schema([]) if more is None else more
+        self._schema = pa.schema([*SCHEMA, *self._more])
         self._limit = row_group_bytes
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
@@ -54,21 +63,24 @@ class DocumentWriter:
         self._file = self._temporary.open("wb")
         self._writer = parquet.ParquetWriter(
             self._file,
-            SCHEMA,
-            compression={**dict.fromkeys(_leaves(SCHEMA), "zstd"), "segments.list.element.image": "none"},
-            use_dictionary=["segments.list.element.type"],
+            self._schema,
+            compression={**dict.fromkeys(_leaves(self._more), "zstd"), "segments.list.element.image": "none"},
+            use_dictionary=["segments.list.element.type", *self._more.names],
             write_statistics=["id"],
             store_schema=True,
         )
         return self
 
-    def write(self, name: str, url: str, segments: Iterable[str | PictureSegment]) -> None:
+    def write(
+        self, name: str, url: str, segments: Iterable[str | PictureSegment], more: Mapping[str, Any] | None = None
+    ) -> None:
         """Adds a document.
 
         Args:
             name: Its id, unlike all others of the set.
             url: Of the page that it comes from; may be empty.
             segments: Texts and pictures in their order.
+            more: What stands in the further columns.
 
         Raises:
             Dropped: document_too_large, more than `mm1 prepare` reads; nothing is written of it.
@@ -78,14 +90,20 @@ class DocumentWriter:
         size = sum(len(part["text"] or "") + len(part["image"] or b"") for part in made)
         if size > MAX_DOCUMENT_BYTES:
             raise Dropped("document_too_large")
-        self._rows.append({"id": name, "url": url, "segments": made})
+        self._rows.append({"id": name, "url": url, "segments": made, **(more or {})})
         self._bytes += size
         if self._bytes >= self._limit:
             self._flush()
 
+    def describe(self, about: Mapping[bytes, bytes]) -> None:
+        """Adds to the file's metadata, which is read without its rows."""
+        self._writer.add_key_value_metadata(about)
+
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA), row_group_size=len(self._rows))
+            self._writer.write_table(
+                pa.Table.from_pylist(self._rows, schema=self._schema), row_group_size=len(self._rows)
+            )
         self._rows, self._bytes = [], 0
 
     def __exit__(
@@ -112,6 +130,6 @@ def _segment(segment: str | PictureSegment) -> dict[str, Any]:
     return {"type": "image", "text": None, "image": segment.data, "url": segment.url, "alt": segment.alt}
 
 
-def _leaves(schema: pa.Schema) -> list[str]:
-    parts = schema.field("segments").type.value_type
-    return ["id", "url", *(f"segments.list.element.{part.name}" for part in parts)]
+def _leaves(more: pa.Schema) -> list[str]:
+    parts = SCHEMA.field("segments").type.value_type
+    return ["id", "url", *(f"segments.list.element.{part.name}" for part in parts), *more.names]
