@@ -113,3 +113,11 @@ def test_any_text_is_fit_or_has_a_reason(text: str) -> None:
 def test_long_texts_come_to_an_end(part: str) -> None:
     text = clean(part * 300_000 + " b")
     assert text_reason(text, RULES, english)
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [('"A cat."', "A cat."), ("“A cat.”", "A cat."), ('"A" is not "B"', '"A" is not "B"'), ('"', '"'), ('" "', "")],
+)
+def test_quotation_marks_around_all_of_a_text_are_the_authors_habit(text: str, cleaned: str) -> None:
+    assert clean(text) == cleaned

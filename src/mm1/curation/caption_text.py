@@ -52,6 +52,8 @@ _GENERIC_WORDS = (
 _GENERIC = frozenset(_GENERIC_WORDS.split())
 """Words of which a text may consist and still tell nothing; with one word more it may tell something."""
 
+_QUOTES = ('""', "“”", "„“", "«»")
+
 
 class CaptionTextRules(Config):
     """What a text must be. MM1 names no numbers for its captions, which it took from others; these are ours."""
@@ -73,12 +75,16 @@ class CaptionTextRules(Config):
 
 
 def clean(text: str) -> str:
-    """The text without what HTML left in it and without the number of its figure, white space single."""
+    """The text without what HTML left in it, quotation marks around all of it, and its figure's number; white space
+    single.
+    """
     if "&" in text:
         text = html.unescape(text)
     if "<" in text:
         text = _TAG.sub(" ", text)
     text = " ".join(text.replace("\0", " ").split())
+    if len(text) > 1 and text[0] + text[-1] in _QUOTES and not set(text[1:-1]) & {text[0], text[-1]}:
+        text = text[1:-1].strip()
     return _LABEL.sub("", text, count=1) if _LABEL.match(text) else text
 
 

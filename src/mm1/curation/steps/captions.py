@@ -39,6 +39,8 @@ from mm1.curation.steps.inputs import PartInputs
 from mm1.curation.steps.set_images import SetImages, open_store
 from mm1.curation.tally import Tally
 from mm1.curation.text.language import identify
+from mm1.data.templates import answered
+from mm1.types import Text
 
 STEP, COPIES_STEP, UNIT = "captions", "caption copies", "image of a page"
 CAPTIONS = "captions.parquet"
@@ -166,7 +168,7 @@ def write_part(part: PartInputs, folder: Path, step: Path, pictures: Path) -> Va
                     continue
                 picture = PictureSegment(image.data, row["url"], row["alt"])
                 try:
-                    writer.write(row["id"], row["url"], [picture, row["text"]])
+                    writer.write(row["id"], row["url"], [picture, *_trained_on(row["text"])])
                 except Dropped as drop:
                     tally.drop(COPIES_STEP, UNIT, drop.reason, row["id"], sample)
                     continue
@@ -175,3 +177,8 @@ def write_part(part: PartInputs, folder: Path, step: Path, pictures: Path) -> Va
     tally.save(folder)
     counts = tally.of(COPIES_STEP, UNIT)
     return {"in": counts.entered, "out": counts.kept}
+
+
+def _trained_on(caption: str) -> list[str]:
+    """The caption as every caption is trained on and asked for."""
+    return [part.text for part in answered((), caption) if isinstance(part, Text)]
