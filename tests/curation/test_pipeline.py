@@ -1,0 +1,267 @@
+"""From sources to sets: nothing is lost, nothing depends on how the work was cut, and what is finished stays."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mm1.config import UserError, override
+from mm1.curation import downloads
+from mm1.curation.config import PROFILES
+from mm1.curation.engine import Runner
+from mm1.curation.fetch import Fetched
+from mm1.curation.funnel import Funnel
+from mm1.curation.pipeline import curate
+from mm1.data.formats.catalog import FORMATS
+from mm1.data.formats.reading import Drop, ReadOptions
+from mm1.types import Image, Text
+from tests.curation.site import page, picture, prose, write_site
+
+pytestmark = pytest.mark.filterwarnings(
+    # Daft leaves the pipe of each process that it started to the garbage collector.
+    "ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning",
+    "ignore:unclosed file:ResourceWarning",
+)
+PAGES = Path(__file__).parent / "pages"
+OFFLINE = override(PROFILES["mm1"], ["download=false", "sources.part_files=3"])
+SETS = ("text", "interleaved", "captions")
+
+
+def rows(out: Path, name: str) -> list[dict[str, object]]:
+    return [row for path in sorted((out / name).glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def urls(row: dict[str, object]) -> list[str]:
+    return [part["url"] for part in row["segments"] if part["type"] == "image"]
+
+
+def images(row: dict[str, object]) -> list[bytes]:
+    return [part["image"] for part in row["segments"] if part["type"] == "image"]
+
+
+def counts(out: Path) -> dict[tuple[str, str], dict[str, object]]:
+    steps = json.loads((out / "funnel.json").read_text())["steps"]
+    return {(step["name"], step["unit"]): step for step in steps}
+
+
+def results(out: Path) -> dict[str, bytes]:
+    """Every file that a person is given."""
+    found = [out / "funnel.json", out / "report.html", *(path for name in SETS for path in (out / name).iterdir())]
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(found)}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real pages, curated in one process."""
+    out = tmp_path_factory.mktemp("one") / "set"
+    curate([PAGES], out, OFFLINE, Runner())
+    return out
+
+
+def test_the_funnel_adds_up_and_counts_what_is_in_the_sets(made: Path) -> None:
+    Funnel.from_json(json.loads((made / "funnel.json").read_text()))  # checks every step and every unit's way
+    found = counts(made)
+    pages = len(list(PAGES.rglob("*.html")))
+    assert found["extract", "page"]["in"] == pages
+    assert found["duplicates", "page"]["out"] == len(rows(made, "text"))
+    assert found["interleaved", "page"]["out"] == len(rows(made, "interleaved")) > 3
+    assert found["interleaved", "image in a page"]["out"] == sum(len(urls(row)) for row in rows(made, "interleaved"))
+    assert found["caption copies", "image of a page"]["out"] == len(rows(made, "captions")) > 3
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_prepare_reads_every_document_of_every_set(made: Path, name: str) -> None:
+    read = FORMATS["documents-parquet"].read
+    items = [item for path in sorted((made / name).iterdir()) for item in read(path, ReadOptions())]
+    assert not [item for item in items if isinstance(item, Drop)]
+    assert [item.id for item in items] == [row["id"] for row in rows(made, name)]
+    for item in items:
+        kinds = Counter(type(part) for part in item.segments)
+        assert kinds[Text] > 0
+        assert (kinds[Image] > 0) == (name != "text")
+        if name == "captions":
+            assert kinds == {Image: 1, Text: 1}
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    curate([PAGES], out, OFFLINE, Runner(processes=2, memory=1 << 20))
+    assert results(out) == results(made)
+
+
+@pytest.mark.slow
+def test_ray_with_two_workers_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    command = [sys.executable, "-m", "mm1.cli", "curate", str(PAGES), "--out", str(out), "--offline"]
+    subprocess.run([*command, "sources.part_files=3", "--ray", "local", "--processes", "2"], check=True)
+    assert results(out) == results(made)
+
+
+def test_a_rerun_does_nothing_and_a_change_redoes_what_it_changes(tmp_path: Path) -> None:
+    sources, out = write_site(tmp_path / "site", {"a.html": page(1), "b.html": page(2)}, {}), tmp_path / "set"
+
+    def made_by(*changes: str) -> set[str]:
+        before = set((out / "work" / "steps").iterdir()) if out.exists() else set()
+        curate([sources], out, override(OFFLINE, changes), Runner())
+        return {path.name.partition("-")[0] for path in set((out / "work" / "steps").iterdir()) - before} - {"lock"}
+
+    later = {"texts", "duplicates", "addresses", "images", "interleaved", "captions"}
+    assert made_by() == {"extract", *later}
+    assert made_by() == set()
+    assert made_by("captions.text.min_words=5") == {"captions"}
+    assert made_by("interleaved.images.min_side=200") == {"addresses", "images", "interleaved", "captions"}
+    assert made_by("text.rules.min_words=51") == later
+    (sources / "b.html").write_text(page(3))
+    assert made_by() == {"extract", *later}
+
+
+def test_the_text_set_has_each_text_once_and_the_longest_of_like_ones(tmp_path: Path) -> None:
+    text = prose(7, sentences=40)
+    longer = f"{text} It ends with one sentence more."
+    pages = {
+        "a/first.html": page(1, text=text),
+        "b/again.html": page(1, text=text.replace(".", " !")),
+        "c/longer.html": page(1, text=longer),
+        "d/other.html": page(2),
+        "e/short.html": "<p>Too short.</p>",
+    }
+    out = tmp_path / "set"
+    rules = ["text.rules.max_repeated_lines=1", "text.rules.max_repeated_line_characters=1"]
+    rules += ["text.rules.max_repeated_ngrams=[1,1,1,1,1,1]", "text.rules.max_top_ngrams=[1,1,1]"]
+    curate([write_site(tmp_path / "site", pages, {})], out, override(OFFLINE, rules), Runner())
+    assert [row["id"] for row in rows(out, "text")] == ["site/c/longer.html", "site/d/other.html"]
+    assert counts(out)["duplicates", "page"]["dropped"] == {"exact_copy": 1, "near_copy": 1}
+    assert counts(out)["text rules", "page"]["dropped"] == {"too_short": 1}
+
+
+def image(name: str, alt: str = "") -> str:
+    return f'<img src="{name}" alt="{alt}">'
+
+
+def test_images_that_are_too_frequent_are_dropped_by_address_and_by_bytes(tmp_path: Path) -> None:
+    """On 11 pages one address, on 11 pages one picture under 11 addresses, and on 10 pages what may stay."""
+    pages = {
+        f"{n:02}.html": page(n, [image("often.png"), image(f"copy{n}.png"), image(f"own{n}.png")]) for n in range(11)
+    }
+    pages |= {f"{n:02}.html": page(n, [image("seldom.png")]) for n in range(20, 30)}
+    pictures = {"often.png": picture(1), "seldom.png": picture(2)}
+    pictures |= {f"copy{n}.png": picture(3) for n in range(11)} | {f"own{n}.png": picture(10 + n) for n in range(11)}
+    out = tmp_path / "set"
+    curate([write_site(tmp_path / "site", pages, pictures)], out, OFFLINE, Runner())
+    kept = Counter(url for row in rows(out, "interleaved") for url in urls(row))
+    assert kept == {"local:seldom.png": 10, **{f"local:own{n}.png": 1 for n in range(11)}}
+    dropped = counts(out)["interleaved", "image in a page"]["dropped"]
+    assert dropped == {"frequent_url": 11, "frequent_bytes": 11}
+    assert counts(out)["image copies", "image"]["dropped"] == {"frequent_bytes": 11}
+
+
+def test_copies_of_a_page_make_its_images_no_more_frequent(tmp_path: Path) -> None:
+    pages = {f"{n:02}.html": page(1, [image("a.png")]) for n in range(12)}
+    out = tmp_path / "set"
+    curate([write_site(tmp_path / "site", pages, {"a.png": picture(1)})], out, OFFLINE, Runner())
+    assert [urls(row) for row in rows(out, "interleaved")] == [["local:a.png"]]
+
+
+def test_one_name_in_two_folders_is_two_pictures(tmp_path: Path) -> None:
+    sites = [
+        write_site(tmp_path / name, {"p.html": page(seed, [image("a.png")])}, {"a.png": picture(seed)})
+        for seed, name in enumerate(("one", "two"))
+    ]
+    out = tmp_path / "set"
+    curate(sites, out, OFFLINE, Runner())
+    found = {
+        row["id"]: [part["image"] for part in row["segments"] if part["image"]] for row in rows(out, "interleaved")
+    }
+    assert found == {"one/p.html": [picture(0)], "two/p.html": [picture(1)]}
+
+
+def test_pictures_come_from_the_web_once_and_bad_ones_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    there = {"https://a.example/ok.png": picture(1), "https://b.example/half.png": picture(2)[:-300]}
+
+    def fetch(urls, config, tombstones):  # type: ignore[no-untyped-def]
+        for url in urls:
+            asked.append(url)
+            yield Fetched(url, there.get(url), reason="" if url in there else "http_404")
+
+    monkeypatch.setattr(downloads, "fetch", fetch)
+    names = [*there, "https://b.example/gone.png", "https://a.example/logo.png"]
+    site = write_site(tmp_path / "site", {"p.html": page(1, map(image, names))}, {})
+    out = tmp_path / "set"
+    curate([site], out, PROFILES["mm1"], Runner())
+    assert [urls(row) for row in rows(out, "interleaved")] == [["https://a.example/ok.png"]]
+    assert counts(out)["addresses", "image"]["dropped"] == {"banned_url": 1}
+    assert counts(out)["images", "image"]["dropped"] == {"corrupt": 1, "http_404": 1}
+    assert sorted(asked) == sorted(names[:3])
+    curate([site], out, override(PROFILES["mm1"], ["interleaved.images.min_side=90"]), Runner())
+    assert sorted(asked) == sorted([*names[:3], names[2]]), "only what gave nothing is asked again by this fetch"
+
+
+def test_pictures_that_stand_in_the_page_itself_are_understood(tmp_path: Path) -> None:
+    uri = f"data:image/png;base64,{base64.b64encode(picture(1)).decode()}"
+    out = tmp_path / "set"
+    curate([write_site(tmp_path / "site", {"p.html": page(1, [image(uri)])}, {})], out, OFFLINE, Runner())
+    assert [images(row) for row in rows(out, "interleaved")] == [[picture(1)]]
+
+
+def test_captions_come_from_pages_that_no_other_set_takes_and_each_image_has_one(tmp_path: Path) -> None:
+    pages = {
+        "gallery.html": "<body>" + image("a.png", "A red boat on a quiet lake") + image("b.png", "IMG_1234.jpg"),
+        "other.html": "<body>" + image("a2.png", "The boat") + image("c.png", "Two children play chess in a park"),
+    }
+    pictures = {"a.png": picture(1), "a2.png": picture(1, 320, 240), "b.png": picture(2), "c.png": picture(3)}
+    pages["third.html"] = "<body>" + image("a2.png", "A large red boat on a lake in the evening")
+    out = tmp_path / "set"
+    curate([write_site(tmp_path / "site", pages, pictures)], out, OFFLINE, Runner())
+    said = {row["segments"][1]["text"]: urls(row) for row in rows(out, "captions")}
+    assert said == {
+        " Two children play chess in a park\n": ["local:c.png"],
+        " A large red boat on a lake in the evening\n": ["local:a2.png"],
+    }
+    assert counts(out)["caption copies", "image of a page"]["dropped"] == {"repeated_image": 1}
+
+
+def test_a_text_that_stands_with_many_images_tells_of_none(tmp_path: Path) -> None:
+    pages = {f"{n:02}.html": "<body>" + image(f"{n}.png", "View of our hotel by the sea") for n in range(11)}
+    pages["one.html"] = "<body>" + image("x.png", "A red boat on a quiet lake")
+    pictures = {f"{n}.png": picture(n) for n in range(11)} | {"x.png": picture(50)}
+    out = tmp_path / "set"
+    curate([write_site(tmp_path / "site", pages, pictures)], out, OFFLINE, Runner())
+    assert [row["segments"][1]["text"] for row in rows(out, "captions")] == [" A red boat on a quiet lake\n"]
+    assert counts(out)["captions", "image of a page"]["dropped"] == {"common": 11}
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    command = [sys.executable, "-m", "mm1.cli", "curate", str(PAGES), "--out", str(out), "--offline"]
+    command += ["sources.part_files=3", "--processes", "2"]
+    for step in ("texts", "images"):
+        run = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while not (out / "work" / step).exists() and run.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+        assert not (out / "funnel.json").exists()
+    done = {path.name for path in (out / "work" / "steps").iterdir() if path.suffix == ""}
+    assert {name.partition("-")[0] for name in done} >= {"extract", "texts"}
+    subprocess.run(command, check=True, capture_output=True)
+    assert results(out) == results(made)
+
+
+def test_offline_a_list_of_pages_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("https://a.example/page\nhttps://b.example/other\n")
+    with pytest.raises(UserError, match=r"list\.txt lists addresses of pages.*leave --offline out"):
+        curate([tmp_path / "list.txt"], tmp_path / "set", OFFLINE, Runner())
