@@ -21,6 +21,7 @@ from pydantic import Field
 
 from mm1.config import Config
 from mm1.curation.caption_text import CaptionTextRules, LanguageOf, clean, text_reason
+from mm1.curation.clip_score import ClipConfig
 from mm1.curation.images import MM1_IMAGES, ImageRules, LookUp, StoredImage
 from mm1.curation.interleaved import fit_image
 from mm1.curation.page import Extracted, ImageRef
@@ -40,6 +41,8 @@ class CaptionRules(Config):
     """A text that stands with more different images of the set tells of none of them; counted by the pipeline."""
     max_distance: int = Field(6, ge=0)
     """Bits in which the perceptual hashes of one picture may differ, its colours agreeing as well."""
+    clip: ClipConfig = ClipConfig()
+    """Which of the pairs that keep all of this are kept by a CLIP."""
 
 
 @dataclass(frozen=True, slots=True)

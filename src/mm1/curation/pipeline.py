@@ -1,7 +1,7 @@
 """From sources to the three sets: the steps of curation, in order, each in a content-addressed folder.
 
     extract → texts → duplicates (the text set) → addresses → images → interleaved documents
-                                                                    └→ caption pairs            → funnel and report
+                                                                    └→ caption pairs (→ CLIP)   → funnel and report
 
     OUT/text, OUT/interleaved, OUT/captions      parquet, for `mm1 prepare`
     OUT/funnel.json, OUT/report.html
@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mm1.config import UserError, to_json
+from mm1.curation.clip_score import digest_of
 from mm1.curation.config import CurateConfig
 from mm1.curation.engine import Progress, Runner, map_parts
 from mm1.curation.obelics import ObelicsRules
 from mm1.curation.sources import Part, list_parts
 from mm1.curation.steps import captions, interleaved
 from mm1.curation.steps.addresses import find_addresses
+from mm1.curation.steps.clip import filter_by_score
 from mm1.curation.steps.duplicates import drop_duplicates
 from mm1.curation.steps.extract import extract_part
 from mm1.curation.steps.finish import Finished, finish
@@ -80,11 +82,17 @@ class Pipeline:
         images = self._step("images", self._images, pictures, addresses)
         inputs = (extract, duplicates, addresses, images)
         documents = self._of("interleaved") | {"models": self._models()}
-        return [
+        pairs = self._of("captions")
+        score = pairs["captions"].pop("clip")
+        captions = self._step("captions", self._captions, pairs, *inputs)
+        steps = [
             *(extract, texts, duplicates, addresses, images),
             self._step("interleaved", self._interleaved, documents, *inputs),
-            self._step("captions", self._captions, self._of("captions"), *inputs),
+            captions,
         ]
+        if (model := self.config.captions.clip.model) is not None:
+            steps.append(self._step("clip", self._clip, score | {"model": digest_of(model)}, captions))
+        return steps
 
     def _step(self, name: str, run: Callable[..., None], config: dict[str, Any], *inputs: Step) -> Step:
         def fill(folder: Path) -> None:
@@ -167,6 +175,10 @@ class Pipeline:
         parts = self._inputs(folders, ["extract", "duplicates"])
         inputs = captions.Inputs(folders["addresses"], folders["images"], self.config)
         captions.write_captions(folder, parts, inputs, self.runner, self._progress("captions"))
+
+    def _clip(self, folder: Path, folders: dict[str, Path]) -> None:
+        parts, config = self._inputs(folders, []), self.config.captions.clip
+        filter_by_score(folder, parts, folders["captions"], config, self.runner, self._progress("clip"))
 
 
 _WITHIN = {"duplicates": "parts"}

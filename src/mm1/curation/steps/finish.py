@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from mm1.curation.funnel import Funnel
 from mm1.curation.report import write_report
-from mm1.curation.steps import addresses, captions, duplicates, extract, interleaved, picture_counts, texts
+from mm1.curation.steps import addresses, captions, clip, duplicates, extract, interleaved, picture_counts, texts
 from mm1.curation.tally import TALLY, Tally, total
 from mm1.files import write_atomically
 
@@ -35,6 +35,7 @@ ORDER = (
     (interleaved.STEP, interleaved.PLACE),
     (captions.STEP, captions.UNIT),
     (captions.COPIES_STEP, captions.UNIT),
+    (clip.STEP, captions.UNIT),
 )
 """In which the funnel has the steps; those that nothing came into are left out."""
 
@@ -60,10 +61,11 @@ def finish(out: Path, folders: Mapping[str, Path], parts: Sequence[str], facts: 
     Raises:
         Unbalanced: something was lost between two steps.
     """
+    pairs = "clip" if "clip" in folders else "captions"
     places = {
         "text": [folders["duplicates"] / "parts" / part / duplicates.TEXT for part in parts],
         "interleaved": [folders["interleaved"] / "parts" / part / interleaved.INTERLEAVED for part in parts],
-        "captions": [folders["captions"] / "parts" / part / captions.CAPTIONS for part in parts],
+        "captions": [folders[pairs] / "parts" / part / captions.CAPTIONS for part in parts],
     }
     sets = {name: _place(out / name, files) for name, files in places.items()}
     tally = total(_tallies(folders.values()))
