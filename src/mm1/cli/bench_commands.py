@@ -66,9 +66,18 @@ def _data(arguments: Namespace) -> Shown:
     return data.tables(measured), data.lines(measured), measured.to_json()
 
 
+def _curate(arguments: Namespace) -> Shown:
+    from mm1.bench import curate  # here, for its packages are an extra of their own
+
+    asked = {"repetitions": arguments.repetitions, "pages": arguments.pages, "sources": arguments.sources}
+    measured = curate.bench_curate(from_json(curate.CurateBenchConfig, asked, "mm1 bench curate"), say=console.print)
+    return curate.tables(measured), curate.lines(measured), curate.to_json(measured)
+
+
 MEASUREMENTS: dict[str, Callable[[Namespace], Shown]] = {
     "train": _train,
     "plan": _plan,
     "data": _data,
     "generate": _generate,
+    "curate": _curate,
 }

@@ -24,6 +24,9 @@ def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     generate.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
     data = parts.add_parser("data", help="packed batches a second beside webdataset and grain; JPEGs beside Pillow")
     data.add_argument("--documents", type=int, default=300, help="captioned photos in each repetition")
+    curate = parts.add_parser("curate", help="pages a second beside trafilatura, and what each step of curation takes")
+    curate.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="WARC files, folders of HTML")
+    curate.add_argument("--pages", type=int, default=500, help="of which only the HTML is read; the pipeline takes all")
     for part in parts.choices.values():
         part.add_argument("--repetitions", type=int, default=5, help="alternating repetitions; medians are printed")
         part.add_argument("--out", type=Path, help="also write the figures as JSON to this file")

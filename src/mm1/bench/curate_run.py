@@ -1,0 +1,133 @@
+"""One run of the pipeline in a process of its own: what each step takes, and the most memory that it takes.
+
+    measured = measured_apart(paths, share=0.25)      # a quarter of the parts
+    measured.steps["images"].cpu_seconds
+
+Everything runs in one process and one thread, so that CPU time is the work's. Memory is what the process has written
+to, without the files that it maps, which the kernel takes back when it likes. Knows nothing of how it is shown.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from mm1.config import UserError
+from mm1.curation.config import CurateConfig
+from mm1.curation.engine import Runner
+from mm1.curation.funnel import Funnel
+from mm1.curation.pipeline import Pipeline
+from mm1.curation.sources import list_parts
+from mm1.curation.steps.finish import finish
+from mm1.steps import execute
+
+_LOOK_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What one step took."""
+
+    cpu_seconds: float
+    bytes: int
+    """Of the files that it left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A run."""
+
+    pages: int
+    """That its sources held."""
+    source_bytes: int
+    steps: dict[str, StepCost]
+    peak_bytes: int
+    funnel: Funnel
+
+
+def measured_apart(paths: Sequence[Path], config: CurateConfig, share: float, memory: int) -> Measured:
+    """The run of the first `share` of the parts of some sources, in a process of its own.
+
+    Raises:
+        UserError: a source can not be read.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_run, args=(theirs, list(paths), config, share, memory))
+    process.start()
+    theirs.close()
+    try:
+        found = ours.recv()
+    except EOFError:
+        raise UserError("the process that was measured was ended from outside, perhaps for want of memory") from None
+    finally:
+        process.join()
+    if isinstance(found, UserError):
+        raise found
+    assert isinstance(found, Measured)
+    return found
+
+
+def _run(connection: Connection, paths: Sequence[Path], config: CurateConfig, share: float, memory: int) -> None:
+    try:
+        connection.send(measure(paths, config, share, memory))
+    except UserError as error:
+        connection.send(error)
+
+
+def measure(paths: Sequence[Path], config: CurateConfig, share: float, memory: int) -> Measured:
+    """As `measured_apart`, in this process."""
+    parts = list_parts(paths, config.sources)
+    parts = parts[: max(1, round(share * len(parts)))]
+    costs: dict[str, StepCost] = {}
+    with tempfile.TemporaryDirectory() as temporary, _watched() as peak:
+        out = Path(temporary) / "out"
+        folders = {}
+        for step in Pipeline(parts, out, config, Runner(memory=memory), None).steps():
+            began = time.process_time()
+            folders[step.name] = execute(step, out / "work").folder
+            costs[step.name] = StepCost(time.process_time() - began, _size(folders[step.name]))
+        began = time.process_time()
+        finished = finish(out, folders, [part.name for part in parts], {})
+        costs["report"] = StepCost(time.process_time() - began, _size(out / "report.html"))
+    pages = finished.funnel.steps[0].counts.entered
+    return Measured(pages, _source_bytes(paths, share), costs, peak[0], finished.funnel)
+
+
+def _size(place: Path) -> int:
+    files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in files)
+
+
+def _source_bytes(paths: Sequence[Path], share: float) -> int:
+    return round(share * sum(_size(path) for path in paths))
+
+
+@contextmanager
+def _watched() -> Iterator[list[int]]:
+    """A list whose one number is the most memory that this process has had until now."""
+    peak, stop = [0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(_LOOK_SECONDS):
+            peak[0] = max(peak[0], _memory())
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _memory() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
