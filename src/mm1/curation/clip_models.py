@@ -30,7 +30,7 @@ from mm1.data.collate import collate
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import BadImage, read_image
 from mm1.data.tokenizer import Tokenizer
-from mm1.models.clip import CLIP, CLIPConfig
+from mm1.models.clip import CLIP, CLIPConfig, CLIPOutput
 from mm1.models.weights import load_weights
 from mm1.types import Document, Image, Sample
 
@@ -101,7 +101,7 @@ class OwnClip:
     def _cosines(self, samples: Sequence[Sample]) -> Tensor:
         rows, longest = [[sample] for sample in samples], max(map(len, samples))
         batch = collate(rows, longest, self.encoder, ("",), [0] * len(rows))
-        out = self.model(batch.to(next(self.model.parameters()).device))
+        out: CLIPOutput = self.model(batch.to(next(self.model.parameters()).device))
         return (out.image_embeddings * out.text_embeddings).sum(-1)
 
 

@@ -1,9 +1,7 @@
 """A judge on this machine, scripted: its marks become the official scores, and what it does not say is counted."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,61 +11,14 @@ from mm1.config import UserError
 from mm1.eval.chat_api import ChatClient, ChatConfig
 from mm1.eval.instruct.judged import LLAVA_PROMPT, VET_PROMPT, judged
 from mm1.types import Document
+from tests.eval.chat_server import ChatServer, serving
 from tests.eval.instruct.files import picture, put
-
-Says = Callable[[dict[str, Any]], str | int | bytes | None]
-"""From a request's body to what the judge says, an HTTP status, a raw body, or nothing for a closed connection."""
-
-
-class FakeJudge:
-    """Remembers what it was asked, and how."""
-
-    def __init__(self) -> None:
-        self.says: Says = lambda body: "8 4\nThe first is better."
-        self.bodies: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.paths: list[str] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.bodies.append(body)
-                outer.headers.append(dict(self.headers))
-                outer.paths.append(self.path)
-                said = outer.says(body)
-                if said is None:
-                    self.close_connection = True
-                    return
-                if isinstance(said, int):
-                    self.send_error(said)
-                    return
-                whole = said if isinstance(said, bytes) else json.dumps(
-                    {"choices": [{"message": {"role": "assistant", "content": said}}]}
-                ).encode()  # fmt: skip
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(whole)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-
-    def question(self, number: int) -> str:
-        return str(self.bodies[number]["messages"][1]["content"])
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeJudge]:
-    judge = FakeJudge()
-    thread = threading.Thread(target=judge.server.serve_forever)
-    thread.start()
-    yield judge
-    judge.server.shutdown()
-    judge.server.server_close()
-    thread.join()
+def fake() -> Iterator[ChatServer]:
+    with serving() as server:
+        yield server
 
 
 class Answers:
@@ -113,12 +64,12 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     put(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def ask(name: str, folder: Path, fake: FakeJudge, model: Answers | None = None, **settings: Any) -> dict[str, Any]:
+def ask(name: str, folder: Path, fake: ChatServer, model: Answers | None = None, **settings: Any) -> dict[str, Any]:
     config = ChatConfig(**{"address": fake.address, "model": "judge-1", "retries": 0, "wait": 0, **settings})
     return judged(name, folder, model or Answers(), "m", ChatClient(config), folder / "out.json")
 
 
-def test_llavas_score_is_the_ratio_of_the_sums_of_marks(fake: FakeJudge, tmp_path: Path) -> None:
+def test_llavas_score_is_the_ratio_of_the_sums_of_marks(fake: ChatServer, tmp_path: Path) -> None:
     marks = {"0": "10 5", "1": "8, 8", "2": "5 1", "3": "7 2\nbecause 9 9"}
     fake.says = lambda body: marks[body["messages"][1]["content"].split("What of ")[1][0]]
     result = ask("llava_bench", llava_bench(tmp_path), fake)
@@ -138,7 +89,7 @@ def test_llavas_score_is_the_ratio_of_the_sums_of_marks(fake: FakeJudge, tmp_pat
     assert "Authorization" not in fake.headers[0]
 
 
-def test_mm_vets_score_is_the_mean_mark_also_by_capability(fake: FakeJudge, tmp_path: Path) -> None:
+def test_mm_vets_score_is_the_mean_mark_also_by_capability(fake: ChatServer, tmp_path: Path) -> None:
     fake.says = lambda body: "0.8" if "What is 0?" in body["messages"][1]["content"] else " 0.2 |"
     result = ask("mm_vet", mm_vet(tmp_path), fake)
     assert result["score"] == pytest.approx(50)
@@ -159,7 +110,7 @@ def test_mm_vets_score_is_the_mean_mark_also_by_capability(fake: FakeJudge, tmp_
     ],
 )  # fmt: skip
 def test_a_judge_that_says_nothing_usable_is_counted(
-    fake: FakeJudge, tmp_path: Path, said: str | int | bytes | None, reason: str
+    fake: ChatServer, tmp_path: Path, said: str | int | bytes | None, reason: str
 ) -> None:
     fake.says = lambda body: said if "What of 2" in body["messages"][1]["content"] else "10 5"
     result = ask("llava_bench", llava_bench(tmp_path), fake)
@@ -168,7 +119,7 @@ def test_a_judge_that_says_nothing_usable_is_counted(
     assert [line.get("error") for line in lines] == [None, None, reason, None]
 
 
-def test_a_question_is_put_again_before_it_is_given_up(fake: FakeJudge, tmp_path: Path) -> None:
+def test_a_question_is_put_again_before_it_is_given_up(fake: ChatServer, tmp_path: Path) -> None:
     said: list[str | int] = [500, 500, "10 5", "10 5", "10 5", "10 5"]
     fake.says = lambda body: said.pop(0)
     assert ask("llava_bench", llava_bench(tmp_path), fake, retries=2)["n"] == 4
@@ -181,7 +132,7 @@ def test_a_judge_that_is_never_reached_is_said(tmp_path: Path) -> None:
     assert not (tmp_path / "out.json").exists()
 
 
-def test_a_verdict_that_is_there_is_not_asked_again(fake: FakeJudge, tmp_path: Path) -> None:
+def test_a_verdict_that_is_there_is_not_asked_again(fake: ChatServer, tmp_path: Path) -> None:
     fake.says = lambda body: "?" if "What of 2" in body["messages"][1]["content"] else "10 5\nyes\u2028so"
     folder = llava_bench(tmp_path)
     ask("llava_bench", folder, fake)
@@ -194,7 +145,7 @@ def test_a_verdict_that_is_there_is_not_asked_again(fake: FakeJudge, tmp_path: P
     assert len(fake.bodies) - asked == 5  # a judge with other settings is another judge
 
 
-def test_the_judge_is_on_record_and_its_key_is_not(fake: FakeJudge, tmp_path: Path) -> None:
+def test_the_judge_is_on_record_and_its_key_is_not(fake: ChatServer, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("secret\n")
     result = ask("llava_bench", llava_bench(tmp_path), fake, key_file=tmp_path / "key")
     assert fake.headers[0]["Authorization"] == "Bearer secret"
@@ -204,13 +155,13 @@ def test_the_judge_is_on_record_and_its_key_is_not(fake: FakeJudge, tmp_path: Pa
         assert "secret" not in (tmp_path / name).read_text()
 
 
-def test_official_words_are_taken_from_their_file(fake: FakeJudge, tmp_path: Path) -> None:
+def test_official_words_are_taken_from_their_file(fake: ChatServer, tmp_path: Path) -> None:
     ask("llava_bench", llava_bench(tmp_path, rule=True), fake)
     assert fake.question(0).endswith("[System]\nOfficial words.\n\n")
     assert LLAVA_PROMPT in fake.question(1)
 
 
-def test_what_can_not_be_asked_is_counted(fake: FakeJudge, tmp_path: Path) -> None:
+def test_what_can_not_be_asked_is_counted(fake: ChatServer, tmp_path: Path) -> None:
     folder = llava_bench(tmp_path)
     (folder / "images" / "001.jpg").unlink()
     write(folder / "answers_gpt4.jsonl", [{"question_id": n, "text": "x"} for n in (0, 1, 2)])
