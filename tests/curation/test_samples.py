@@ -76,6 +76,18 @@ def test_a_thumbnail_is_small_and_in_the_shape_of_the_picture():
     assert Image.open(io.BytesIO(thumbnail(png((3, 5000))))).size == (1, 192)
 
 
+def test_pictures_with_a_key_are_drawn_later():
+    samples = Samples()
+    parts = ("a", Picture("u", "v", key=7), Picture("w", key=8), Picture("x"))
+    samples.offer("step", KEPT, "name", lambda: Sample("page", parts))
+    kept = Samples.from_json(json.loads(json.dumps(samples.to_json())))
+    assert kept.of("step", KEPT) == samples.of("step", KEPT)
+    [(_, drawn)] = kept.drawn({7: png((400, 300))}.get).of("step", KEPT)
+    assert drawn.parts[0] == "a"
+    assert drawn.parts[1] == Picture("u", "v", thumbnail(png((400, 300))))
+    assert drawn.parts[2:] == parts[2:]
+
+
 @pytest.mark.parametrize("data", [b"", b"<svg>", png((500, 500))[:80]])
 def test_what_can_not_be_decoded_has_no_thumbnail(data):
     assert thumbnail(data) == b""

@@ -115,17 +115,25 @@ class ImageFile:
             columns = (batch.column(name).to_pylist() for name in ("key", "url", "reason"))
             yield from zip(*columns, strict=True)
 
+    def name(self, row: int) -> tuple[int, str]:
+        """The key of a row and the beginning of its address."""
+        batch, place = self._find(row)
+        return batch.column("key")[place].as_py(), batch.column("url")[place].as_py()
+
     def get(self, row: int) -> StoredImage | str:
         """The image of a row, or the reason why there is none."""
-        number = bisect_right(self._starts, row) - 1
-        batch = self._reader.get_batch(number)
-        values = {name: batch.column(name)[row - self._starts[number]].as_py() for name in SCHEMA.names}
+        batch, place = self._find(row)
+        values = {name: batch.column(name)[place].as_py() for name in SCHEMA.names}
         if values["reason"] is not None:
             return str(values["reason"])
         data = values["data"]
         look = Look(values["hash"], values["colours"])
         picture = Picture(values["format"], values["width"], values["height"], len(data), values["md5"], look)
         return StoredImage(picture, data)
+
+    def _find(self, row: int) -> tuple[pa.RecordBatch, int]:
+        number = bisect_right(self._starts, row) - 1
+        return self._reader.get_batch(number), row - self._starts[number]
 
 
 class ImageStore:

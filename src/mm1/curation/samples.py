@@ -15,7 +15,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -36,6 +36,8 @@ class Picture:
     url: str
     alt: str = ""
     thumbnail: bytes = b""
+    key: int | None = None
+    """Under which its bytes are to be had, where it is to be drawn only if the sample is among the last (`drawn`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def excerpt(url: str, parts: Iterable[str | Picture], note: str = "") -> Sample:
 
 def _shortened(picture: Picture) -> Picture:
     """data: URIs may be megabytes."""
-    return Picture(picture.url[:500], picture.alt[:500], picture.thumbnail)
+    return replace(picture, url=picture.url[:500], alt=picture.alt[:500])
 
 
 def thumbnail(data: bytes) -> bytes:
@@ -120,6 +122,13 @@ class Samples:
             merged._taken[key] = {rank: both[rank] for rank in sorted(both)[: self.most]}
         return merged
 
+    def drawn(self, look_up: Callable[[int], bytes | None]) -> Samples:
+        """The same samples, each picture that has a key with a thumbnail of the bytes that `look_up` has under it."""
+        made = Samples(self.most)
+        for group, taken in self._taken.items():
+            made._taken[group] = {rank: (name, _drawn(sample, look_up)) for rank, (name, sample) in taken.items()}
+        return made
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, in an order that depends on nothing but the samples."""
         groups = [
@@ -138,11 +147,19 @@ class Samples:
         return samples
 
 
+def _drawn(sample: Sample, look_up: Callable[[int], bytes | None]) -> Sample:
+    return replace(sample, parts=tuple(_pictured(part, look_up) for part in sample.parts))
+
+
+def _pictured(part: str | Picture, look_up: Callable[[int], bytes | None]) -> str | Picture:
+    if isinstance(part, str) or part.key is None or (data := look_up(part.key)) is None:
+        return part
+    return Picture(part.url, part.alt, thumbnail(data))
+
+
 def _to_json(name: str, sample: Sample) -> dict[str, Any]:
     parts = [
-        part
-        if isinstance(part, str)
-        else {"url": part.url, "alt": part.alt, "thumbnail": base64.b64encode(part.thumbnail).decode()}
+        part if isinstance(part, str) else {**asdict(part), "thumbnail": base64.b64encode(part.thumbnail).decode()}
         for part in sample.parts
     ]
     return {"name": name, "url": sample.url, "parts": parts, "note": sample.note}
@@ -150,7 +167,7 @@ def _to_json(name: str, sample: Sample) -> dict[str, Any]:
 
 def _from_json(value: Mapping[str, Any]) -> Sample:
     parts = tuple(
-        part if isinstance(part, str) else Picture(part["url"], part["alt"], base64.b64decode(part["thumbnail"]))
+        part if isinstance(part, str) else Picture(**{**part, "thumbnail": base64.b64decode(part["thumbnail"])})
         for part in value["parts"]
     )
     return Sample(value["url"], parts, value["note"])

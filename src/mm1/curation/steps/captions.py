@@ -12,10 +12,11 @@ Pages that break the text rules are asked as well: a gallery has no prose.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +31,7 @@ from mm1.curation.groups import KEYS, RunWriter, group_keys, write_sorted
 from mm1.curation.images import LookUp, StoredImage
 from mm1.curation.lookups import Lookup, LookupWriter, key_of
 from mm1.curation.page import Dropped
-from mm1.curation.samples import Picture, Sample, thumbnail
+from mm1.curation.samples import Picture, Sample
 from mm1.curation.steps import duplicates
 from mm1.curation.steps.addresses import address_key
 from mm1.curation.steps.caption_copies import CANDIDATE, PAIRS, REPEATED, find_repeated
@@ -111,7 +112,7 @@ def _find_common(folder: Path, said: Sequence[Path], most: int, runner: Runner) 
 def pair_part(part: PartInputs, folder: Path, inputs: Inputs, common: Path) -> Values:
     """The pairs of a part, each as a narrow row with the key of its image."""
     tally, table = Tally(), Lookup(common)
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for row, look_up in inputs.rows(part):
         tally.enter(STEP, UNIT, len(row.page.images))
         found = pairs(row.page, look_up, inputs.rules, identify, lambda text: table.get(text_key(text)) is not None)
@@ -133,7 +134,7 @@ def pair_part(part: PartInputs, folder: Path, inputs: Inputs, common: Path) -> V
                     "alt": pair.alt,
                 }
             )
-            tally.keep(STEP, UNIT, name, partial(_show, pair.url, pair.alt, pair.text, pair.image.data))
+            tally.keep(STEP, UNIT, name, partial(_show, rows[-1]))
     pq.write_table(pa.Table.from_pylist(rows, _PAIR), folder / PAIRS, row_group_size=_ROWS_AT_ONCE, compression="zstd")
     tally.save(folder)
     return {"in": tally.of(STEP, UNIT).entered, "out": len(rows)}
@@ -148,8 +149,10 @@ def _offer(tally: Tally, row: Row, dropped: Counter[str]) -> None:
         tally.samples.offer(STEP, reason, row.id, lambda: Sample(row.url or row.id, shown))
 
 
-def _show(url: str, alt: str, text: str, data: bytes) -> Sample:
-    return Sample(url[:500], (Picture(url[:500], alt, thumbnail(data)), text))
+def _show(row: Mapping[str, Any]) -> Sample:
+    """A pair; its picture is drawn if it is among the last samples."""
+    picture = Picture(row["url"][:500], row["alt"], key=row["image"])
+    return Sample(row["url"][:500], (picture, row["text"]))
 
 
 def write_part(part: PartInputs, folder: Path, step: Path, pictures: Path) -> Values:
@@ -162,7 +165,7 @@ def write_part(part: PartInputs, folder: Path, step: Path, pictures: Path) -> Va
                 tally.enter(COPIES_STEP, UNIT)
                 image = store.get(row["image"])
                 assert isinstance(image, StoredImage)
-                sample = partial(_show, row["url"], row["alt"], row["text"], image.data)
+                sample = partial(_show, row)
                 if is_gone:
                     tally.drop(COPIES_STEP, UNIT, "repeated_image", row["id"], sample)
                     continue

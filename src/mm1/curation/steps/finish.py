@@ -17,8 +17,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mm1.curation.funnel import Funnel
+from mm1.curation.images import StoredImage
 from mm1.curation.report import write_report
 from mm1.curation.steps import addresses, captions, clip, duplicates, extract, interleaved, picture_counts, texts
+from mm1.curation.steps.set_images import open_store
 from mm1.curation.tally import TALLY, Tally, total
 from mm1.files import write_atomically
 
@@ -71,7 +73,13 @@ def finish(out: Path, folders: Mapping[str, Path], parts: Sequence[str], facts: 
     tally = total(_tallies(folders.values()))
     funnel = funnel_of(tally)
     write_atomically(out / FUNNEL, (json.dumps(funnel.to_json(), indent=2) + "\n").encode())
-    write_report(funnel, tally.samples, tally.statistics, out / REPORT, sets, facts)
+    store = open_store(folders["images"])
+
+    def look_up(key: int) -> bytes | None:
+        image = store.get(key)
+        return image.data if isinstance(image, StoredImage) else None
+
+    write_report(funnel, tally.samples.drawn(look_up), tally.statistics, out / REPORT, sets, facts)
     return Finished(funnel=funnel, sets=sets)
 
 

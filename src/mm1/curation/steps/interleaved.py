@@ -21,8 +21,9 @@ from mm1.curation.extracted import Row, read_extracted
 from mm1.curation.interleaved import Assembled, DroppedDocument, PlacedImage, assemble
 from mm1.curation.obelics import ObelicsRules
 from mm1.curation.page import Dropped
-from mm1.curation.samples import Picture, Sample, excerpt, thumbnail
+from mm1.curation.samples import Picture, Sample, excerpt
 from mm1.curation.steps import duplicates, obelics
+from mm1.curation.steps.addresses import address_key
 from mm1.curation.steps.extract import PAGE, PAGES, show
 from mm1.curation.steps.inputs import PartInputs
 from mm1.curation.steps.set_images import SetImages
@@ -92,7 +93,7 @@ def interleave_part(part: PartInputs, folder: Path, inputs: Inputs, step: Path) 
                 tally.of(STEP, PLACE).dropped.update(document.dropped_images + Counter(document_dropped=places))
                 continue
             count(tally, document)
-            tally.keep(STEP, PAGE, row.id, partial(draw, row.url or row.id, document))
+            tally.keep(STEP, PAGE, row.id, partial(draw, row.url or row.id, document, part.source))
     tally.save(folder)
     counts = tally.of(STEP, PAGE)
     return {"in": counts.entered, "out": counts.kept}
@@ -117,10 +118,10 @@ def count(tally: Tally, document: Assembled) -> None:
     tally.statistics.size("characters a document", sum(texts))
 
 
-def draw(url: str, document: Assembled) -> Sample:
-    """A document as a sample, with its pictures."""
+def draw(url: str, document: Assembled, source: str) -> Sample:
+    """A document as a sample; its pictures are drawn if it is among the last."""
     parts = (
-        Picture(part.url, part.alt, thumbnail(part.image.data)) if isinstance(part, PlacedImage) else part.text
+        Picture(part.url, part.alt, key=address_key(part.url, source)) if isinstance(part, PlacedImage) else part.text
         for part in document.segments
     )
     return excerpt(url, parts)

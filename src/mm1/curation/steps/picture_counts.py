@@ -24,7 +24,7 @@ from mm1.curation.groups import KEYS, RunWriter, group_keys
 from mm1.curation.image_store import ImageFile, place_of
 from mm1.curation.images import StoredImage
 from mm1.curation.lookups import Lookup, LookupWriter
-from mm1.curation.samples import Picture, Sample, thumbnail
+from mm1.curation.samples import Picture, Sample
 from mm1.curation.steps import addresses
 from mm1.curation.steps.addresses import IMAGE
 from mm1.curation.tally import Tally
@@ -80,7 +80,7 @@ def count_unit(unit: Unit, folder: Path, step: Path, wanted: Path) -> Values:
             if index.get(key) != order:
                 continue
             tally.enter(STEP, IMAGE)
-            name, sample = f"{key:016x}", partial(_show, file, row, url)
+            name, sample = f"{key:016x}", partial(_show, key, url)
             if reason is not None:
                 tally.drop(STEP, IMAGE, reason, name, sample)
                 continue
@@ -110,15 +110,14 @@ def _offer(tally: Tally, files: Sequence[Path], first: int, total: int) -> None:
     number, row = divmod(first, place_of(1, 0))
 
     def make() -> Sample:
-        return _show(ImageFile(files[number]), row, "", f"on {total} pages")
+        key, url = ImageFile(files[number]).name(row)
+        return _show(key, url, f"on {total} pages")
 
     tally.samples.offer(COPIES_STEP, "frequent_bytes", str(first), make)
 
 
-def _show(file: ImageFile, row: int, url: str, note: str = "") -> Sample:
-    image = file.get(row)
-    drawn = thumbnail(image.data) if isinstance(image, StoredImage) else b""
-    return Sample(url, (Picture(url, "", drawn),), note)
+def _show(key: int, url: str, note: str = "") -> Sample:
+    return Sample(url, (Picture(url, key=key),), note)
 
 
 def save_files(folder: Path, units: Sequence[Unit]) -> None:
