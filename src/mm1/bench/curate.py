@@ -19,7 +19,7 @@ from pydantic import Field
 from rich.table import Table
 
 from mm1.bench.curate_html import measure_html
-from mm1.bench.curate_run import Measured, measured_apart
+from mm1.bench.curate_run import Measured, StepCost, measured_apart
 from mm1.config import Config, UserError, override
 from mm1.curation.config import PROFILES
 from mm1.curation.page import Page
@@ -81,10 +81,9 @@ def tables(figures: CurateFigures) -> list[Table]:
     whole = figures.whole
     title = f"Pipeline, {whole.pages:,} pages; core-hours and storage are for {MM1_PAGES / 1e9:,.0f} billion such pages"
     pipeline = _table(title, "step", ("CPU-s", "share", "pages/CPU-s", "core-hours", "storage"))
-    total = sum(cost.cpu_seconds for cost in whole.steps.values())
-    for name, cost in whole.steps.items():
-        pipeline.add_row(name, *_cells(cost.cpu_seconds, cost.bytes, total, whole.pages))
-    pipeline.add_row("in all", *_cells(total, sum(cost.bytes for cost in whole.steps.values()), total, whole.pages))
+    total = StepCost(sum(cost.cpu_seconds for cost in whole.steps.values()), sum(c.bytes for c in whole.steps.values()))
+    for name, cost in [*whole.steps.items(), ("in all", total)]:
+        pipeline.add_row(name, *_cells(cost, total.cpu_seconds, whole.pages))
     return [html, pipeline]
 
 
@@ -96,11 +95,11 @@ def _table(title: str, first: str, others: Sequence[str]) -> Table:
     return table
 
 
-def _cells(seconds: float, size: int, total: float, pages: int) -> tuple[str, ...]:
-    hours = seconds / pages * MM1_PAGES / 3600
-    storage = size / pages * MM1_PAGES
-    rate = pages / seconds if seconds else float("inf")
-    return f"{seconds:.2f}", f"{seconds / total:.1%}", f"{rate:,.0f}", f"{hours:,.0f}", f"{storage / 1e12:,.0f} TB"
+def _cells(cost: StepCost, total: float, pages: int) -> tuple[str, ...]:
+    scale = MM1_PAGES / pages
+    rate = f"{pages / cost.cpu_seconds:,.0f}" if cost.cpu_seconds else ""
+    hours, storage = cost.cpu_seconds * scale / 3600, cost.bytes * scale / 1e12
+    return f"{cost.cpu_seconds:.2f}", f"{cost.cpu_seconds / total:.1%}", rate, f"{hours:,.0f}", f"{storage:,.0f} TB"
 
 
 def lines(figures: CurateFigures) -> list[str]:
@@ -114,7 +113,8 @@ def lines(figures: CurateFigures) -> list[str]:
         f"{made['interleaved'].kept:,} documents made",
         f"Peak memory: {quarter.peak_bytes / 2**20:,.0f} MB for {quarter.pages:,} pages, "
         f"{whole.peak_bytes / 2**20:,.0f} MB for {whole.pages:,}",
-        "Core-hours and storage grow with pages as measured here: other pages have other images and pass other rules",
+        "Core-hours and storage grow with pages as measured here: other pages have other images and pass other rules, "
+        "and what a part takes whatever its size is counted for each",
     ]
 
 
