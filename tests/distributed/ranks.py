@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from mm1.distributed.checkpoint import latest, load, save
 from mm1.distributed.collectives import any_rank, from_first_rank, gather_objects, gather_with_gradients, sum_
 from mm1.distributed.mesh import World, joined
+from mm1.train.adafactor import Adafactor
 from mm1.train.muon import orthogonalise, orthogonalise_whole
 
 
@@ -63,6 +64,33 @@ def check_muon(world: World) -> None:
     assert torch.equal(sharded.full_tensor(), orthogonalise(matrix, torch.bfloat16).float())
 
 
+def check_adafactor(world: World) -> None:
+    """Three steps are the same to the bit, whatever dimension is sharded, and even where a rank has nothing."""
+    for shape, dim in (
+        ((7, 5), 0),
+        ((7, 5), 1),
+        ((3, 4, 6), 0),
+        ((3, 5, 6), 1),
+        ((3, 4, 7), 2),
+        ((1, 6), 0),
+        ((5,), 0),
+    ):
+        generator = torch.Generator().manual_seed(1)
+        whole = torch.nn.Parameter(torch.randn(shape, generator=generator))
+        sharded = torch.nn.Parameter(distribute_tensor(whole.detach().clone(), world.mesh(), [Shard(dim)]))
+        optimizers = [Adafactor([part], factor_from=1, scale_by_size=True) for part in (whole, sharded)]
+        for _ in range(3):
+            whole.grad = torch.randn(shape, generator=generator)
+            sharded.grad = distribute_tensor(whole.grad.clone(), world.mesh(), [Shard(dim)])
+            for optimizer in optimizers:
+                optimizer.step()
+        assert torch.equal(sharded.full_tensor(), whole), (shape, dim)
+        for name, value in optimizers[0].state[whole].items():
+            other = optimizers[1].state[sharded][name]
+            assert other.shape == value.shape, (name, shape, dim)
+            assert torch.equal(other.full_tensor() if isinstance(other, DTensor) else other, value), (name, shape, dim)
+
+
 if __name__ == "__main__":
     with joined("cpu") as me:
         check_small_talk(me)
@@ -70,3 +98,4 @@ if __name__ == "__main__":
             check_gather(me, sizes)
         check_checkpoint(me, Path(sys.argv[1]))
         check_muon(me)
+        check_adafactor(me)

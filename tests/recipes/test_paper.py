@@ -95,7 +95,8 @@ def test_fine_tuning_is_the_papers(name):
     recipe = load_recipe(name)
     stage = recipe.sft
     assert (stage.steps, stage.data.rows, stage.data.seq_len) == (10_000, 256, 2048)
-    assert stage.optimizer.learning_rate == 1e-5
+    assert (stage.optimizer.kind, stage.optimizer.learning_rate, stage.optimizer.frozen) == ("adafactor", 1e-5, ())
+    assert not stage.optimizer.scale_by_size
     assert stage.schedule.factor(stage.steps - 1, stage.steps) == pytest.approx(0.0, abs=1e-9)
     widths, heights = (torch.tensor([size]).numpy() for size in (1000, 300))
     of_a_picture = num_sub_images(stage.data.sub_images, stage.data.image_size, widths, heights)

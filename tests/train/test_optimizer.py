@@ -23,7 +23,8 @@ def test_muon_takes_the_matrices_of_hidden_layers_and_nothing_else(tiny: ModuleT
     linear = {f"{n}.weight" for n, module in tiny.stage().build().named_modules() if isinstance(module, nn.Linear)}
     assert muon == linear
     assert table["decoder.embedding.weight"][0] == table["image_encoder.positions"][0] == "adamw"
-    assert {kind for kind, _, _ in rows(tiny, OptimizerConfig(kind="adamw")).values()} <= {"adamw", "frozen"}
+    for kind in ("adamw", "adafactor"):
+        assert {row[0] for row in rows(tiny, OptimizerConfig.model_validate({"kind": kind})).values()} == {kind}
 
 
 def test_routers_and_experts_are_adamws_and_decay(tiny: ModuleType) -> None:
@@ -93,7 +94,7 @@ def test_steps_as_torch_steps_with_the_scaled_rate_and_state_from_the_start(tiny
     assert embedding.grad is None
 
 
-@pytest.mark.parametrize("kind", ["adamw", "muon"])
+@pytest.mark.parametrize("kind", ["adamw", "muon", "adafactor"])
 def test_a_skipped_step_changes_nothing(tiny: ModuleType, kind: str) -> None:
     model = tiny.stage().build()
     optimizers = Optimizers(model, OptimizerConfig.model_validate({"kind": kind}))
@@ -106,10 +107,12 @@ def test_a_skipped_step_changes_nothing(tiny: ModuleType, kind: str) -> None:
         assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True)) == bool(skip)
 
 
-def test_weight_decay_is_the_papers_decoupled_rule(tiny: ModuleType) -> None:
+@pytest.mark.parametrize("kind", ["adamw", "muon", "adafactor"])
+def test_weight_decay_is_the_papers_decoupled_rule(tiny: ModuleType, kind: str) -> None:
     """With no gradient, w ← (1 - s λ) w where λ = weight_decay · η."""
     model = tiny.stage().build()
-    optimizers = Optimizers(model, OptimizerConfig(learning_rate=1e-2, weight_decay=0.1))
+    config = {"kind": kind, "learning_rate": 1e-2, "weight_decay": 0.1}
+    optimizers = Optimizers(model, OptimizerConfig.model_validate(config))
     before = model.decoder.embedding.weight.detach().clone()
     for parameter in optimizers.parameters:
         parameter.grad = torch.zeros(parameter.shape)
@@ -117,7 +120,16 @@ def test_weight_decay_is_the_papers_decoupled_rule(tiny: ModuleType) -> None:
     torch.testing.assert_close(model.decoder.embedding.weight, before * (1 - 0.5 * 0.1 * 1e-2), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_adafactor_keeps_two_vectors_for_a_matrix(tiny: ModuleType) -> None:
+    optimizers = Optimizers(tiny.stage("moe").build(), OptimizerConfig(kind="adafactor", factor_from=8))
+    state = {name: tuple(tensor.shape) for name, tensor in optimizers.tensors().items()}
+    assert (state["decoder.embedding.weight.row"], state["decoder.embedding.weight.column"]) == ((320,), (32,))
+    assert state["decoder.blocks.1.mlp.up.weight.row"][0] == 4  # of every expert
+    kept = sum(tensor.numel() for tensor in optimizers.tensors().values())
+    assert kept < sum(parameter.numel() for parameter in optimizers.parameters) / 5
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon", "adafactor"])
 def test_a_bounded_parameter_stops_at_its_bound_and_comes_back(kind: str) -> None:
     class Bounded(nn.Module):
         upper_bounds = {"scale": 1.0}  # noqa: RUF012

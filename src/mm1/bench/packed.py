@@ -42,7 +42,7 @@ class PackedTraining:
                 part: count for part, count in parameters_by_part(self._state.model).items() if "active" not in part
             },
             image_tokens=stage.model.num_image_tokens,
-            optimizer="Muon and AdamW" if stage.optimizer.kind == "muon" else "AdamW",
+            optimizer={"muon": "Muon and AdamW", "adamw": "AdamW", "adafactor": "Adafactor"}[stage.optimizer.kind],
             precision=resolve_precision(stage.precision, world.device),
             batch=f"{stage.data.rows} rows of {stage.data.seq_len}, packed",
             steps=len(shapes),

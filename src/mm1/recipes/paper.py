@@ -7,14 +7,14 @@ The paper's: data by group, sequences of 4096 tokens and 16 images, 512 of them 
 law's grid), AdamW with a weight decay of 0.1 η (which is 0.1 here, see train/optimizer.py), warm-up of 2000 steps,
 cosine to a tenth, clipping at 1.0, nothing frozen; peak rates 6e-5, 4e-5, 2e-5 for 3B, 7B, 30B and 8e-5 for every
 connector; a z-loss on the 30B's logits; an MoE model as its dense twin. Fine-tuning: 10,000 steps of 256 sequences of
-2048 tokens, 1e-5 with a cosine to 0, pictures of 1344 as an overview and four tiles of 672, whose positions are
-interpolated from 378.
+2048 tokens, Adafactor at 1e-5 with a cosine to 0, pictures of 1344 as an overview and four tiles of 672, whose
+positions are interpolated from 378.
 
 Ours: the decoders' shapes and vocabulary (paper_models.py), weights of sources (paper_data.py), AdamW's betas
-(AXLearn's defaults), the image encoder's rate (the decoder's). Fine-tuning uses AdamW where the paper has AdaFactor:
-torch's always scales its steps by the parameters' size, which makes 1e-5 another rate. Its warm-up (300 steps) and
-weight decay (none) are LLaVA-1.5's. The ablations train at the law's rate; that they take 200,000 steps the paper says
-of those of the data only.
+(AXLearn's defaults), the image encoder's rate (the decoder's). Of fine-tuning's Adafactor only the name is known: its
+decay and clipping are Shazeer and Stern's, and 1e-5 is not relative to the parameters' size (train/optimizer.py says
+why). Its warm-up (300 steps) and weight decay (none) are LLaVA-1.5's. The ablations train at the law's rate; that they
+take 200,000 steps the paper says of those of the data only.
 
 Encoder and decoder come from a checkpoint at `checkpoints/NAME`, made by `mm1 import` (or `mm1 upcycle`, for the MoE
 models; whether MM1's experts were trained on text before or copied from a dense decoder is not known).
@@ -139,7 +139,7 @@ def _sft(model: MM1Config) -> StageConfig:
             image_size=SFT_IMAGE_SIZE,
             sub_images=SubImagesConfig.for_resolution(SFT_RESOLUTION, SFT_IMAGE_SIZE),
         ),
-        optimizer=OptimizerConfig(learning_rate=1e-5, weight_decay=0.0),
+        optimizer=OptimizerConfig(kind="adafactor", learning_rate=1e-5, weight_decay=0.0),
         schedule=ScheduleConfig(shape="cosine", warmup_steps=300, final_fraction=0.0),
         steps=10_000,
         max_grad_norm=1.0,

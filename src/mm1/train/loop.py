@@ -91,6 +91,8 @@ def train(
             factor = config.factor(state.step)
             skip = 1.0 - grad_norm.isfinite().float()
             state.optimizers.step(factor, skip)
+            if state.average is not None:
+                state.average.update(state.step, skip)
             state.skipped += skip
         state.step += 1
         info = StepInfo(

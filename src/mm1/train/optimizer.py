@@ -1,6 +1,6 @@
 """Which optimizer moves which parameter, how fast, and with what weight decay.
 
-    matrices of hidden layers               Muon    weight decay   ┐ (everything AdamW with kind="adamw")
+    matrices of hidden layers               Muon    weight decay   ┐ (all AdamW or Adafactor with another `kind`)
     embeddings, routers, stacks of experts  AdamW   weight decay   ├ × learning-rate scale of the longest name prefix
     norms, biases, scalars                  AdamW   none           ┘
 
@@ -15,23 +15,27 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from mm1.config import Config, UserError
+from mm1.train.adafactor import FACTOR_FROM, Adafactor
 from mm1.train.muon import Muon
+
+Kind: TypeAlias = Literal["adamw", "muon", "adafactor"]
 
 
 class OptimizerConfig(Config):
-    """AdamW for all parameters, or Muon for the matrices of hidden layers and AdamW for the rest."""
+    """AdamW or Adafactor for all parameters, or Muon for the matrices of hidden layers and AdamW for the rest."""
 
-    kind: Literal["adamw", "muon"] = "adamw"
-    """MM1 uses AdamW; Muon, scaled to AdamW's step size, learns several times faster at tiny size."""
+    kind: Kind = "adamw"
+    """MM1 pretrains with AdamW and fine-tunes with Adafactor, which keeps nearly no state; Muon, scaled to AdamW's
+    step size, learns several times faster at tiny size."""
     learning_rate: PositiveFloat = 1e-3
-    """The peak η, of both optimizers."""
+    """The peak η, of all optimizers."""
     weight_decay: NonNegativeFloat = 0.1
     """λ / η: the share of η by which weights shrink at the peak. The paper's "0.1 × peak learning rate" is 0.1 here."""
     betas: tuple[float, float] = (0.9, 0.95)
@@ -39,6 +43,15 @@ class OptimizerConfig(Config):
     eps: PositiveFloat = 1e-8
     momentum: float = Field(default=0.95, ge=0.0, lt=1.0)
     """Of Muon."""
+    decay_power: float = Field(default=0.8, gt=0.0, le=1.0)
+    """Of Adafactor: its moments decay by 1 - t^-decay_power in step t. Unknown for MM1; Shazeer and Stern's."""
+    clip_update: PositiveFloat = 1.0
+    """Of Adafactor: the largest RMS of a parameter's update, before the learning rate."""
+    scale_by_size: bool = False
+    """Of Adafactor: whether an update is multiplied by its parameter's RMS, which makes learning rates relative.
+    Unknown for MM1; with it 1e-5 would move a weight by 1e-5 of itself a step, and 10,000 steps would change little."""
+    factor_from: PositiveInt = FACTOR_FROM
+    """Of Adafactor: moments are factored where both of the last two dimensions are at least so long."""
     learning_rate_scales: dict[str, PositiveFloat] = Field(default_factory=dict)
     """Factor on the learning rate by name prefix, such as {"image_encoder": 0.1}; the longest prefix wins."""
     frozen: tuple[str, ...] = ()
@@ -51,7 +64,7 @@ class ParameterRow:
 
     name: str
     shape: tuple[int, ...]
-    optimizer: Literal["muon", "adamw", "frozen"]
+    optimizer: Kind | Literal["frozen"]
     weight_decay: float
     learning_rate_scale: float
 
@@ -77,7 +90,7 @@ def freeze(model: nn.Module, config: OptimizerConfig) -> None:
 
 
 class Optimizers:
-    """Muon and AdamW over one model, as one: a step, a checkpoint's tensors."""
+    """The optimizers of one model, as one: a step, a checkpoint's tensors."""
 
     def __init__(self, model: nn.Module, config: OptimizerConfig, muon_dtype: torch.dtype = torch.bfloat16) -> None:
         """Allocates all state at once, so that a checkpoint can be loaded into it. A model is sharded before."""
@@ -96,11 +109,14 @@ class Optimizers:
             self._all.append(torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, fused=True))
         if groups := _groups(table, named, "muon"):
             self._all.append(Muon(groups, momentum=config.momentum, dtype=muon_dtype))
+        if groups := _groups(table, named, "adafactor"):
+            self._all.append(_adafactor(groups, config))
         for optimizer in self._all:
             for group in optimizer.param_groups:
                 group["weight_decay"] = group["decay"]
                 for parameter in group["params"]:
-                    optimizer.state[parameter] = _initial_state(optimizer, parameter)
+                    if not optimizer.state[parameter]:
+                        optimizer.state[parameter] = _initial_state(optimizer, parameter)
 
     def step(self, factor: float, skip: Tensor) -> None:
         """Moves every parameter along its gradient, at `factor` times its peak rate, and drops the gradients.
@@ -130,7 +146,7 @@ class Optimizers:
 
 
 def _row(name: str, parameter: nn.Parameter, config: OptimizerConfig) -> ParameterRow:
-    kind: Literal["muon", "adamw", "frozen"] = "adamw"
+    kind: Kind | Literal["frozen"] = "adafactor" if config.kind == "adafactor" else "adamw"
     if not parameter.requires_grad or any(_covers(prefix, name) for prefix in config.frozen):
         kind = "frozen"
     elif config.kind == "muon" and parameter.ndim == 2 and _is_hidden(name):
@@ -159,6 +175,16 @@ def _groups(table: Iterable[ParameterRow], named: Mapping[str, nn.Parameter], ki
         if row.optimizer == kind:
             groups.setdefault((row.weight_decay, row.learning_rate_scale), []).append(named[row.name])
     return [{"params": params, "decay": decay, "scale": scale} for (decay, scale), params in groups.items()]
+
+
+def _adafactor(groups: list[dict[str, object]], config: OptimizerConfig) -> Adafactor:
+    return Adafactor(
+        groups,
+        decay_power=config.decay_power,
+        clip=config.clip_update,
+        scale_by_size=config.scale_by_size,
+        factor_from=config.factor_from,
+    )
 
 
 def _initial_state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """What a finished stage leaves behind: its weights, its tokenizer, and an account of how they came about.
 
-    folder/model.safetensors    the whole model, from all ranks
+    folder/model.safetensors    the whole model, from all ranks: its last weights, or their moving average
     folder/tokenizer.json       with config.json and the weights, a checkpoint
     folder/stage.json           seconds, tokens, speeds, shares declared and realised, parameters, dropped documents
 
@@ -20,7 +20,7 @@ from mm1.distributed.mesh import World
 from mm1.files import write_atomically
 from mm1.models.counts import parameters_by_part
 from mm1.models.weights import save_weights
-from mm1.train.parallelize import resolve_precision, whole_state
+from mm1.train.parallelize import gathered, resolve_precision
 from mm1.train.stage import StageConfig
 from mm1.train.state import TrainState
 
@@ -32,7 +32,7 @@ def finish(
 ) -> dict[str, Any]:
     """Writes weights, tokenizer, plan and account, and returns the account; a collective when there are many ranks."""
     account = _account(config, state, loader, world)
-    tensors = whole_state(state.model)
+    tensors = gathered(state.outcome())
     if world.is_first:
         save_weights(tensors, folder / WEIGHTS)
         copy_tokenizer(tokenizer, folder)

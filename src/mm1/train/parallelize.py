@@ -9,6 +9,7 @@ Models are single-device code and stay so. Knows the parts of MM1 and of CLIP by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Literal, TypeAlias
 
@@ -68,9 +69,6 @@ def _units(model: nn.Module) -> list[nn.Module]:
     return ([] if encoder is None else [encoder]) + [block for decoder in decoders for block in decoder.blocks]
 
 
-def whole_state(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state with sharded tensors gathered on every rank; a collective when there are many ranks."""
-    return {
-        name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-        for name, tensor in model.state_dict().items()
-    }
+def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`tensors` with sharded ones gathered on every rank; a collective when there are many ranks."""
+    return {name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor for name, tensor in tensors.items()}

@@ -31,6 +31,7 @@ from mm1.distributed.collectives import wait_for_all
 from mm1.distributed.mesh import CPU, World, joined
 from mm1.models.image_encoder import ImageEncoder
 from mm1.models.weights import load_weights
+from mm1.train.ema import Average
 from mm1.train.hooks import Checkpoints, MetricsLog, PlanFile, StopSignal, resume, truncate_log
 from mm1.train.loop import Hook, LoopConfig, train
 from mm1.train.objectives import build_objective
@@ -150,7 +151,8 @@ def initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: 
     model.to(world.device)
     shard(model, world)
     bf16 = resolve_precision(config.precision, world.device) == "bf16"
-    return TrainState(model, Optimizers(model, config.optimizer, torch.bfloat16 if bf16 else torch.float32))
+    optimizers = Optimizers(model, config.optimizer, torch.bfloat16 if bf16 else torch.float32)
+    return TrainState(model, optimizers, None if config.ema is None else Average(model, config.ema))
 
 
 def _part(model: nn.Module, prefix: str) -> nn.Module:

@@ -18,6 +18,7 @@ from mm1.data.plan import DataConfig
 from mm1.models.aim import AIM, AIMConfig
 from mm1.models.clip import CLIP, CLIPConfig
 from mm1.models.mm1 import MM1, MM1Config
+from mm1.train.ema import EMAConfig
 from mm1.train.objectives import LossConfig
 from mm1.train.optimizer import OptimizerConfig
 from mm1.train.parallelize import Precision
@@ -35,6 +36,8 @@ class StageConfig(Config):
     loss: LossConfig = LossConfig()
     data: DataConfig
     optimizer: OptimizerConfig = OptimizerConfig()
+    ema: EMAConfig | None = None
+    """A moving average of the weights, kept beside them and written in their place; None keeps none."""
     schedule: ScheduleConfig = ScheduleConfig()
     steps: PositiveInt
     microbatch_rows: PositiveInt | None = None

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mm1.distributed.collectives import gather_objects, sum_
+from mm1.train.ema import Average
 from mm1.train.optimizer import Optimizers
 from mm1.types import Batch, Losses
 
@@ -86,11 +87,12 @@ class Clock:
 
 
 class TrainState:
-    """Model, optimizers, step, and what was counted on the way."""
+    """Model, optimizers, average of the weights, step, and what was counted on the way."""
 
-    def __init__(self, model: nn.Module, optimizers: Optimizers) -> None:
+    def __init__(self, model: nn.Module, optimizers: Optimizers, average: Average | None = None) -> None:
         self.model = model
         self.optimizers = optimizers
+        self.average = average
         self.step = 0
         """Steps done."""
         self.skipped = torch.zeros((), device=optimizers.parameters[0].device)
@@ -131,5 +133,14 @@ class TrainState:
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint holds as tensors; aliases, to be filled in place."""
-        model = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        return {**model, **{f"optimizer.{name}": tensor for name, tensor in self.optimizers.tensors().items()}}
+        parts = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizers.tensors(),
+            "average": {} if self.average is None else self.average.tensors,
+        }
+        return {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+
+    def outcome(self) -> dict[str, Tensor]:
+        """The weights that the stage is for, by the model's names: the last ones, or their average; sharded."""
+        last: dict[str, Tensor] = self.model.state_dict()
+        return last if self.average is None else self.average.instead_of(last)
