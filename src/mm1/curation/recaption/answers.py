@@ -3,7 +3,8 @@ r"""What a model said → a caption, or why it is none.
     caption_of(Answer('"A cat\nasleep."', "m", "stop"), 80)             # "A cat asleep."
     caption_of(Answer("I'm sorry, but I can't …", "m", "stop"), 80)     # Unfit("refused")
 
-White space becomes single and quotation marks around the whole go; nothing else is changed. Knows nothing of models.
+White space becomes single; what a model thought aloud in <think> marks, a label ("Caption:") and quotation marks around
+the whole go; nothing else is changed. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ import re
 from mm1.curation.text.words import plain_words
 from mm1.eval.chat_api import Answer
 
+_THOUGHT = re.compile(r"\s*<think>.*?(</think>|\Z)", re.DOTALL)
+_LABEL = re.compile(
+    r"(?:\*\*)?(?:(?:image |merged |final )?(?:caption|description|sentence)|answer):(?:\*\*)? ", re.IGNORECASE
+)
 _QUOTES = (('"', '"'), ("“", "”"), ("'", "'"), ("‘", "’"), ("«", "»"), ("`", "`"))
 _REFUSAL = re.compile(
     r"(?:i['’]m sorry|i am sorry|sorry,|i apologi[sz]e|i can(?:['’]t|not)\b|i can not\b|i am unable|i['’]m unable"
@@ -39,7 +44,11 @@ def caption_of(answer: Answer, max_words: int) -> str:
     """
     if answer.finish_reason == "length":
         raise Unfit("cut_short")
-    text = " ".join(answer.text.replace("\0", " ").split())
+    thought = _THOUGHT.match(answer.text)
+    if thought and not thought[1]:
+        raise Unfit("cut_short")
+    text = " ".join(answer.text[thought.end() if thought else 0 :].replace("\0", " ").split())
+    text = _LABEL.sub("", text, count=1) if _LABEL.match(text) else text
     for first, last in _QUOTES:
         inside = text[1:-1]
         if len(text) > 1 and text[0] == first and text[-1] == last and first not in inside and last not in inside:

@@ -61,11 +61,13 @@ class Asker:
 
     def _captioned(self, pair: Pair, heard: _Heard) -> Captioned:
         failed = reason("captioner", heard.reason) if heard.text is None else None
-        return Captioned(pair, visual=heard.text, failed=failed, captioner=heard.model or self.captioner.name)
+        who = heard.model or self.captioner.name
+        return Captioned(pair, visual=heard.text, failed=failed, unheard=heard.hopeless, captioner=who)
 
     def _merged(self, fuser: Writer, before: Captioned, heard: _Heard) -> Captioned:
         failed = reason("fuser", heard.reason) if heard.text is None else None
-        return replace(before, fused=heard.text, failed=failed, fuser=heard.model or fuser.name)
+        who = heard.model or fuser.name
+        return replace(before, fused=heard.text, failed=failed, unheard=heard.hopeless, fuser=who)
 
     def _ask(self, writer: Writer, questions: Sequence[Question], journal: Journal) -> list[Said]:
         """What came of each question; of those that are alike one is put."""
@@ -97,7 +99,7 @@ class Asker:
 
     def _heard(self, said: Said) -> _Heard:
         if isinstance(said, NoAnswer):
-            return _Heard(None, said.reason)
+            return _Heard(None, said.reason, hopeless=said.hopeless)
         try:
             return _Heard(caption_of(said, self.config.max_words), model=said.model)
         except Unfit as error:
@@ -111,6 +113,7 @@ class _Heard:
     text: str | None
     reason: str = ""
     model: str = ""
+    hopeless: bool = False
 
 
 def _key(writer: Writer, question: Question) -> str:

@@ -38,6 +38,8 @@ class Captioned:
     visual: str | None = None
     fused: str | None = None
     failed: str | None = None
+    unheard: bool = False
+    """Whether it failed because nobody was there to be asked: it is asked the next time, without being told."""
     captioner: str = ""
     """The model that was asked for `visual`, by its server's name for it if it answered."""
     fuser: str | None = None

@@ -158,14 +158,17 @@ class _Work:
         return counts
 
     def _write(self, pairs: Iterable[Pair | Drop], path: Path, journal: Journal, made_of: str) -> Recaptioned:
-        counts = Recaptioned()
+        counts, unheard = Recaptioned(), False
         with DocumentWriter(path, more=output.COLUMNS) as writer:
             for chunk in _chunks(pairs, self.asker.config.chunk, counts):
                 for captioned in self.asker.caption(chunk, journal):
                     self._keep(captioned, writer, counts)
+                    unheard |= captioned.unheard
                 self.pairs += len(chunk)
                 self._tell()
-            writer.describe({_MADE_OF: json.dumps({"made_of": made_of, "counts": counts.to_json()}).encode()})
+            writer.describe(
+                {_MADE_OF: json.dumps({"made_of": "" if unheard else made_of, "counts": counts.to_json()}).encode()}
+            )
         return counts
 
     def _keep(self, captioned: Captioned, writer: DocumentWriter, counts: Recaptioned) -> None:
