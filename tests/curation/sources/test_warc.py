@@ -151,3 +151,16 @@ def test_pictures_of_a_file_are_its_good_responses_of_that_type(tmp_path, warc):
         ("https://a.example/", b"<svg>"),
         ("https://a.example/undone.png", b"two"),
     ]
+
+
+@pytest.mark.parametrize("length", ["18446744073709551615", "-5", "5x"])
+def test_a_length_that_is_none_is_not_believed(read, warc, length):
+    """The parser beneath would take that much memory: a panic, or an abort of the process, which nothing can catch."""
+    first, second = warc.http(HTML), warc.http(HTML, url="https://b.example/")
+    lying = first.replace(b"Content-Length", f"Content-Length: {length}\r\nContent-Length".encode(), 1)
+    assert [item.url for item in read(lying, second)] == ["https://a.example/", "https://b.example/"]
+
+
+def test_an_address_of_a_folder_is_none_of_a_crawl(read, warc):
+    """Its pictures would be looked for among the files of a folder that is not there."""
+    assert [item.url for item in read(warc.http(HTML, url="local:a/b.html"))] == [""]

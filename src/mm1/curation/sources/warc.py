@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mm1.config import UserError
 from mm1.curation.page import Dropped, Page
-from mm1.curation.sources.folder import MAX_IMAGE_BYTES
+from mm1.curation.sources.folder import MAX_IMAGE_BYTES, SCHEME
 from mm1.curation.sources.records import Record, records
 from mm1.curation.sources.sniffing import looks_like_html
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _SLACK = 1 << 20
 """Bytes of HTTP's header and chunk marks that a block may have beside what is asked for."""
 _COUNTED = ("response", "resource", "revisit", "conversion", "continuation")
+_FIELDS = (b"WARC-Type", b"WARC-Target-URI", b"Content-Type")
 _HTML = ("text/html", "application/xhtml+xml")
 _UNTOLD = ("", "text/plain", "application/octet-stream", "application/xml", "text/xml", "unknown/unknown")
 """Types that servers send for HTML too: its beginning tells."""
@@ -62,11 +63,16 @@ def read_warc_images(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _kind(record: Record) -> str:
+    return _field(record, b"WARC-Type").decode("latin-1").lower()
+
+
+def _field(record: Record, name: bytes) -> bytes:
+    """A value of the record's header, its first of this name; empty where it has none."""
     for line in record.header.split(b"\n"):
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"warc-type":
-            return value.strip().decode("latin-1").lower()
-    return ""
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name.lower():
+            return value.strip()
+    return b""
 
 
 def _page(record: Record, source: str, max_bytes: int) -> Page:
@@ -99,8 +105,12 @@ def _opened(record: Record, decode: Literal["none", "all"]) -> WarcRecord:
         raise UserError("reading WARC files needs fastwarc: pip install 'mm1[curate]'") from None
 
     assert record.block is not None
+    # Its parser takes as much memory as any line says that looks like a length to it, and ends the whole process if there
+    # is not so much: it is told what is known, and shown nothing else of a stranger's header.
+    known = b"".join(b"%s: %s\r\n" % (name, _field(record, name)) for name in _FIELDS)
+    header = b"WARC/1.0\r\n%sContent-Length: %d\r\n\r\n" % (known, len(record.block))
     try:
-        parsed = WarcRecord.from_bytes(record.header + record.block)
+        parsed = WarcRecord.from_bytes(header + record.block)
         if parsed.is_http:
             parsed.parse_http(auto_decode=decode, quirks_mode=True)
     except (OSError, ValueError):
@@ -122,9 +132,9 @@ def _type(parsed: WarcRecord) -> str:
 
 
 def _target(parsed: WarcRecord) -> str:
-    """WARC 1.0 draft tools wrote the address in angle brackets; an unprintable one is none."""
+    """WARC 1.0 draft tools wrote the address in angle brackets; a `local:` one, a folder's, is left out."""
     url = (parsed.headers.get("WARC-Target-URI") or "").strip().removeprefix("<").removesuffix(">")
-    return url.encode("utf-8", "replace").decode()
+    return "" if url.lower().startswith(SCHEME) else url.encode("utf-8", "replace").decode()
 
 
 def _payload(record: Record, parsed: WarcRecord, limit: int, is_plain: Callable[[bytes], bool]) -> bytes:
