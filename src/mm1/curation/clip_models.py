@@ -28,7 +28,7 @@ from mm1.curation.clip_score import Scorer, folder_of
 from mm1.data import templates
 from mm1.data.collate import collate
 from mm1.data.encode import DocumentEncoder
-from mm1.data.image import BadImage, read_image
+from mm1.data.image import MAX_PIXELS, BadImage, read_image
 from mm1.data.tokenizer import Tokenizer
 from mm1.models.clip import CLIP, CLIPConfig, CLIPOutput
 from mm1.models.weights import load_weights
@@ -115,8 +115,6 @@ class TransformersClip:
     model: Any = field(repr=False)
     tokenizer: Any = field(repr=False)
     processor: Any = field(repr=False)
-    size: int
-    """Side of the images that it sees."""
 
     @staticmethod
     def load(folder: Path, device: torch.device) -> TransformersClip:
@@ -134,15 +132,14 @@ class TransformersClip:
             raise UserError(
                 f"{folder} can not be opened as a CLIP ({why}): save it anew with save_pretrained"
             ) from None
-        size = model.config.vision_config.image_size
-        return TransformersClip(model=model.to(device).eval(), tokenizer=tokenizer, processor=processor, size=size)
+        return TransformersClip(model=model.to(device).eval(), tokenizer=tokenizer, processor=processor)
 
     def score(self, pairs: Sequence[tuple[bytes, str]]) -> NDArray[np.float32]:
         """See Scorer."""
         return _scored(pairs, self._prepare, self._cosines)
 
     def _prepare(self, data: bytes, text: str) -> _Prepared:
-        return read_image(data, self.size), text
+        return read_image(data, MAX_PIXELS), text  # at its full size, as in the model's training
 
     def _cosines(self, pairs: Sequence[_Prepared]) -> Tensor:
         device, longest = self.model.device, self.model.config.text_config.max_position_embeddings
