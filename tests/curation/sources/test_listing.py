@@ -205,3 +205,20 @@ def test_a_mistake_is_one_sentence(tmp_path, said):
     with pytest.raises(UserError, match=said) as caught:
         list_parts(MISTAKES.get(said, MISTAKES["nothing is given"])(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"url,alt\rhttps://a.example/,b\r", b"x" * 300_000], ids=["bare returns", "one line"])
+def test_a_file_that_only_csv_chokes_on_is_nothing_understood(tmp_path, data):
+    (tmp_path / "a.csv").write_bytes(data)
+    with pytest.raises(UserError, match="is nothing that pages are read from"):
+        list_parts([tmp_path / "a.csv"])
+
+
+@pytest.mark.parametrize("name", [b"\xff.warc", b"\xff/a.warc"])
+def test_a_name_in_a_folder_that_is_not_utf_8_is_one_sentence(tmp_path, warc, name):
+    path = os.path.join(os.fsencode(tmp_path), name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(warc.http(b"<html>"))
+    with pytest.raises(UserError, match="is not UTF-8: rename it"):
+        list_parts([tmp_path])

@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import tracemalloc
 
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from mm1.curation.funnel import REASON
 from mm1.curation.page import Dropped
 from mm1.curation.sources import rows as module
 from mm1.curation.sources.rows import RowSlice, rows
@@ -90,3 +92,43 @@ def test_a_damaged_row_group_counts_all_its_rows(tmp_path):
         "page"
     ] * 3
     assert len(read(path, "parquet", start=1, stop=2)) == 3
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffhttps://a.example/\r\n\r\nhttps://b.example/\ufeff\r\n".encode())
+    assert [row["url"] for _, row in read(path, "lines", ("url",))] == [
+        "https://a.example/",
+        "https://b.example/\ufeff",
+    ]
+
+
+def test_text_of_a_table_that_is_none_is_dropped_for_a_reason_that_counts(tmp_path):
+    path = tmp_path / "a.parquet"
+    spoilt = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\x01\0\0\0\x03\0\0\0"), pa.py_buffer(b"\xffok")]
+    )
+    parquet.write_table(pa.table({"html": spoilt}), path)
+    (_, reason), (_, row) = read(path, "parquet")
+    assert REASON.fullmatch(reason)
+    assert row == {"html": "ok"}
+
+
+def test_columns_that_hold_no_text_are_not_looked_at(tmp_path):
+    """Python has no word for such a date."""
+    path = tmp_path / "a.parquet"
+    dates = pa.array([2**31 - 1], pa.date32())
+    parquet.write_table(pa.table({"html": ["a"], "url": dates}), path)
+    assert read(path, "parquet", ("html", "url")) == [("0", {"html": "a", "url": None})]
+
+
+def test_an_endless_line_of_csv_is_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_LINE", 1 << 20)
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"url\nhttps://a.example/\n" + b"x" * (40 << 20) + b"\nhttps://b.example/\n", 1))
+    tracemalloc.start()
+    found = [row for _, row in read(path, "csv", ("url",))]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == [{"url": "https://a.example/"}, "invalid_csv", {"url": "https://b.example/"}]
+    assert peak < 20 << 20

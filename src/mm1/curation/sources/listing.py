@@ -32,7 +32,8 @@ def list_parts(paths: Sequence[Path], config: SourcesConfig | None = None) -> li
     """The parts of the sources, in the order of the paths.
 
     Raises:
-        UserError: nothing is given or found, a path is not there, lies in another or is nothing understood.
+        UserError: nothing is given or found, a path is not there, lies in another, is nothing understood or has a
+            name that is not UTF-8.
     """
     config = config or SourcesConfig()
     places = _places(paths)
@@ -65,14 +66,19 @@ def _places(paths: Sequence[Path]) -> list[Path]:
         if not place.exists():
             raise UserError(f"{given} is not there: give {UNDERSTOOD}")
     for place in places:
-        try:
-            str(place).encode()
-        except UnicodeEncodeError:
-            raise UserError(f"the name of {os.fsencode(place)!r} is not UTF-8: rename it") from None
+        _check_name(place)
         for outer in places:
             if outer in place.parents and outer.is_dir():
                 raise UserError(f"{place} lies in {outer}, and its pages would be read twice: give one of them")
     return places
+
+
+def _check_name(path: Path) -> None:
+    """Names of sources are written down, in parts and in the ids of pages."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the name of {os.fsencode(path)!r} is not UTF-8: rename it") from None
 
 
 def _files_of_sources(folder: Path, names: Iterable[str]) -> list[Path]:
@@ -83,6 +89,7 @@ def _files_of_sources(folder: Path, names: Iterable[str]) -> list[Path]:
         for ending in _COMPRESSED:
             bare = bare.removesuffix(ending)
         if bare.endswith(_SUFFIXES):
+            _check_name(path)
             found.append(path)
     if not found:
         raise UserError(f"{folder} holds no HTML and no file that ends in {', '.join(_SUFFIXES)}: give {UNDERSTOOD}")

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from mm1.config import UserError
 from mm1.curation.sources.part import Layout, PartKind, SourcesConfig
-from mm1.curation.sources.rows import RowSlice, rows
+from mm1.curation.sources.rows import TEXT_KINDS, RowSlice, rows
 from mm1.data.formats import tables
 from mm1.data.formats.reading import Unusable
 from mm1.data.formats.streams import Damaged, head, parse_json
@@ -39,7 +39,6 @@ _LOOKED_AT = 1000
 """Addresses of a list that are looked at to tell pages from pictures."""
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 _LZ4 = b"\x04\x22\x4d\x18"
-_TEXT_KINDS = ("text", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +77,18 @@ def recognise(path: Path, config: SourcesConfig) -> Recognised:
     first = bare.partition(b"\n")[0].strip()
     if _is_address(first.decode("utf-8", "replace")):
         return _of_list(path, Recognised("page_urls", "lines", "url"), config)
-    names = next(csv.reader([first.decode("utf-8", "replace")]), []) if b"\0" not in first else []
+    names = _csv_names(first)
     if any(name in URLS for name in names):
         return _of_columns(path, "csv", dict.fromkeys(names, "text"), config)
     raise UserError(f"{path} is nothing that pages are read from: give {UNDERSTOOD}")
+
+
+def _csv_names(line: bytes) -> list[str]:
+    """Of the columns, if `line` can be a header of CSV."""
+    try:
+        return next(csv.reader([line.decode("utf-8", "replace")]), []) if b"\0" not in line else []
+    except csv.Error:  # a field beyond csv's limit, or bare carriage returns
+        return []
 
 
 def _is_named_warc(path: Path) -> bool:
@@ -109,7 +116,7 @@ def _json_columns(path: Path, start: bytes) -> dict[str, str]:
 
 def _of_columns(path: Path, layout: Layout, kinds: Mapping[str, str], config: SourcesConfig) -> Recognised:
     def first(names: tuple[str, ...]) -> str:
-        return next((name for name in names if kinds.get(name) in _TEXT_KINDS), "")
+        return next((name for name in names if kinds.get(name) in TEXT_KINDS), "")
 
     html = first((config.html,) if config.html else HTML)
     if html and layout != "csv":

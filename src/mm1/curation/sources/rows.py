@@ -9,8 +9,10 @@ Knows nothing of pages.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ from mm1.data.formats.streams import Damaged, open_stream, parse_json
 Row: TypeAlias = tuple[str, dict[str, Any] | Dropped]
 MAX_LINE = 32 << 20
 """Bytes of a line; a longer one is dropped as too_large without being held."""
+TEXT_KINDS = ("text", "bytes")
+"""Columns of a table that are read, in the words of tables.kind_of; of all others the values are None."""
 _SKIP = 1 << 20
 
 
@@ -35,7 +39,7 @@ class RowSlice:
     path: Path
     layout: Layout
     columns: tuple[str, ...]
-    """What is wanted; a column that a row lacks is None in it."""
+    """What is wanted; a column that a row lacks, or a table's column that holds no text, is None in it."""
     start: int = 0
     stop: int = 0
 
@@ -62,7 +66,9 @@ def _of_line(line: bytes, wanted: RowSlice) -> dict[str, Any] | Dropped:
 
 
 def _lines(wanted: RowSlice) -> Iterator[tuple[str, bytes | Dropped]]:
-    """The lines that begin within the slice, without their ends; blank ones are left out."""
+    """The lines that begin within the slice, without their ends and the file's byte order mark; blank ones are left
+    out.
+    """
     place = wanted.start
     try:
         with open_stream(wanted.path) as stream:
@@ -74,7 +80,7 @@ def _lines(wanted: RowSlice) -> Iterator[tuple[str, bytes | Dropped]]:
                 if len(line) == MAX_LINE and not line.endswith(b"\n"):
                     place += _skip(stream)
                     yield str(begun), Dropped("too_large")
-                elif line := line.strip(b" \t\r\n"):
+                elif line := (line if begun else line.removeprefix(codecs.BOM_UTF8)).strip(b" \t\r\n"):
                     yield str(begun), line
     except Damaged as error:
         yield str(place), Dropped(f"{error.reason}_file")
@@ -94,7 +100,7 @@ def _csv_rows(wanted: RowSlice) -> Iterator[Row]:
     number = -1
     try:
         with open_stream(wanted.path) as stream, io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="") as text:
-            reader = csv.DictReader(text)
+            reader = csv.DictReader(_bounded_lines(text))
             while (number := number + 1) >= 0:
                 try:
                     row = next(reader)
@@ -108,14 +114,22 @@ def _csv_rows(wanted: RowSlice) -> Iterator[Row]:
         yield str(number), Dropped(f"{error.reason}_file")
 
 
+def _bounded_lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """Lines with their ends; of one without end the beginning, whose last field is beyond csv's limit."""
+    while line := text.readline(MAX_LINE):
+        yield line
+        while len(line) == MAX_LINE and not line.endswith(("\r", "\n")):
+            line = text.readline(MAX_LINE)
+
+
 def _table_rows(wanted: RowSlice) -> Iterator[Row]:
     found = tables.columns(wanted.path) or {}
-    names = [name for name in wanted.columns if name in found]
+    names = [name for name in wanted.columns if name in found and tables.kind_of(found[name]) in TEXT_KINDS]
     blank = dict.fromkeys(wanted.columns)
     for where, row in tables.rows(wanted.path, names, range(wanted.start, wanted.stop) if wanted.stop else None):
         place = where.rpartition(":")[2]
         if isinstance(row, Drop):
-            reason = row.reason.replace(" ", "_").lower()
+            reason = re.sub("[^a-z0-9]+", "_", row.reason.lower())
             yield from ((place, Dropped(reason)) for _ in range(row.count))
         else:
             yield place, blank | row

@@ -105,8 +105,8 @@ def _opened(record: Record, decode: Literal["none", "all"]) -> WarcRecord:
         raise UserError("reading WARC files needs fastwarc: pip install 'mm1[curate]'") from None
 
     assert record.block is not None
-    # Its parser takes as much memory as any line says that looks like a length to it, and ends the whole process if there
-    # is not so much: it is told what is known, and shown nothing else of a stranger's header.
+    # Its parser takes as much memory as any line says that looks like a length to it, and ends the whole process if
+    # there is not so much: it is told what is known, and shown nothing else of a stranger's header.
     known = b"".join(b"%s: %s\r\n" % (name, _field(record, name)) for name in _FIELDS)
     header = b"WARC/1.0\r\n%sContent-Length: %d\r\n\r\n" % (known, len(record.block))
     try:
