@@ -10,7 +10,7 @@ Knows nothing of the rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,10 @@ def tables(figures: CurateFigures) -> list[Table]:
         html.add_row(name, f"{rate:,.0f}", "" if ratio is None else f"{ratio:,.1f}")
     whole = figures.whole
     title = f"Pipeline, {whole.pages:,} pages; core-hours and storage are for {MM1_PAGES / 1e9:,.0f} billion such pages"
-    pipeline = _table(title, "step", ("CPU-s", "share", "pages/CPU-s", "core-hours", "storage"))
-    total = StepCost(sum(cost.cpu_seconds for cost in whole.steps.values()), sum(c.bytes for c in whole.steps.values()))
+    pipeline = _table(title, "step", ("CPU-s", "share", "pages/CPU-s", "peak memory", "core-hours", "storage"))
+    costs = list(whole.steps.values())
+    seconds, size = sum(cost.cpu_seconds for cost in costs), sum(cost.bytes for cost in costs)
+    total = StepCost(seconds, size, whole.peak_bytes)
     for name, cost in [*whole.steps.items(), ("in all", total)]:
         pipeline.add_row(name, *_cells(cost, total.cpu_seconds, whole.pages))
     return [html, pipeline]
@@ -99,7 +101,8 @@ def _cells(cost: StepCost, total: float, pages: int) -> tuple[str, ...]:
     scale = MM1_PAGES / pages
     rate = f"{pages / cost.cpu_seconds:,.0f}" if cost.cpu_seconds else ""
     hours, storage = cost.cpu_seconds * scale / 3600, cost.bytes * scale / 1e12
-    return f"{cost.cpu_seconds:.2f}", f"{cost.cpu_seconds / total:.1%}", rate, f"{hours:,.0f}", f"{storage:,.0f} TB"
+    share, peak = f"{cost.cpu_seconds / total:.1%}", f"{cost.peak_bytes / 2**20:,.0f} MB"
+    return f"{cost.cpu_seconds:.2f}", share, rate, peak, f"{hours:,.0f}", f"{storage:,.0f} TB"
 
 
 def lines(figures: CurateFigures) -> list[str]:
@@ -125,7 +128,7 @@ def to_json(figures: CurateFigures) -> dict[str, Any]:
 
 
 def _plain(run: Measured) -> dict[str, Any]:
-    steps = {name: {"cpu_seconds": cost.cpu_seconds, "bytes": cost.bytes} for name, cost in run.steps.items()}
+    steps = {name: asdict(cost) for name, cost in run.steps.items()}
     return {
         "pages": run.pages,
         "source_bytes": run.source_bytes,

@@ -13,8 +13,7 @@ import multiprocessing
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,6 +37,8 @@ class StepCost:
     cpu_seconds: float
     bytes: int
     """Of the files that it left."""
+    peak_bytes: int
+    """Of memory, the most while it ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,12 @@ class Measured:
     """That its sources held."""
     source_bytes: int
     steps: dict[str, StepCost]
-    peak_bytes: int
     funnel: Funnel
+
+    @property
+    def peak_bytes(self) -> int:
+        """Of memory, over all steps."""
+        return max(cost.peak_bytes for cost in self.steps.values())
 
 
 def measured_apart(paths: Sequence[Path], config: CurateConfig, share: float, memory: int) -> Measured:
@@ -87,16 +92,17 @@ def measure(paths: Sequence[Path], config: CurateConfig, share: float, memory: i
     parts = list_parts(paths, config.sources)
     parts = parts[: max(1, round(share * len(parts)))]
     costs: dict[str, StepCost] = {}
-    with tempfile.TemporaryDirectory() as temporary, _watched() as peak:
+    with tempfile.TemporaryDirectory() as temporary, _Watch() as watch:
         out = Path(temporary) / "out"
         folders = {}
         for step in Pipeline(parts, out, config, Runner(memory=memory), None).steps():
             began = time.process_time()
             folders[step.name] = execute(step, out / "work").folder
-            costs[step.name] = StepCost(time.process_time() - began, _size(folders[step.name]))
+            seconds = time.process_time() - began
+            costs[step.name] = StepCost(seconds, _size(folders[step.name]), watch.take())
         finished = finish(out, folders, [part.name for part in parts], {})  # costs the same whatever the size
     pages = finished.funnel.steps[0].counts.entered
-    return Measured(pages, _source_bytes(paths, share), costs, peak[0], finished.funnel)
+    return Measured(pages, _source_bytes(paths, share), costs, finished.funnel)
 
 
 def _size(place: Path) -> int:
@@ -108,22 +114,27 @@ def _source_bytes(paths: Sequence[Path], share: float) -> int:
     return round(share * sum(_size(path) for path in paths))
 
 
-@contextmanager
-def _watched() -> Iterator[list[int]]:
-    """A list whose one number is the most memory that this process has had until now."""
-    peak, stop = [0], threading.Event()
+class _Watch:
+    """The most memory that this process has had since it was asked last."""
 
-    def watch() -> None:
-        while not stop.wait(_LOOK_SECONDS):
-            peak[0] = max(peak[0], _memory())
+    def __enter__(self) -> _Watch:
+        self._peak, self._stop = 0, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        stop.set()
-        thread.join()
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._stop.wait(_LOOK_SECONDS):
+            self._peak = max(self._peak, _memory())
+
+    def take(self) -> int:
+        """Bytes."""
+        peak, self._peak = max(self._peak, _memory()), 0
+        return peak
 
 
 def _memory() -> int:
