@@ -7,7 +7,6 @@ from pathlib import Path
 
 import tokenizers
 import torch
-import transformers
 from tokenizers import AddedToken, models, pre_tokenizers, processors, trainers
 from torch import nn
 
@@ -49,6 +48,8 @@ def own_clip(run: Path, seq_len: int = 40) -> Path:
 
 def foreign_clip(folder: Path) -> Path:
     """What save_pretrained leaves of a CLIPModel, its tokenizer and its image processor."""
+    import transformers  # not on every machine with a GPU
+
     library = tokenizers.Tokenizer(models.BPE(unk_token="<|endoftext|>"))
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     special = [AddedToken("<|startoftext|>", special=True), AddedToken("<|endoftext|>", special=True)]

@@ -168,7 +168,9 @@ def _scored(
         except BadImage:
             continue
     if ready:
-        with torch.inference_mode(), _one_thread():
+        # Convolutions on CUDA would round their inputs to 10 bits of mantissa.
+        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), _one_thread(), exact:
             scores[list(ready)] = cosines(list(ready.values())).float().cpu().numpy()
     return scores
 
