@@ -80,11 +80,7 @@ class MM1(nn.Module):
                 counting would make the host wait, the device asserts the same instead.
         """
         _check_places(image_index, image_features)
-        text = self.decoder.embed(tokens)
-        # Row 0 stands for "no image". An embedding look-up, because its backward is deterministic where that of
-        # indexing is not; with no images at all it still ties encoder and connector to the loss, with zero gradients.
-        rows = torch.cat([text.new_zeros(1, text.shape[-1]), image_features.flatten(0, 1).to(text.dtype)])
-        return torch.where((image_index >= 0)[..., None], F.embedding(image_index + 1, rows), text)
+        return place(self.decoder.embed(tokens), image_index, image_features)
 
     def forward(self, batch: Batch) -> DecoderOutput:
         """Hidden states of a packed batch, after the decoder's final norm, and how its sparse layers routed."""
@@ -100,6 +96,16 @@ class MM1(nn.Module):
     def logits(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
         """Scores of the next token."""
         return self.decoder.logits(hidden)
+
+
+def place(
+    text: Float[Tensor, "B S D"], image_index: Int[Tensor, "B S"], image_features: Float[Tensor, "I N D"]
+) -> Float[Tensor, "B S D"]:
+    """`text`, with the image features that `MM1.embed` puts among it."""
+    # Row 0 stands for "no image". An embedding look-up, because its backward is deterministic where that of indexing is
+    # not; with no images at all it still ties encoder and connector to the loss, with zero gradients.
+    rows = torch.cat([text.new_zeros(1, text.shape[-1]), image_features.flatten(0, 1).to(text.dtype)])
+    return torch.where((image_index >= 0)[..., None], F.embedding(image_index + 1, rows), text)
 
 
 def _check_places(image_index: Tensor, image_features: Tensor) -> None:

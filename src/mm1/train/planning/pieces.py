@@ -1,0 +1,311 @@
+"""A model in the order of its forward, as pieces that are traced once and repeated: stem, blocks, connector, …, loss.
+
+    stem → encoder block × 32 → connector → embedding → decoder block × 36 (dense, sparse) → output
+    └───── image_encoder ───┘   connector   └───────────── decoder ──────────────────────┘   output
+
+    pieces(stage, rows=1, trace=TraceConfig())        # what each costs on one row of full sequences
+
+A row is one document of `seq_len` positions with as many images as it may hold, all its text counts toward the loss.
+Knows nothing of hardware or of how a model is spread over it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import _disable_current_modes
+
+from mm1.config import UserError
+from mm1.models.attention import AttentionMask
+from mm1.models.connector import build_connector
+from mm1.models.decoder import Block, Decoder, DecoderConfig, DecoderOutput
+from mm1.models.experts import GroupedLinear
+from mm1.models.image_encoder import EncoderBlock, ImageEncoder, ImageEncoderConfig
+from mm1.models.mm1 import MM1Config, place
+from mm1.models.rotary import Rotary
+from mm1.train.costs import images_per_sequence
+from mm1.train.objectives import next_token
+from mm1.train.optimizer import OptimizerConfig
+from mm1.train.planning.trace import Cost, Recorder
+from mm1.train.stage import StageConfig
+from mm1.types import IGNORE, Batch
+
+M = TypeVar("M", bound=nn.Module)
+
+PARTS = ("image_encoder", "connector", "decoder", "output")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A stretch of the forward."""
+
+    part: str
+    """One of PARTS."""
+    name: str
+    repeats: int
+    cost: Cost
+    """Of one repeat."""
+    parameters: int
+    """Of one repeat, experts included; those of a matrix that two pieces share belong to the first."""
+    experts: int = 0
+    """Of them, those of experts."""
+    trained: int = 0
+    """Of `parameters`, those that move."""
+    matrices: tuple[tuple[int, int], ...] = ()
+    """Shapes of those that Muon moves."""
+    state: int = 0
+    """Bytes of optimizer state of one repeat."""
+    is_block: bool = False
+    """Whether it is gathered, compiled and recomputed by itself."""
+    sent_rows: int = 0
+    """Rows that a sparse block sends to experts, and how wide they are."""
+    width: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceConfig:
+    """As what the pieces run."""
+
+    bf16: bool = True
+    """Products in bfloat16 (autocast)."""
+    working_copy: bool = False
+    """Blocks see their matrices in bfloat16, as FSDP2 gathers them; the residual stream stays in float32."""
+    fused_attention: bool = True
+    """No matrix of all pairs of positions."""
+
+
+def full_batch(stage: StageConfig, rows: int) -> Batch:
+    """`rows` rows of full sequences: images first, then text; in memory, or without any under FakeTensorMode."""
+    length, images, each = stage.data.seq_len, images_per_sequence(stage), stage.model.num_image_tokens
+    column = torch.arange(length)
+    index = torch.where(column < images * each, column, -1).repeat(rows, 1)
+    if images:
+        offset = torch.arange(rows)[:, None] * (images * each)
+        index = torch.where(index >= 0, index + offset, -1)
+    is_target = (column >= max(0, images * each - 1)) & (column < length - 1)
+    targets = torch.where(is_target, 1, IGNORE).repeat(rows, 1)
+    first = max(0, images * each - 1)
+    target_index = (torch.arange(rows)[:, None] * length + torch.arange(first, length - 1)).flatten()
+    size = stage.data.image_size
+    return Batch(
+        tokens=torch.ones(rows, length, dtype=torch.int64),
+        positions=column.repeat(rows, 1),
+        segment_ids=torch.zeros(rows, length, dtype=torch.int64),
+        image_index=index,
+        targets=targets,
+        target_index=target_index,
+        source_ids=torch.zeros(rows, length, dtype=torch.int64),
+        images=torch.zeros(rows * images, 3, size, size, dtype=torch.uint8),
+        image_rows=torch.arange(rows).repeat_interleave(images, output_size=rows * images),
+        image_segments=torch.zeros(rows * images, dtype=torch.int64),
+        image_seeds=torch.zeros(rows * images, dtype=torch.int64),
+        source_names=("full",),
+    )
+
+
+def pieces(stage: StageConfig, rows: int, trace: TraceConfig) -> list[Piece]:
+    """The stage's model on a microbatch of `rows` rows.
+
+    Raises:
+        UserError: the stage's model is no MM1.
+    """
+    model = stage.model
+    if not isinstance(model, MM1Config):
+        raise UserError(f"a plan is for stages that train model.kind=mm1, not {model.kind}: choose another --stage")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        batch = full_batch(stage, rows)
+        tracer = _Tracer(stage, model, batch, trace)
+        return [*(tracer.image_pieces() if model.image_encoder else ()), *tracer.decoder_pieces()]
+
+
+class _Tracer:
+    """Builds each piece and runs it; to be used under FakeTensorMode."""
+
+    def __init__(self, stage: StageConfig, model: MM1Config, batch: Batch, trace: TraceConfig) -> None:
+        self._stage, self._model, self._batch, self._trace = stage, model, batch, trace
+        self._dtype = torch.bfloat16 if trace.working_copy and trace.bf16 else torch.float32
+
+    def image_pieces(self) -> list[Piece]:
+        """Image encoder and connector."""
+        config, connector = self._model.image_encoder, self._model.connector
+        assert config is not None and connector is not None
+        images, grid = self._batch.images, config.image_size // config.patch_size
+        encoder = _shell(lambda: ImageEncoder(config.replace(num_layers=1, num_layers_used=None)), self._dtype)
+        whole = config.depth == config.num_layers
+        if not whole:
+            encoder.post_norm = nn.Identity()
+        encoder.blocks = nn.ModuleList()
+        tokens = self._hidden(len(images), config.num_patches + config.class_token, config.dim)
+        features = self._hidden(len(images), grid, grid, config.dim)
+        block = _shell(lambda: EncoderBlock(config), self._dtype)
+        bridge = _shell(
+            lambda: build_connector(connector, config.position_grid, config.dim, self._model.decoder.dim), self._dtype
+        )
+        pairs = _pairs(len(images), config.num_heads, tokens.shape[1]) if self._trace.fused_attention else frozenset()
+        return [
+            self._piece("image_encoder", "stem", encoder, lambda: [encoder(encoder.normalise(images))], [images]),
+            self._piece(
+                "image_encoder", "block", block, lambda: [block(tokens)], [tokens],
+                repeats=config.depth, is_block=True, pairs=pairs,
+            ),
+            self._piece("connector", "connector", bridge, lambda: [bridge(features)], [features]),
+        ]  # fmt: skip
+
+    def decoder_pieces(self) -> list[Piece]:
+        """From the embedding to the loss."""
+        config, batch = self._model.decoder, self._batch
+        # Logits are made in float32, and so are the matrices outside the blocks.
+        decoder = _shell(lambda: Decoder(config.replace(num_layers=1, moe=None)))
+        features = self._hidden(len(batch.images), self._model.num_image_tokens, config.dim)
+        mask = AttentionMask.from_segments(batch.segment_ids)
+        has_images = self._model.image_encoder is not None
+
+        def embed() -> list[Tensor]:
+            text = decoder.embed(batch.tokens)
+            if not self._trace.fused_attention:
+                _ = mask.allowed
+            return [place(text, batch.image_index, features) if has_images else text]
+
+        existing = [features, batch.tokens, batch.image_index] if has_images else [batch.tokens]
+        found = [self._piece("decoder", "embedding", decoder.embedding, embed, existing)]
+        found += self._blocks(config, mask)
+        return [*found, self._output(decoder, config)]
+
+    def _blocks(self, config: DecoderConfig, mask: AttentionMask) -> list[Piece]:
+        batch = self._batch
+        hidden = self._hidden(*batch.tokens.shape, config.dim)
+        rotary = Rotary.from_positions(batch.positions, config.dim_per_head, config.rope_theta, config.rope_scaling)
+        if config.sliding_window is not None:
+            mask = mask.within(config.sliding_window)
+        if not self._trace.fused_attention:
+            _ = mask.allowed
+        rows, length = batch.tokens.shape
+        pairs = _pairs(rows, config.num_heads, length) if self._trace.fused_attention else frozenset()
+        sparse = [config.moe is not None and config.moe.is_sparse(layer) for layer in range(config.num_layers)]
+        found = []
+        for is_sparse in (False, True):
+            if is_sparse not in sparse:
+                continue
+            layer = sparse.index(is_sparse)
+            block = _shell(functools.partial(Block, config, layer), self._dtype)
+
+            def run(block: Block = block) -> list[Tensor]:
+                mixed, routing = block(hidden, rotary, batch.positions == 0, mask, None)
+                return [mixed] if routing is None else [mixed, routing.load_balance, routing.router_z]
+
+            found.append(
+                self._piece(
+                    "decoder", "sparse block" if is_sparse else "block", block, run, [hidden, *_tensors(batch)],
+                    repeats=sparse.count(is_sparse), is_block=True, pairs=pairs,
+                    sent_rows=rows * length * config.moe.top_k if is_sparse and config.moe else 0, width=config.dim,
+                )
+            )  # fmt: skip
+        return found
+
+    def _output(self, decoder: Decoder, config: DecoderConfig) -> Piece:
+        hidden = self._hidden(*self._batch.tokens.shape, config.dim)
+        head = _Head(decoder, hidden)
+        own = nn.ModuleList([decoder.norm, *([decoder.head] if decoder.head is not None else [])])
+        tied = [decoder.embedding.weight] if config.tied_embeddings else []
+
+        def run() -> list[Tensor]:
+            return [next_token(head, self._batch, self._stage.loss).total]
+
+        return self._piece("output", "output", own, run, [hidden, *tied, *_tensors(self._batch)])
+
+    def _hidden(self, *size: int) -> Tensor:
+        """What comes out of the piece before; it carries a gradient."""
+        return torch.empty(*size, requires_grad=True)
+
+    def _piece(
+        self,
+        part: str,
+        name: str,
+        module: nn.Module,
+        run: Callable[[], Sequence[Tensor]],
+        existing: Sequence[Tensor],
+        *,
+        pairs: frozenset[int] = frozenset(),
+        **about: Any,
+    ) -> Piece:
+        prefix = "decoder" if part == "output" else part
+        if prefix in self._stage.optimizer.frozen:
+            module.requires_grad_(False)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._trace.bf16):
+            cost = Recorder(pairs).run(run, [*existing, *module.parameters()])
+        sparse = [layer for layer in module.modules() if isinstance(layer, GroupedLinear)]
+        hidden = bool(about.get("is_block", False)) or part == "connector"
+        matrices = _muon(module, self._stage.optimizer, hidden)
+        return Piece(
+            part=part,
+            name=name,
+            repeats=about.pop("repeats", 1),
+            cost=cost,
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            experts=sum(layer.weight.numel() for layer in sparse),
+            trained=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
+            matrices=matrices,
+            state=_state(module, self._stage.optimizer, matrices),
+            **about,
+        )
+
+
+class _Head(nn.Module):
+    """The end of a model for the objective, which takes a whole one."""
+
+    def __init__(self, decoder: Decoder, hidden: Tensor) -> None:
+        super().__init__()
+        self._decoder = [decoder]
+        self._hidden = hidden
+
+    def forward(self, batch: Batch) -> DecoderOutput:
+        return DecoderOutput(self._decoder[0].norm(self._hidden))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self._decoder[0].logits(hidden)
+
+
+def _shell(build: Callable[[], M], dtype: torch.dtype = torch.float32) -> M:
+    """What `build` makes, its matrices in `dtype` and all without data: drawing initial ones would ask for some."""
+    with _disable_current_modes(), torch.device("meta"):
+        module = build()
+        for parameter in module.parameters():
+            if parameter.ndim >= 2:
+                parameter.data = parameter.data.to(dtype)
+    return module.to_empty(device="cpu")
+
+
+def _pairs(batch: int, heads: int, length: int) -> frozenset[int]:
+    """Sizes of matrices of all pairs: every head's, and the mask that all share."""
+    return frozenset({batch * heads * length * length, batch * length * length})
+
+
+def _muon(module: nn.Module, config: OptimizerConfig, hidden: bool) -> tuple[tuple[int, int], ...]:
+    if config.kind != "muon" or not hidden:
+        return ()
+    named = module.named_parameters()
+    return tuple(
+        (parameter.shape[0], parameter.shape[1])
+        for name, parameter in named
+        if parameter.ndim == 2 and parameter.requires_grad and name.endswith(".weight") and "router" not in name
+    )
+
+
+def _state(module: nn.Module, config: OptimizerConfig, matrices: tuple[tuple[int, int], ...]) -> int:
+    """Bytes: AdamW keeps two averages, Muon one, Adafactor a row and a column of every large matrix; all in float32."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if config.kind != "adafactor":
+        return 4 * (2 * sum(one.numel() for one in trained) - sum(rows * columns for rows, columns in matrices))
+    factored = [one for one in trained if one.ndim >= 2 and min(one.shape[-2:]) >= config.factor_from]
+    sides = sum(one.numel() // one.shape[-1] + one.numel() // one.shape[-2] for one in factored)
+    return 4 * (sum(one.numel() for one in trained) - sum(one.numel() for one in factored) + sides)
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    return [batch.tokens, batch.positions, batch.segment_ids, batch.targets, batch.target_index, batch.source_ids]
