@@ -61,7 +61,7 @@ def test_the_kernel_is_taken_where_it_works_and_refused_by_name_where_it_does_no
     counts = torch.tensor([1, 1])
     GroupedLinear(2, 16, 8)(torch.ones(2, 16), counts)
     GroupedLinear(2, 15, 8)(torch.ones(2, 15), counts)
-    monkeypatch.setattr(experts, "_kernel_works", lambda device, dtype: False)
+    monkeypatch.setattr(experts, "kernel_works", lambda device, dtype: False)
     GroupedLinear(2, 16, 8)(torch.ones(2, 16), counts)
     assert used == ["grouped", "loop", "loop"]
     with pytest.raises(UserError, match=r"grouped does not work here in torch.float32 on cpu: use auto or loop"):
@@ -75,7 +75,7 @@ def test_a_kernel_that_raises_does_not_work(monkeypatch: pytest.MonkeyPatch) -> 
         raise NotImplementedError
 
     monkeypatch.setattr(experts, "_kernel", lambda: broken)
-    assert not experts._kernel_works.__wrapped__("cpu", torch.float32)
+    assert not experts.kernel_works.__wrapped__("cpu", torch.float32)
 
 
 def test_products_are_in_autocasts_dtype_with_float32_gradients() -> None:

@@ -42,10 +42,21 @@ class World:
         """True on the one rank that writes files and speaks to the user."""
         return self.rank == 0
 
-    def mesh(self) -> DeviceMesh:
-        """All ranks on one axis, over which parameters are sharded and gradients summed."""
+    def mesh(self, replicate: int = 1) -> DeviceMesh:
+        """Over axis "shard" a copy of the parameters is cut, and over axis "replicate", if there are several, copied.
+
+        Neighbours are in the same shard. Gradients are summed over both.
+        """
         assert self.size > 1, "a single process has no mesh"
-        return init_device_mesh(self.device.type, (self.size,), mesh_dim_names=("data",))
+        if replicate == 1:
+            return init_device_mesh(self.device.type, (self.size,), mesh_dim_names=("shard",))
+        shape = (replicate, self.size // replicate)
+        return init_device_mesh(self.device.type, shape, mesh_dim_names=("replicate", "shard"))
+
+    def expert_mesh(self, replicate: int, experts: int) -> DeviceMesh:
+        """The same ranks, shards taken apart: experts are dealt out over "experts", each is cut over "expert_shard"."""
+        shape = (replicate, self.size // (replicate * experts), experts)
+        return init_device_mesh(self.device.type, shape, mesh_dim_names=("replicate", "expert_shard", "experts"))
 
     @contextmanager
     def telling_once(self) -> Iterator[None]:

@@ -49,10 +49,17 @@ class GroupedLinear(nn.Module):
         Raises:
             UserError: backend="grouped" where that kernel does not work.
         """
-        dtype = _compute_dtype(self.weight)
-        rows, weight = rows.to(dtype), self.weight.to(dtype)
-        product: Tensor = _BACKENDS[_resolve(self.backend, weight)](rows, weight, counts)
-        return product
+        return grouped_product(rows, self.weight, counts, self.backend)
+
+
+def grouped_product(
+    rows: Float[Tensor, "R I"], weight: Float[Tensor, "E I O"], counts: Int[Tensor, " E"], backend: Backend
+) -> Float[Tensor, "R O"]:
+    """What `GroupedLinear` computes, for a weight from anywhere."""
+    dtype = _compute_dtype(weight)
+    rows, weight = rows.to(dtype), weight.to(dtype)
+    product: Tensor = _BACKENDS[_resolve(backend, weight)](rows, weight, counts)
+    return product
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,7 @@ def _resolve(backend: Backend, weight: Tensor) -> Literal["grouped", "loop"]:
     if backend == "loop":
         return "loop"
     aligned = all(dim * weight.element_size() % ALIGNMENT == 0 for dim in weight.shape[1:])
-    if aligned and _kernel_works(weight.device.type, weight.dtype):
+    if aligned and kernel_works(weight.device.type, weight.dtype):
         return "grouped"
     if backend == "grouped":
         why = "here" if aligned else f"for matrices of {weight.shape[1]} x {weight.shape[2]}"
@@ -133,8 +140,8 @@ def _resolve(backend: Backend, weight: Tensor) -> Literal["grouped", "loop"]:
 
 
 @lru_cache
-def _kernel_works(device: str, dtype: torch.dtype) -> bool:
-    """Whether a small product works there, forward and backward."""
+def kernel_works(device: str, dtype: torch.dtype) -> bool:
+    """Whether a small product works there, forward and backward; tried once in a process."""
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
             rows = torch.ones(2, ALIGNMENT, device=device, dtype=dtype, requires_grad=True)

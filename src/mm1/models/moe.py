@@ -21,7 +21,8 @@ Shape letters: B batch, S positions, D dim, E experts, k choices a token.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +95,17 @@ class Routing(NamedTuple):
     """Of the router's probabilities, in nats: ln E when it does not care, 0 when it is certain."""
 
 
+Experts: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""(rows that stand sorted by expert, rows of each) → as many rows."""
+Exchange: TypeAlias = Callable[[Experts, Tensor, Tensor], Tensor]
+"""(experts, rows that stand sorted by expert, rows of each) → what the experts make of them."""
+
+
+def all_here(experts: Experts, rows: Tensor, counts: Tensor) -> Tensor:
+    """The exchange of a model that holds all its experts: there is nothing to exchange."""
+    return experts(rows, counts)
+
+
 class MoE(nn.Module):
     """A router and its experts, in the place of an MLP."""
 
@@ -106,6 +118,8 @@ class MoE(nn.Module):
         self.gate_up = GroupedLinear(experts, dim, 2 * width, config.backend) if mlp == "swiglu" else None
         self.up = GroupedLinear(experts, dim, width, config.backend) if mlp == "gelu" else None
         self.down = GroupedLinear(experts, width, dim, config.backend)
+        self.exchange: Exchange = all_here
+        """How rows come to their experts; whoever deals the experts out to several processes puts another here."""
 
     def forward(
         self, hidden: Float[Tensor, "B S D"], real: Bool[Tensor, "B S"]
@@ -126,7 +140,7 @@ class MoE(nn.Module):
         if config.capacity_factor is not None and self.training:
             kept = kept & (_queue(experts, real, config.num_experts) < config.slots(hidden.shape[1]))
         dispatch = Dispatch.from_choices(experts.flatten(0, 1), kept.flatten(0, 1), config.num_experts)
-        rows = self._experts(dispatch.send(hidden.flatten(0, 1)), dispatch.counts)
+        rows = self.exchange(self._experts, dispatch.send(hidden.flatten(0, 1)), dispatch.counts)
         mixed = dispatch.combine(rows, gates.where(kept, 0.0).flatten(0, 1)).view(hidden.shape)
         return mixed, _routing(logits, probabilities, experts, kept, real)
 

@@ -20,6 +20,7 @@ from typing import Protocol
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
 from mm1.distributed.collectives import sum_
@@ -113,11 +114,19 @@ def normalise_gradients(parameters: Sequence[Tensor], count: Float[Tensor, ""], 
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     assert len(gradients) == len(parameters), "a parameter outside the graph: ranks would wait for each other for ever"
-    norm = torch.nn.utils.get_total_norm(gradients)
-    if isinstance(norm, DTensor):
-        norm = norm.full_tensor()
+    norm = _total_norm(gradients)
     scale = 1 / count.clamp(min=1)
     norm = norm * scale
     scale = scale * (max_norm / (norm + 1e-6)).clamp(max=1.0)
     torch._foreach_mul_([g.to_local() if isinstance(g, DTensor) else g for g in gradients], scale)
     return norm
+
+
+def _total_norm(gradients: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """The norm over all gradients, whose meshes may differ: experts that are dealt out have one of their own."""
+    by_mesh: dict[DeviceMesh | None, list[Tensor]] = {}
+    for gradient in gradients:
+        by_mesh.setdefault(gradient.device_mesh if isinstance(gradient, DTensor) else None, []).append(gradient)
+    norms = [torch.nn.utils.get_total_norm(group) for group in by_mesh.values()]
+    whole = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
+    return whole[0] if len(whole) == 1 else torch.linalg.vector_norm(torch.stack(whole))

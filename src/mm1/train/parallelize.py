@@ -1,6 +1,6 @@
 """The one place where models meet processes and number formats.
 
-    shard(model, world)                  # FSDP2: the image encoder one unit, each decoder block one, the rest one
+    parallelize(model, config, world)    # experts → activation checkpointing → compile → FSDP2
     with autocast(precision, device):    # bfloat16 where the hardware has it; weights stay float32
         losses = objective(model, batch)
 
@@ -9,19 +9,29 @@ Models are single-device code and stay so. Knows the parts of MM1 and of CLIP by
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Literal, TypeAlias
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from mm1.config import UserError
+from mm1.distributed.expert_parallel import ExpertExchange
 from mm1.distributed.mesh import World
+from mm1.models.experts import GroupedLinear, grouped_product
+from mm1.models.moe import MoE
+from mm1.train.blocks import checkpoint_blocks, compile_blocks, replace_forward
+from mm1.train.layout import ParallelConfig, Precision
+from mm1.train.objectives import Objective
+from mm1.types import Batch, Losses
 
-Precision: TypeAlias = Literal["auto", "bf16", "fp32"]
+M = TypeVar("M", bound=nn.Module)
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
@@ -42,33 +52,121 @@ def autocast(precision: Literal["bf16", "fp32"], device: torch.device) -> Abstra
     return context
 
 
-def shard(model: nn.Module, world: World) -> None:
-    """Shards parameters, gradients and optimizer state over all ranks, in place; nothing in a run of one process.
+def parallelize(
+    model: nn.Module, config: ParallelConfig, world: World, precision: Literal["bf16", "fp32"] = "fp32"
+) -> None:
+    """Spreads `model` over the processes of `world`, in place: experts, what backward keeps, compilation, FSDP2.
 
     Gradients come back summed over the ranks, not averaged: the loop divides by the global number of targets.
-    Sharded products are gathered in float32, so that the arithmetic is that of one process.
+
+    Args:
+        model: the same on every rank, on the rank's device.
+        config: a layout that has been checked.
+        world: who takes part; one process shards nothing.
+        precision: in which training computes.
     """
-    if world.size == 1:
-        return
-    mesh = world.mesh()
+    mesh = world.expert_mesh(config.replicate, config.experts) if config.experts > 1 else None
+    if mesh is not None:
+        _deal_out_experts(model, mesh)
+    checkpoint_blocks(model, config.activation_checkpointing)
+    if config.compile:
+        compile_blocks(model)
+    if world.size > 1:
+        _shard(model, config, world, mesh, gather_dtype(config, world.device, precision))
+
+
+def gather_dtype(
+    config: ParallelConfig, device: torch.device, precision: Literal["bf16", "fp32"]
+) -> torch.dtype | None:
+    """The dtype in which weights of blocks are gathered; None: that in which they are kept, float32.
+
+    On the CPU "auto" leaves them as they are, so that the arithmetic is that of one process.
+    """
+    if config.gather_precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and precision == "bf16" else None
+    return torch.bfloat16 if config.gather_precision == "bf16" else None
+
+
+def _deal_out_experts(model: nn.Module, mesh: DeviceMesh) -> None:
+    """Leaves a rank its share of every layer's experts, and lets tokens travel to those of the others."""
+    axis = mesh["experts"]
+    for moe in _of_type(model, MoE):
+        moe.exchange = ExpertExchange(axis.get_group())
+        for linear in _of_type(moe, GroupedLinear):
+            weight = linear.weight
+            # Every rank has the whole, so each keeps its own part and nothing is sent.
+            own = distribute_tensor(weight.detach(), axis, [Shard(0)], src_data_rank=None)
+            linear.weight = nn.Parameter(own, weight.requires_grad)
+            replace_forward(linear, functools.partial(_local_product, linear))
+
+
+def _local_product(linear: GroupedLinear, rows: Tensor, counts: Tensor) -> Tensor:
+    """`GroupedLinear.forward` of the experts that live here."""
+    weight: Tensor = linear.weight
+    assert isinstance(weight, DTensor)
+    return grouped_product(rows, weight.to_local(), counts, linear.backend)
+
+
+def _shard(
+    model: nn.Module, config: ParallelConfig, world: World, expert_mesh: DeviceMesh | None, dtype: torch.dtype | None
+) -> None:
+    """FSDP2: the image encoder's blocks one unit, each decoder block one, each layer's experts one, the rest one.
+
+    Only what is cast to bfloat16 anyway, the blocks, is gathered in `dtype`; embeddings, the last norm and the output
+    matrix are the rest. Inputs keep their dtypes: the residual stream and angles of positions are float32.
+    """
+    mesh = world.mesh(config.replicate)
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    common: dict[str, Any] = {"reshard_after_forward": config.reshard_after_forward, "mp_policy": policy}
+    if expert_mesh is not None:
+        axes = expert_mesh["expert_shard"] if config.replicate == 1 else expert_mesh["replicate", "expert_shard"]
+        for moe in _of_type(model, MoE):
+            # Rows of the matrices are cut, because their first dimension, the experts, is dealt out already.
+            linears: list[nn.Module] = list(_of_type(moe, GroupedLinear))
+            fully_shard(linears, mesh=axes, shard_placement_fn=lambda _: Shard(1), **common)
     for unit in _units(model):
-        fully_shard(unit, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-    for module in model.modules():
-        if isinstance(module, FSDPModule):
-            module.set_gradient_divide_factor(1.0)
-            module.set_force_sum_reduction_for_comms(True)
-    if (encoder := getattr(model, "image_encoder", None)) is not None:
-        register_fsdp_forward_method(encoder, "pool")
+        fully_shard(unit, mesh=mesh, **common)
+    fully_shard(model, mesh=mesh, reshard_after_forward=False)
+    for module in _of_type(model, FSDPModule):
+        module.set_gradient_divide_factor(1.0)
+        module.set_force_sum_reduction_for_comms(True)
 
 
-def _units(model: nn.Module) -> list[nn.Module]:
-    """Submodules that are gathered one at a time."""
+def _units(model: nn.Module) -> list[list[nn.Module]]:
+    """Modules that are gathered together, one group at a time; what is left stays gathered from forward to backward."""
     encoder = getattr(model, "image_encoder", None)
     decoders = [getattr(model, name) for name in ("decoder", "text_tower") if hasattr(model, name)]
-    return ([] if encoder is None else [encoder]) + [block for decoder in decoders for block in decoder.blocks]
+    return [
+        *([] if encoder is None else [list(encoder.blocks)]),
+        *([block] for part in decoders for block in part.blocks),
+    ]
+
+
+def _of_type(model: nn.Module, kind: type[M]) -> Iterator[M]:
+    return (module for module in model.modules() if isinstance(module, kind))
 
 
 def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`tensors` with sharded ones gathered on every rank; a collective when there are many ranks."""
     return {name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor for name, tensor in tensors.items()}
+
+
+def reporting_traffic(objective: Objective, model: nn.Module, config: ParallelConfig, microbatches: int) -> Objective:
+    """`objective`, whose extra values also have `all_to_all_bytes` where experts are dealt out to several processes.
+
+    That is what leaves a rank for others in a step of `microbatches`, backward included: a mean over ranks.
+    """
+    exchanges = [moe.exchange for moe in _of_type(model, MoE) if isinstance(moe.exchange, ExpertExchange)]
+    if not exchanges:
+        return objective
+    times = microbatches * (3 if config.activation_checkpointing == "full" else 2)
+
+    def measured(model: nn.Module, batch: Batch) -> Losses:
+        for exchange in exchanges:
+            exchange.take_bytes()  # of the backward before, which is counted as that of this forward
+        losses = objective(model, batch)
+        sent = times * sum(exchange.take_bytes() for exchange in exchanges)
+        extra = {**losses.extra, "all_to_all_bytes": torch.full_like(losses.count, sent)}
+        return replace(losses, extra=extra)
+
+    return measured

@@ -37,7 +37,7 @@ from mm1.train.loop import Hook, LoopConfig, train
 from mm1.train.objectives import build_objective
 from mm1.train.optimizer import Optimizers, freeze
 from mm1.train.outcome import finish, mixture_line
-from mm1.train.parallelize import autocast, resolve_precision, shard
+from mm1.train.parallelize import autocast, parallelize, reporting_traffic, resolve_precision
 from mm1.train.progress import Display, Say, display
 from mm1.train.stage import StageConfig
 from mm1.train.state import TrainState
@@ -45,8 +45,8 @@ from mm1.train.state import TrainState
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 
-FREE_TO_CHANGE = {"log_every", "checkpoint_every", "num_workers", "max_skipped_steps"}
-"""What may differ when an interrupted stage goes on, because the weights do not depend on it."""
+FREE_TO_CHANGE = {"log_every", "checkpoint_every", "num_workers", "max_skipped_steps", "parallel"}
+"""What may differ when an interrupted stage goes on, because the weights do not depend on it, or by rounding only."""
 
 
 def run_stage(
@@ -83,6 +83,7 @@ def run_stage(
     if set(init_weights) != set(config.init):
         raise UserError(f"init names {sorted(config.init)}, but weights were given for {sorted(init_weights)}")
     with joined(device) as world, deterministic(world.device), StopSignal().listening() as stop:
+        config.check_layout(world.size)
         rows = config.rows_at_once(world.size)
         own_say = say if world.is_first else _say_nothing
         _claim(config, folder, world, own_say)
@@ -104,6 +105,8 @@ def run_stage(
         with display(name, config.steps, say, shown=world.is_first) as shown:
             own_hooks = _hooks(config, folder, state, world, shown, stop, [*hooks, plan_file])
             objective = build_objective(config.objective, config.loss)
+            microbatches = config.data.rows // world.size // rows
+            objective = reporting_traffic(objective, state.model, config.parallel, microbatches)
             train(state, objective, batches, loop_config(config, rows, world), own_hooks)
         account = finish(config, state, loader, tokenizer.path, folder, world)
         own_say(mixture_line(account))
@@ -114,7 +117,9 @@ def _claim(config: StageConfig, folder: Path, world: World, say: Say) -> None:
     """Records the config in the folder, or makes sure that the folder was begun with this one."""
     path = folder / CONFIG
     begun = _begun_with(path, say)
-    changed = {key: pair for key, pair in diff(begun or config, config).items() if key not in FREE_TO_CHANGE}
+    changed = {
+        key: pair for key, pair in diff(begun or config, config).items() if key.partition(".")[0] not in FREE_TO_CHANGE
+    }
     if changed:
         key, (old, new) = next(iter(changed.items()))
         raise UserError(
@@ -149,8 +154,9 @@ def initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: 
             load_weights(part, path, prefix)
     freeze(model, config.optimizer)
     model.to(world.device)
-    shard(model, world)
-    bf16 = resolve_precision(config.precision, world.device) == "bf16"
+    precision = resolve_precision(config.precision, world.device)
+    parallelize(model, config.parallel, world, precision)
+    bf16 = precision == "bf16"
     optimizers = Optimizers(model, config.optimizer, torch.bfloat16 if bf16 else torch.float32)
     return TrainState(model, optimizers, None if config.ema is None else Average(model, config.ema))
 

@@ -1,0 +1,107 @@
+"""What is done to each block of a model, whatever it is a block of: computed twice instead of kept, compiled.
+
+    checkpoint_blocks(model, "selective")    # backward computes again what is cheap
+    compile_blocks(model)                    # one compilation for all blocks of a kind
+
+A block is a child of a `blocks` list. Only its `forward` is replaced, so names of parameters and hooks stay. Knows
+nothing of processes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from mm1.models.decoder import Block
+from mm1.models.experts import GroupedLinear, kernel_works
+from mm1.train.layout import Checkpointing
+
+KEPT = (
+    "aten::mm",
+    "aten::addmm",
+    "aten::bmm",
+    "aten::baddbmm",
+    "aten::_grouped_mm",
+    "aten::_scaled_dot_product_flash_attention",
+    "aten::_scaled_dot_product_flash_attention_for_cpu",
+    "aten::_scaled_dot_product_efficient_attention",
+    "aten::_scaled_dot_product_cudnn_attention",
+    "_c10d_functional::all_to_all_single",
+)
+"""Operators whose outputs "selective" keeps: nearly all operations of a block, and its exchanges with other ranks."""
+
+
+def checkpoint_blocks(model: nn.Module, mode: Checkpointing) -> None:
+    """Lets backward compute a block's intermediate values again instead of keeping them; the results are the same bits.
+
+    "full" keeps only what goes into a block, and pays a whole forward more. "selective" keeps the outputs of matrix
+    products and attention besides, and pays only for norms, activations, gates and rotations: chosen over checkpointing
+    every second block, which pays half a forward for half of the memory.
+    """
+    if mode == "none":
+        return
+    _settle_kernels(model)
+    contexts: dict[str, Any] = {"context_fn": _keeping_products} if mode == "selective" else {}
+    for block in _blocks(model):
+        # Nothing in a step is random, so there is no state of a generator to put back.
+        again = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False, **contexts)
+        replace_forward(block, again)
+
+
+def _settle_kernels(model: nn.Module) -> None:
+    """Tries kernels now that are else tried at first use, inside a block, where it would pass for part of the block."""
+    for module in model.modules():
+        if isinstance(module, GroupedLinear):
+            for dtype in (torch.float32, torch.bfloat16):
+                kernel_works(module.weight.device.type, dtype)
+
+
+def _keeping_products() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    contexts: tuple[AbstractContextManager[None], AbstractContextManager[None]]
+    contexts = create_selective_checkpoint_contexts(_policy)
+    return contexts
+
+
+def _policy(context: Any, operator: Any, *arguments: Any, **options: Any) -> CheckpointPolicy:
+    kept = operator.name().partition(".")[0] in KEPT
+    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
+    """Compiles each block's forward, at its first use; blocks of a kind share the code.
+
+    Attention stays outside: it has kernels of its own, compiled where they need it, and its masks are new objects in
+    every step. Numbers of images vary from step to step, so that dimension is symbolic from the first; PyTorch treats
+    sizes 0 and 1 as constants, and those run as they are. Nothing is compiled twice whatever the data are.
+    """
+    for block in _blocks(model):
+        replace_forward(block, _compiled(block.forward, backend, varies=not isinstance(block, Block)))
+
+
+def _compiled(forward: Callable[..., Any], backend: str, varies: bool) -> Callable[..., Any]:
+    fast = torch.compile(forward, backend=backend)
+
+    def call(hidden: Tensor, *rest: Any) -> Any:
+        if varies:
+            if hidden.shape[0] < 2:
+                return forward(hidden, *rest)
+            torch._dynamo.maybe_mark_dynamic(hidden, 0)
+        return fast(hidden, *rest)
+
+    return call
+
+
+def _blocks(model: nn.Module) -> Iterator[nn.Module]:
+    lists = [child for name, child in model.named_modules() if name.rpartition(".")[2] == "blocks"]
+    return (block for blocks in lists for block in blocks.children())
+
+
+def replace_forward(module: nn.Module, forward: Callable[..., Any]) -> None:
+    """Puts another function in the place of `module.forward`, of this module alone; its hooks stay around it."""
+    module.__dict__["forward"] = forward
