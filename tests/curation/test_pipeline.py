@@ -265,3 +265,25 @@ def test_offline_a_list_of_pages_is_refused_with_a_sentence(tmp_path: Path) -> N
     (tmp_path / "list.txt").write_text("https://a.example/page\nhttps://b.example/other\n")
     with pytest.raises(UserError, match=r"list\.txt lists addresses of pages.*leave --offline out"):
         curate([tmp_path / "list.txt"], tmp_path / "set", OFFLINE, Runner())
+
+
+@pytest.mark.parametrize("name", ["text", "interleaved", "captions", "report.html"])
+def test_what_somebody_else_has_in_the_folder_is_not_replaced(tmp_path: Path, name: str) -> None:
+    sources, out = write_site(tmp_path / "site", {"a.html": page(1)}, {}), tmp_path / "set"
+    out.mkdir()
+    (out / name).write_text("precious")
+    with pytest.raises(UserError, match=rf"{name} is in the way.*choose another --out"):
+        curate([sources], out, OFFLINE, Runner())
+    assert [path.name for path in out.iterdir()] == [name]
+    (out / name).unlink()
+    curate([sources], out, OFFLINE, Runner())
+    curate([sources], out, OFFLINE, Runner())
+
+
+@pytest.mark.parametrize("inner", ["", "set"])
+def test_sets_are_not_made_among_the_pages_they_are_made_of(tmp_path: Path, inner: str) -> None:
+    """The report would be a page of the next run, and every step done again."""
+    sources = write_site(tmp_path / "site", {"a.html": page(1)}, {})
+    with pytest.raises(UserError, match=r"lies in the source .*: choose an --out beside it"):
+        curate([sources], sources / inner, OFFLINE, Runner())
+    assert [path.name for path in sources.iterdir()] == ["a.html"]

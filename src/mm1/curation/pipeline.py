@@ -31,7 +31,7 @@ from mm1.curation.steps.addresses import find_addresses
 from mm1.curation.steps.clip import filter_by_score
 from mm1.curation.steps.duplicates import drop_duplicates
 from mm1.curation.steps.extract import extract_part
-from mm1.curation.steps.finish import Finished, finish
+from mm1.curation.steps.finish import FUNNEL, REPORT, SETS, Finished, finish
 from mm1.curation.steps.inputs import PartInputs
 from mm1.curation.steps.pictures import look_at_pictures
 from mm1.curation.steps.texts import judge_part
@@ -49,8 +49,10 @@ def curate(
     """Makes the sets of the sources at `paths` in the folder `out`.
 
     Raises:
-        UserError: a source can not be read, the config does not fit, a process was ended from outside.
+        UserError: a source can not be read, the config does not fit, `out` lies in a source or holds what is not ours,
+            a process was ended from outside.
     """
+    _check_out(paths, out)
     parts = list_parts(paths, config.sources)
     listed = next((part for part in parts if part.kind == "page_urls"), None)
     if listed is not None and not config.download:
@@ -59,6 +61,19 @@ def curate(
     folders = {step.name: execute(step, out / WORK).folder for step in steps}
     facts = {"rules": "OBELICS" if isinstance(config.interleaved, ObelicsRules) else "MM1"}
     return finish(out, folders, [part.name for part in parts], facts)
+
+
+def _check_out(paths: Sequence[Path], out: Path) -> None:
+    """Results replace what has their names, which must be earlier results; and they must be no sources themselves."""
+    place = out.resolve()
+    for path in paths:
+        if path.is_dir() and path.resolve() in (place, *place.parents):
+            raise UserError(f"{out} lies in the source {path}, and would be read with it: choose an --out beside it")
+    if (out / WORK / "steps").is_dir() or (out / FUNNEL).is_file():  # of an earlier run
+        return
+    for name in (*SETS, REPORT):
+        if (out / name).exists():
+            raise UserError(f"{out / name} is in the way: mm1 did not make it; move it or choose another --out")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from mm1.curation.tally import TALLY, Tally, total
 from mm1.files import write_atomically
 
 FUNNEL, REPORT = "funnel.json", "report.html"
+TEXT, INTERLEAVED, CAPTIONS = SETS = "text", "interleaved", "captions"
 ORDER = (
     (extract.STEP, extract.PAGE),
     (extract.STEP, extract.LISTED),
@@ -65,9 +66,9 @@ def finish(out: Path, folders: Mapping[str, Path], parts: Sequence[str], facts: 
     """
     pairs = "clip" if "clip" in folders else "captions"
     places = {
-        "text": [folders["duplicates"] / "parts" / part / duplicates.TEXT for part in parts],
-        "interleaved": [folders["interleaved"] / "parts" / part / interleaved.INTERLEAVED for part in parts],
-        "captions": [folders[pairs] / "parts" / part / captions.CAPTIONS for part in parts],
+        TEXT: [folders["duplicates"] / "parts" / part / duplicates.TEXT for part in parts],
+        INTERLEAVED: [folders["interleaved"] / "parts" / part / interleaved.INTERLEAVED for part in parts],
+        CAPTIONS: [folders[pairs] / "parts" / part / captions.CAPTIONS for part in parts],
     }
     sets = {name: _place(out / name, files) for name, files in places.items()}
     tally = total(_tallies(folders.values()))
