@@ -1,6 +1,7 @@
 """Parts are worked on once each, whole or not at all, however many processes there are and whatever ends them."""
 
 import logging
+import socket
 import sys
 from functools import partial
 from pathlib import Path
@@ -113,3 +114,12 @@ def test_without_ray_the_sentence_says_what_to_install(tmp_path: Path, monkeypat
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'mm1\[curate,ray\]'"):
         map_parts(work.square, PIECES, tmp_path, Runner(ray="local"))
+
+
+def test_where_no_ray_answers_the_sentence_comes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_started", None)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(UserError, match=f"^no Ray answers at {address} .*--ray local$"):
+        map_parts(work.square, PIECES, tmp_path, Runner(ray=address))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import time
@@ -15,7 +16,7 @@ from rich.table import Table
 from mm1.cli.progress import RateProgress
 from mm1.config import UserError, override
 from mm1.curation.config import PROFILES, CurateConfig
-from mm1.curation.engine import Progress, Runner, Values
+from mm1.curation.engine import Progress, Runner, Values, cpus_of
 from mm1.curation.funnel import Funnel
 from mm1.curation.pipeline import curate as run_curate
 from mm1.curation.steps.finish import FUNNEL, REPORT
@@ -32,9 +33,7 @@ def curate(arguments: Namespace) -> None:
     """The sets of some sources, then what came of it."""
     paths, changes = sources_and_changes([*arguments.sources, *arguments.overrides])
     config = _config(arguments, changes)
-    if arguments.processes < 1:
-        raise UserError(f"--processes is {arguments.processes}: give 1 or more")
-    runner = Runner(processes=arguments.processes, ray=arguments.ray, memory=bytes_of(arguments.memory, "--memory"))
+    runner = _runner(arguments)
     with CurateProgress(console) as progress:
         finished = run_curate(paths, arguments.out, config, runner, progress.of)
     console.print(funnel_table(finished.funnel))
@@ -60,6 +59,16 @@ def curate_train_quality(arguments: Namespace) -> None:
     console.print(f"Next: {shlex.join(['mm1', 'curate', 'SOURCES', f'text.quality.model={arguments.out}'])} --out …")
 
 
+def _runner(arguments: Namespace) -> Runner:
+    memory, processes = bytes_of(arguments.memory, "--memory"), arguments.processes
+    if processes is None:
+        joined = arguments.ray not in (None, "local")
+        processes = cpus_of(arguments.ray) if joined else os.cpu_count() or 1
+    if processes < 1:
+        raise UserError(f"--processes is {processes}: give 1 or more")
+    return Runner(processes=processes, ray=arguments.ray, memory=memory)
+
+
 def sources_and_changes(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Paths, and assignments to keys; a file whose name looks like an assignment is a file."""
     changes = [word for word in words if _ASSIGNMENT.match(word) and not Path(word).exists()]
@@ -81,7 +90,8 @@ def bytes_of(text: str, option: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise UserError(f"{option} is '{text}': write a size as 4GB or 512MB")
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+    power = " KMGT".index(found[2].upper() or " ")
+    return int(float(found[1]) * 1024**power)
 
 
 class CurateProgress(RateProgress):
@@ -93,7 +103,7 @@ class CurateProgress(RateProgress):
 
         def tell(done: int, total: int, values: Values) -> None:
             nonlocal items
-            items += values.get("in", values.get("pages", 0))
+            items += values.get("in") or values.get("pages") or 0
             seconds = time.monotonic() - began
             rate = f"{step}: {items / max(seconds, 1e-9):,.0f} a second"
             self.tell(time.monotonic() - self._began, done, total, rate, f"{step}: {done} of {total} parts, {items:,}")

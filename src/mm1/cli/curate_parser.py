@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 
@@ -20,7 +19,7 @@ def add_curate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     curate.add_argument("--profile", choices=["mm1", "obelics"], default="mm1", help="whose rules (mm1)")
     curate.add_argument("--languages", metavar="CODE,…", help="of texts and captions, as en,de; all takes any (en)")
     curate.add_argument("--offline", action="store_true", help="fetch nothing: only what is at hand")
-    curate.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at a time (the number of CPUs)")
+    curate.add_argument("--processes", type=int, help="at a time (the number of CPUs, here or of the cluster)")
     curate.add_argument("--ray", metavar="ADDRESS", help="work on that Ray cluster, or on a Ray of its own: local")
     curate.add_argument("--memory", default="4GB", metavar="SIZE", help="for what is counted over the whole set (4GB)")
     curate.set_defaults(overrides=[])

@@ -17,6 +17,7 @@ import logging
 import os
 import pickle
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -35,6 +36,8 @@ _STOP = "stop"
 """A file in the folder of all parts: one has failed, and those not begun are not to be."""
 _PARTITIONS_A_PROCESS = 32
 """On Ray a part travels in a partition; several a process, so that none waits long for the last."""
+
+_KNOCK_SECONDS = 10
 
 Values: TypeAlias = dict[str, Any]
 """Plain JSON values."""
@@ -185,11 +188,13 @@ def _results(work: Work, todo: Sequence[Named], folder: Path, runner: Runner) ->
         def __init__(self, pickled: bytes) -> None:
             self.task: _Task = pickle.loads(pickled)
 
-        @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=1)  # type: ignore[misc]
+        @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=1)  # type: ignore[untyped-decorator]
         def each(self, parts: Any) -> list[str]:
             return [self.task(pickle.loads(part)) for part in parts.to_pylist()]
 
     processes = min(runner.processes, len(todo))
+    if runner.ray is not None:  # daft waits for processes that no machine has room for, and then gives up
+        processes = min(processes, cpus_of(runner.ray))
     worker = daft.cls(Worker, use_process=runner.ray is None, max_concurrency=processes)(pickle.dumps(task))
     frame = daft.from_pydict({"part": [pickle.dumps(part) for part in todo]})
     if runner.ray is not None:
@@ -253,19 +258,39 @@ def start(runner: Runner) -> Any:
     return daft
 
 
-def _start_ray(runner: Runner) -> None:
+def _start_ray(runner: Runner) -> Any:
     try:
         import ray
     except ImportError:
         raise UserError("--ray needs Ray, which is not installed: pip install 'mm1[curate,ray]'") from None
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    if ray.is_initialized():
+        return ray
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     if runner.ray == "local":
         ray.init(num_cpus=runner.processes, include_dashboard=False, **quiet)
-        return
+        return ray
     try:
+        _knock(str(runner.ray))
         ray.init(address=runner.ray, **quiet)
     except Exception as error:
         raise UserError(
             f"no Ray answers at {runner.ray} ({str(error).splitlines()[0]}): give the address of one that runs, or "
             "--ray local"
         ) from None
+    return ray
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens, which Ray itself would find out in a minute and a half."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), _KNOCK_SECONDS).close()
+
+
+def cpus_of(ray: str) -> int:
+    """How many parts a Ray cluster can work on at a time.
+
+    Raises:
+        UserError: Ray is not installed, or none answers at the address.
+    """
+    return max(1, int(_start_ray(Runner(ray=ray)).cluster_resources().get("CPU", 1)))

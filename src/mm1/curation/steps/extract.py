@@ -18,7 +18,7 @@ from mm1.curation.downloads import Downloads
 from mm1.curation.engine import Values
 from mm1.curation.extracted import ExtractedWriter
 from mm1.curation.html import extract
-from mm1.curation.page import Dropped, Extracted, Page
+from mm1.curation.page import Dropped, Extracted, Page, Paragraph
 from mm1.curation.samples import Picture, Sample, excerpt
 from mm1.curation.sources import Listed, Part, read_listed, read_pages
 from mm1.curation.tally import Tally
@@ -76,7 +76,7 @@ def _plain(text: str) -> str:
 
 def show(url: str, page: Extracted) -> Sample:
     """A page as a sample."""
-    parts = (Picture(block.url, block.alt) if hasattr(block, "alt") else block.text for block in page.blocks)
+    parts = (block.text if isinstance(block, Paragraph) else Picture(block.url, block.alt) for block in page.blocks)
     return excerpt(url, parts)
 
 

@@ -1,0 +1,53 @@
+"""`mm1 curate` from what is typed to what is printed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mm1.cli.curate_commands import bytes_of, sources_and_changes
+from mm1.cli.main import main
+from mm1.config import UserError
+from tests.curation.site import page, picture, write_site
+
+
+def test_pages_become_sets_and_the_next_command_prepares_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = '<img src="a.png" alt="A red boat on a quiet lake">'
+    site = write_site(tmp_path / "site", {"a.html": page(1, [image]), "b.html": "<p>Short."}, {"a.png": picture(1)})
+    out = tmp_path / "set"
+    words = ["curate", str(site), "--out", str(out), "--offline", "--processes", "1", "text.rules.min_words=40"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "too_short 1" in said
+    assert (out / "report.html").exists()
+    steps = json.loads((out / "funnel.json").read_text())["steps"]
+    assert all(step["in"] == step["out"] + sum(step["dropped"].values()) for step in steps)
+    following = next(line for line in said.splitlines() if line.startswith("Next: mm1 "))
+    assert main([*following.removeprefix("Next: mm1 ").split(), "--vocab-size", "300", "--processes", "1"]) == 0
+    summary = json.loads((out / "shards" / "summary.json").read_text())
+    assert (summary["documents"], summary["images"], summary["dropped"]) == (3, 2, {})
+
+
+def test_a_mistyped_rule_names_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["curate", str(tmp_path), "--out", str(tmp_path / "o"), "text.rule.min_words=1"]) == 2
+    assert "did you mean 'text.rules.min_words'?" in capsys.readouterr().err
+
+
+def test_a_file_whose_name_looks_like_a_change_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("part=1").mkdir()
+    paths, changes = sources_and_changes(["part=1", "text.near=null", "a/b=c.warc", "x.warc.gz"])
+    assert [str(path) for path in paths] == ["part=1", "a/b=c.warc", "x.warc.gz"]
+    assert changes == ["text.near=null"]
+
+
+@pytest.mark.parametrize(("text", "size"), [("4GB", 4 << 30), ("512m", 512 << 20), ("1.5 TiB", 3 << 39), ("100", 100)])
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    assert bytes_of(text, "--memory") == size
+
+
+def test_what_is_no_size_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="^--memory is 'much': write a size as 4GB or 512MB$"):
+        bytes_of("much", "--memory")
