@@ -49,5 +49,5 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
 
 
 def test_what_is_no_size_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="^--memory is 'much': write a size as 4GB or 512MB$"):
+    with pytest.raises(UserError, match=r"^--memory is 'much': write a size as 4GB or 512MB$"):
         bytes_of("much", "--memory")
