@@ -184,6 +184,21 @@ def test_one_name_in_two_folders_is_two_pictures(tmp_path: Path) -> None:
     assert found == {"one/p.html": [picture(0)], "two/p.html": [picture(1)]}
 
 
+def test_sets_do_not_depend_on_how_their_sources_were_cut(tmp_path: Path) -> None:
+    """Nor do their ids, and so neither which of two equally good captions of one picture stays."""
+    say = ("Two red boats on a lake", "Some red boats on a lake")
+    pages = {f"{n}.html": page(n, [image(f"{n}{m}.png", say[m]) for m in range(2)]) for n in range(4)}
+    pictures = {f"{n}{m}.png": picture(n // 2) for n in range(4) for m in range(2)}
+    site = write_site(tmp_path / "site", pages, pictures)
+    found = []
+    for most in (1, 100):
+        out = tmp_path / str(most)
+        curate([site], out, override(OFFLINE, [f"sources.part_files={most}", "pictures_a_part=3"]), Runner())
+        found.append([rows(out, name) for name in SETS])
+    assert len(found[0][2]) == 2
+    assert found[0] == found[1]
+
+
 def test_pictures_come_from_the_web_once_and_bad_ones_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

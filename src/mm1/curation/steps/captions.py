@@ -117,9 +117,9 @@ def pair_part(part: PartInputs, folder: Path, inputs: Inputs, common: Path) -> V
         tally.enter(STEP, UNIT, len(row.page.images))
         found = pairs(row.page, look_up, inputs.rules, identify, lambda text: table.get(text_key(text)) is not None)
         _offer(tally, row, found.dropped)
-        for pair in found.pairs:
+        for number, pair in enumerate(found.pairs):
             picture = pair.image.picture
-            name = f"{row.id}#{len(rows)}"
+            name = f"{row.id}#{number}"
             rows.append(
                 {
                     "order": part.order(len(rows)),
