@@ -53,8 +53,8 @@ class Layout(Config):
             )
         if rows % (devices * self.microbatch_rows):
             raise UserError(
-                f"--layout microbatch_rows={self.microbatch_rows} on {devices} devices does not divide the {rows} data.rows: choose a "
-                "divisor, or another data.rows"
+                f"--layout microbatch_rows={self.microbatch_rows} on {devices} devices does not divide the {rows} "
+                "data.rows: choose a divisor, or another data.rows"
             )
         if self.shard % self.experts or (self.experts > 1 and (not experts or experts % self.experts)):
             raise UserError(

@@ -20,6 +20,8 @@ from mm1.train.planning.layout import Layout
 from mm1.train.planning.pieces import PARTS, Piece
 
 FLOAT32 = 4
+MUON_BYTES = 24
+"""Of a weight that is being orthogonalised: gradient, update, two iterates, the new weight, in float32 or less."""
 WORKING = 2
 """Bytes of a bfloat16 weight."""
 
@@ -114,6 +116,9 @@ class _Walk:
                 if best is None or size > best[0]:
                     best = size, found
         assert best is not None
+        orthogonalising = MUON_BYTES * max((m * n for piece in self._pieces for m, n in piece.matrices), default=0)
+        if all_gradients + orthogonalising > best[0]:
+            return dict.fromkeys(PARTS, 0.0), all_gradients, 0.0, orthogonalising
         return best[1]
 
     def _gradients_behind(self, piece: Piece, number: int) -> float:

@@ -26,7 +26,7 @@ from mm1.models.attention import AttentionMask
 from mm1.models.connector import build_connector
 from mm1.models.decoder import Block, Decoder, DecoderConfig, DecoderOutput
 from mm1.models.experts import GroupedLinear
-from mm1.models.image_encoder import EncoderBlock, ImageEncoder, ImageEncoderConfig
+from mm1.models.image_encoder import EncoderBlock, ImageEncoder
 from mm1.models.mm1 import MM1Config, place
 from mm1.models.rotary import Rotary
 from mm1.train.costs import images_per_sequence
@@ -134,7 +134,8 @@ class _Tracer:
     def image_pieces(self) -> list[Piece]:
         """Image encoder and connector."""
         config, connector = self._model.image_encoder, self._model.connector
-        assert config is not None and connector is not None
+        assert config is not None
+        assert connector is not None
         images, grid = self._batch.images, config.image_size // config.patch_size
         encoder = _shell(lambda: ImageEncoder(config.replace(num_layers=1, num_layers_used=None)), self._dtype)
         whole = config.depth == config.num_layers

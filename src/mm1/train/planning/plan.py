@@ -126,7 +126,7 @@ def make_plan(
     Raises:
         UserError: an unknown device, a layout that is none, a stage that is no next-token stage.
     """
-    planner = _Planner(stage, find(gpu), devices, mfu)
+    planner = Planner(stage, find(gpu), devices, mfu)
     if layout is not None:
         layout.check(devices, stage.data.rows, planner.experts)
         return planner.plan(layout)
@@ -140,38 +140,43 @@ def make_plan(
     return min(plans, key=lambda one: one.memory.total)
 
 
-class _Planner:
+class Planner:
     """Plans of one stage on one kind of device."""
 
-    def __init__(self, stage: StageConfig, hardware: Hardware, devices: int, mfu: float | None) -> None:
+    def __init__(self, stage: StageConfig, hardware: Hardware, devices: int, mfu: float | None = None) -> None:
         if not isinstance(stage.model, MM1Config):
             raise UserError(f"a plan is for stages that train model.kind=mm1, not {stage.model.kind}: choose another")
         if devices < 1:
             raise UserError(f"--gpus is {devices}: give 1 or more")
-        self._stage, self._hardware, self._devices, self._mfu = stage, hardware, devices, mfu
+        self.stage, self.hardware, self._devices, self._mfu = stage, hardware, devices, mfu
         self._parameters = parameters(stage)
         self._flops = flops_per_sequence(stage)
-        self.bf16 = stage.precision != "fp32"
+        self.trace = TraceConfig(bf16=stage.precision != "fp32", working_copy=devices > 1, fused_attention=True)
         moe = stage.model.decoder.moe
         self.experts = 0 if moe is None else moe.num_experts
         self.at_work = max(one for one in range(1, devices + 1) if stage.data.rows % one == 0 and one <= devices)
         """Devices that can share the rows of a batch."""
+        self.reserve = True
 
     @functools.cache  # noqa: B019 (a planner lives as long as its plans are made)
     def _pieces(self, rows: int) -> list[Piece]:
-        trace = TraceConfig(bf16=self.bf16, working_copy=self._devices > 1, fused_attention=True)
-        return pieces(self._stage, rows, trace)
+        return pieces(self.stage, rows, self.trace)
+
+    def time(self, found: list[Piece], layout: Layout, travels: Traffic) -> StepTime:
+        """Of a step."""
+        return step_time(
+            self.stage, found, layout, travels, self.hardware, bf16=self.trace.bf16, mfu=self._mfu
+        )
 
     def plan(self, layout: Layout) -> Plan:
         """Of one layout."""
-        stage, hardware = self._stage, self._hardware
+        stage, hardware = self.stage, self.hardware
         found = self._pieces(layout.microbatch_rows)
         accumulation = layout.accumulation(stage.data.rows)
-        needed = memory(found, layout, accumulation, batch_bytes(stage, layout.microbatch_rows), reserve=True)
+        needed = memory(found, layout, accumulation, batch_bytes(stage, layout.microbatch_rows), reserve=self.reserve)
         if stage.ema is not None:
             needed.parts["average"] = FLOAT32 * sum(one.trained * one.repeats for one in found) / layout.shard
         travels = traffic(found, layout, accumulation, hardware)
-        time = step_time(stage, found, layout, travels, hardware, bf16=self.bf16, mfu=self._mfu)
         trainable = sum(piece.trained * piece.repeats for piece in found)
         return Plan(
             parameters={**self._parameters, "trainable": trainable},
@@ -183,28 +188,28 @@ class _Planner:
             accumulation=accumulation,
             memory=needed,
             traffic=travels,
-            time=time,
+            time=self.time(found, layout, travels),
             recomputed_flops=recomputed_flops(found, layout, self._flops),
             tokens_per_step=tokens_per_step(stage),
             steps=stage.steps,
             seq_len=stage.data.seq_len,
             images_per_sequence=images_per_sequence(stage),
-            peak_flops=hardware.products if self.bf16 else hardware.float32_products,
+            peak_flops=hardware.products if self.trace.bf16 else hardware.float32_products,
             miss=self._miss(layout, needed),
         )
 
     def _miss(self, layout: Layout, needed: Memory) -> str:
-        rows, asked = self._stage.data.rows, self._devices
+        rows, asked = self.stage.data.rows, self._devices
         if layout.devices < asked:
             return (
                 f"the {rows} data.rows of a step cannot be shared equally by {asked} GPUs: take {layout.devices} GPUs, "
                 f"or set data.rows to a multiple of {asked}, which is another batch size"
             )
-        if needed.total <= self._hardware.memory:
+        if needed.total <= self.hardware.memory:
             return ""
         return (
-            f"the layout that needs least takes {needed.total / GIGA:.0f} GB of a {self._hardware.name}'s "
-            f"{self._hardware.memory / GIGA:.0f}: take more GPUs, or ones with more memory"
+            f"the layout that needs least takes {needed.total / GIGA:.0f} GB of a {self.hardware.name}'s "
+            f"{self.hardware.memory / GIGA:.0f}: take more GPUs, or ones with more memory"
         )
 
 

@@ -3,9 +3,9 @@
     products ÷ (peak · share) + attention ÷ (peak · share) + everything else by the bytes that it moves
     + what gathering and reducing take beyond the computing that hides them + tokens on their way to experts
 
-Operations are those of `costs.flops_per_sequence`, so that what is called MFU here is what training reports: forward and
-backward of real lengths; what is recomputed takes time and counts for nothing. Logits are made in float32, which costs
-their share of the peak. Knows nothing of memory.
+Operations are those of `costs.flops_per_sequence`, so that what is called MFU here is what training reports: forward
+and backward of real lengths; what is recomputed takes time and counts for nothing. Logits are made in float32, which
+tensor cores do not help. Knows nothing of memory.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def step_time(
     if mfu is not None:
         computing = {part: rows * flops[part] / (peak * mfu) for part in PARTS}
     else:
-        computing = {part: 0.0 for part in PARTS}
+        computing = dict.fromkeys(PARTS, 0.0)
         attended = attention_flops(pieces, layout)
         for part in PARTS:
             speed = (hardware.float32_products if part == "output" else peak) * SHARES.products

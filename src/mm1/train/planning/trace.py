@@ -10,8 +10,8 @@
     cost.operations        every kernel: its operations, the bytes it reads and writes, how to run it again
 
 It is the program's own code that is traced, autocast and autograd included, so a new connector or another norm needs no
-formula here. Traced is the CPU's code; where a fused attention kernel is planned for, matrices of all pairs of positions
-are not counted. Knows nothing of hardware or of which piece it is given.
+formula here. Traced is the CPU's code; where a fused attention kernel is planned for, matrices of all pairs of
+positions are not counted. Knows nothing of hardware or of which piece it is given.
 """
 
 from __future__ import annotations

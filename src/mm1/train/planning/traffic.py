@@ -5,9 +5,9 @@
     all_reduce       a share's gradients over `replicate`, every microbatch
     all_to_all       tokens to their experts and back, forward and backward, over `experts`
 
-Of a ring of n devices each sends (n - 1) / n of what is gathered or reduced. A ring inside a node runs at the speed of its
-links; one over nodes at that of all the node's network cards together, which share its work, and it waits for every node.
-Devices of a shard stand side by side, copies stand apart. Knows nothing of computing.
+Of a ring of n devices each sends (n - 1) / n of what is gathered or reduced. A ring inside a node runs at the speed of
+its links; one over nodes at that of all the node's network cards together, which share its work, and it waits for every
+node. Devices of a shard stand side by side, copies stand apart. Knows nothing of computing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,123 @@
+"""A plan for this machine's CPU, in which every kernel of a step is timed before the step is run.
+
+    make_cpu_plan(stage).step_seconds
+
+No table says how fast a CPU multiplies matrices of which shape, so the kernels of the trace are run once each
+(`calibrate.py`), the optimizer on one parameter of every shape. Training on the CPU takes plain attention in bfloat16,
+keeps nothing back and checkpoints nothing, and so does the plan. Knows nothing of accelerators.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable
+
+import torch
+
+from mm1.distributed.mesh import CPU
+from mm1.train.loop import normalise_gradients
+from mm1.train.muon import Muon
+from mm1.train.parallelize import resolve_precision
+from mm1.train.planning.calibrate import Kernels, now
+from mm1.train.planning.hardware import Hardware
+from mm1.train.planning.layout import Layout
+from mm1.train.planning.pieces import Piece, TraceConfig
+from mm1.train.planning.plan import Plan, Planner
+from mm1.train.planning.timing import StepTime
+from mm1.train.planning.traffic import Traffic
+from mm1.train.run import deterministic
+from mm1.train.stage import StageConfig
+
+SIDE = 1024
+"""Of the square matrices by whose product the peak is taken."""
+SAMPLE = 2**22
+"""Parameters on which AdamW and clipping are timed."""
+
+
+def make_cpu_plan(stage: StageConfig, layout: Layout | None = None) -> Plan:
+    """The plan of one process here, on as many threads as PyTorch has.
+
+    Raises:
+        UserError: a layout of several devices, or whose rows do not divide the batch; a stage that is no next-token
+            stage; a precision that this CPU has not.
+    """
+    layout = layout or Layout(microbatch_rows=stage.rows_at_once(1))
+    layout.check(1, stage.data.rows, 0)
+    with deterministic():
+        return CpuPlanner(stage).plan(layout)
+
+
+class CpuPlanner(Planner):
+    """Plans of one stage on this machine."""
+
+    def __init__(self, stage: StageConfig) -> None:
+        bf16 = resolve_precision(stage.precision, CPU) == "bf16"
+        super().__init__(stage, this_cpu(bf16), devices=1)
+        self.trace = TraceConfig(bf16=bf16, working_copy=False, fused_attention=False)
+        self.reserve = False
+        self._kernels = Kernels()
+
+    def time(self, found: list[Piece], layout: Layout, travels: Traffic) -> StepTime:
+        """Of a step, from its kernels'."""
+        times = layout.accumulation(self.stage.data.rows)
+        seconds: dict[str, float] = {}
+        for piece in found:
+            key = f"compute_{piece.part}"
+            seconds[key] = seconds.get(key, 0.0) + times * piece.repeats * self._kernels.seconds(piece.cost)
+        return StepTime(seconds={**seconds, "optimizer": optimizer_seconds(found, self.trace.bf16)})
+
+
+def this_cpu(bf16: bool) -> Hardware:
+    """What one large product reaches here is the peak."""
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    a, b = torch.randn(SIDE, SIDE, dtype=dtype), torch.randn(SIDE, SIDE, dtype=dtype)
+    rate = 2 * SIDE**3 / _median(lambda: a @ b)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Hardware(
+        name="cpu",
+        products=rate,
+        float32_products=rate,
+        memory=float(memory),
+        bandwidth=float("inf"),
+        link=float("inf"),
+        network=float("inf"),
+    )
+
+
+def optimizer_seconds(found: list[Piece], bf16: bool) -> float:
+    """Of clipping and of moving every parameter."""
+    shapes: dict[tuple[int, int], int] = {}
+    trained = sum(piece.trained * piece.repeats for piece in found)
+    for piece in found:
+        for shape in piece.matrices:
+            shapes[shape] = shapes.get(shape, 0) + piece.repeats
+    in_muon = sum(rows * columns * times for (rows, columns), times in shapes.items())
+    sample = torch.nn.Parameter(torch.randn(SAMPLE))
+    adamw = torch.optim.AdamW([sample], fused=True)
+    adamw.found_inf = torch.zeros(())  # type: ignore[attr-defined]
+    sample.grad = torch.randn(SAMPLE)
+    clipping = _median(lambda: normalise_gradients([sample], torch.ones(()), 1.0)) / SAMPLE
+    moving = _median(adamw.step) / SAMPLE
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    muon = sum(times * _muon_seconds(shape, dtype) for shape, times in shapes.items())
+    return clipping * trained + moving * (trained - in_muon) + muon
+
+
+def _muon_seconds(shape: tuple[int, int], dtype: torch.dtype) -> float:
+    parameter = torch.nn.Parameter(torch.randn(shape))
+    parameter.grad = torch.randn(shape)
+    optimizer = Muon([parameter], momentum=0.95, dtype=dtype)
+    optimizer.state[parameter]["momentum_buffer"] = torch.zeros(shape)
+    optimizer.found_inf = torch.zeros(())
+    return _median(optimizer.step)
+
+
+def _median(work: Callable[[], object], times: int = 5) -> float:
+    work()
+    taken = []
+    for _ in range(times):
+        began = now()
+        work()
+        taken.append(now() - began)
+    return statistics.median(taken)
