@@ -261,3 +261,10 @@ def test_other_rules_are_asked_of_a_picture_without_its_bytes() -> None:
     assert picture_reason(small, OBELICS_IMAGES) == "small"
     assert picture_reason(inspect(FILES["GIF"], MM1_IMAGES), OBELICS_IMAGES) == "format"
     assert picture_reason(small, ImageRules(max_pixels=100)) == "too_many_pixels"
+
+
+def test_a_jpeg_of_endless_scans_is_refused_before_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(scene(), "JPEG", progressive=True)
+    many = data[:-2] + data[data.rindex(b"\xff\xda") : -2] * 200 + data[-2:]
+    monkeypatch.setattr(EncodedImage, "squashed", lambda *_: pytest.fail("pixels were asked for"))
+    assert reason(many) == "corrupt"

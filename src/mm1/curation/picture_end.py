@@ -18,6 +18,9 @@ _JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _JPEG_ALONE = {0x01, 0xD8}
 """Markers with no length and content."""
 _END_OF_IMAGE = 0xD9
+MAX_SCANS = 100
+"""Of a JPEG; progressive ones have about ten. Each may be of a hundred bytes and cost a walk through all pixels."""
+_SCAN = 0xDA
 _BMP_PLAIN = (0, 3)
 """Compressions that are none: plain pixels, and plain pixels with masks."""
 
@@ -32,7 +35,7 @@ def picture_end(data: bytes, format: ImageFormat) -> int | None:
 
 
 def _jpeg(data: bytes) -> int | None:
-    place = 2
+    place, scans = 2, 0
     while True:
         found = _JPEG_MARKER.search(data, place)
         if found is None:
@@ -40,6 +43,9 @@ def _jpeg(data: bytes) -> int | None:
         marker, place = found[1][0], found.end()
         if marker == _END_OF_IMAGE:
             return place
+        scans += marker == _SCAN
+        if scans > MAX_SCANS:
+            return None
         if marker not in _JPEG_ALONE:
             place += int.from_bytes(data[place : place + 2], "big")
 
@@ -87,26 +93,28 @@ def _webp(data: bytes) -> int | None:
 def _bmp(data: bytes) -> int | None:
     """Its pixels are a plain table; the length that its header states is often wrong, and is not asked.
 
-    A compressed one, which nobody has made for decades, is the whole file.
+    A compressed one, which nobody has made for decades, is the whole file; so is one whose header says that its pixels
+    begin where the header or the colours are: readers guess where they do.
     """
     start, header = (int.from_bytes(data[place : place + 4], "little") for place in (10, 14))
     if header == 12:  # OS/2
-        width, height, depth, compression = *_numbers(data, 18, 2, 2), _numbers(data, 24, 2, 1)[0], 0
+        width, height, _, depth = _numbers(data, 18, 2, 4, signed=False)
+        compression = 0
     else:
         (width, height), depth, compression = (
             _numbers(data, 18, 4, 2),
             *_numbers(data, 28, 2, 1),
             *_numbers(data, 30, 4, 1),
         )
-    if compression not in _BMP_PLAIN:
+    if compression not in _BMP_PLAIN or start < 14 + header + (depth <= 8):
         return len(data)
     stride = (width * depth + 31) // 32 * 4
     return start + stride * abs(height)
 
 
-def _numbers(data: bytes, place: int, width: int, count: int) -> list[int]:
+def _numbers(data: bytes, place: int, width: int, count: int, signed: bool = True) -> list[int]:
     return [
-        int.from_bytes(data[at : at + width], "little", signed=True)
+        int.from_bytes(data[at : at + width], "little", signed=signed)
         for at in range(place, place + width * count, width)
     ]
 
