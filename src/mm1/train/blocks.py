@@ -20,6 +20,7 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 
 from mm1.models.decoder import Block
 from mm1.models.experts import GroupedLinear, kernel_works
+from mm1.models.moe import MoE, all_here
 from mm1.train.layout import Checkpointing
 
 KEPT = (
@@ -32,9 +33,8 @@ KEPT = (
     "aten::_scaled_dot_product_flash_attention_for_cpu",
     "aten::_scaled_dot_product_efficient_attention",
     "aten::_scaled_dot_product_cudnn_attention",
-    "_c10d_functional::all_to_all_single",
 )
-"""Operators whose outputs "selective" keeps: nearly all operations of a block, and its exchanges with other ranks."""
+"""Operators whose outputs "selective" keeps: nearly all the arithmetic of a block."""
 
 
 def checkpoint_blocks(model: nn.Module, mode: Checkpointing) -> None:
@@ -42,16 +42,23 @@ def checkpoint_blocks(model: nn.Module, mode: Checkpointing) -> None:
 
     "full" keeps only what goes into a block, and pays a whole forward more. "selective" keeps the outputs of matrix
     products and attention besides, and pays only for norms, activations, gates and rotations: chosen over checkpointing
-    every second block, which pays half a forward for half of the memory.
+    every second block, which pays half a forward for half of the memory. It follows every operator of a block, and
+    those with which FSDP gathers experts inside it differ in backward: blocks whose experts are dealt out to several
+    processes are checkpointed in full.
     """
     if mode == "none":
         return
     _settle_kernels(model)
-    contexts: dict[str, Any] = {"context_fn": _keeping_products} if mode == "selective" else {}
     for block in _blocks(model):
+        selective = mode == "selective" and not _exchanges(block)
+        contexts: dict[str, Any] = {"context_fn": _keeping_products} if selective else {}
         # Nothing in a step is random, so there is no state of a generator to put back.
         again = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False, **contexts)
         replace_forward(block, again)
+
+
+def _exchanges(block: nn.Module) -> bool:
+    return any(isinstance(module, MoE) and module.exchange is not all_here for module in block.modules())
 
 
 def _settle_kernels(model: nn.Module) -> None:

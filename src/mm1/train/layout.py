@@ -36,10 +36,10 @@ class ParallelConfig(Config):
     and back. At 1 experts are gathered like other weights."""
     activation_checkpointing: Checkpointing = "none"
     """What backward computes again instead of keeping: "full" all of a block; "selective" all but the outputs of matrix
-    products, attention and exchanges, that is to say what is cheap."""
+    products and attention, that is to say what is cheap; blocks with experts dealt out are always done in full."""
     compile: bool = False
     """torch.compile, one block at a time; the first step takes a minute."""
-    gather_precision: Precision = "auto"
+    gather_precision: Literal["auto", "fp32"] = "auto"
     """Of the weights of blocks while they are gathered. "auto" is bf16 on CUDA where training is in bf16: half the
     traffic and memory of fp32. The weights that are kept, and sums of gradients, are fp32 in any case."""
     reshard_after_forward: bool = True
@@ -110,7 +110,7 @@ def all_to_all_bytes(
         dim: of the decoder.
         experts: `ParallelConfig.experts`.
         element_size: bytes of a number: 2 in bf16, 4 in fp32.
-        recomputed: whether backward repeats forward's exchange (`activation_checkpointing="full"`).
+        recomputed: whether backward repeats forward's exchange: with any `activation_checkpointing`.
     """
     there = tokens * top_k * (experts - 1) / experts
     return there * dim * element_size * (6 if recomputed else 4)

@@ -12,6 +12,7 @@ how the model is sharded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,10 +21,9 @@ from typing import Protocol
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
-from mm1.distributed.collectives import sum_
+from mm1.distributed.collectives import num_ranks, sum_
 from mm1.train.microbatch import split
 from mm1.train.objectives import Objective
 from mm1.train.state import TrainState
@@ -123,10 +123,21 @@ def normalise_gradients(parameters: Sequence[Tensor], count: Float[Tensor, ""], 
 
 
 def _total_norm(gradients: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """The norm over all gradients, whose meshes may differ: experts that are dealt out have one of their own."""
-    by_mesh: dict[DeviceMesh | None, list[Tensor]] = {}
+    """The norm over all gradients, the same on every rank; each may be sharded in its own way.
+
+    In one sum over all ranks, to which several copies of the same shard contribute their part of one.
+    """
+    by_copies: dict[int, list[Tensor]] = {}
     for gradient in gradients:
-        by_mesh.setdefault(gradient.device_mesh if isinstance(gradient, DTensor) else None, []).append(gradient)
-    norms = [torch.nn.utils.get_total_norm(group) for group in by_mesh.values()]
-    whole = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
-    return whole[0] if len(whole) == 1 else torch.linalg.vector_norm(torch.stack(whole))
+        own = gradient.to_local() if isinstance(gradient, DTensor) else gradient
+        by_copies.setdefault(_copies(gradient), []).append(own)
+    squares = [torch.nn.utils.get_total_norm(own).double().square() / copies for copies, own in by_copies.items()]
+    return sum_(torch.stack(squares).sum()).sqrt().float()
+
+
+def _copies(tensor: Tensor) -> int:
+    """How many ranks hold the same part of `tensor`."""
+    if not isinstance(tensor, DTensor):
+        return num_ranks()
+    sizes = zip(tensor.device_mesh.shape, tensor.placements, strict=True)
+    return math.prod(size for size, placement in sizes if placement.is_replicate())

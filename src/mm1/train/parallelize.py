@@ -82,9 +82,8 @@ def gather_dtype(
 
     On the CPU "auto" leaves them as they are, so that the arithmetic is that of one process.
     """
-    if config.gather_precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and precision == "bf16" else None
-    return torch.bfloat16 if config.gather_precision == "bf16" else None
+    halved = config.gather_precision == "auto" and device.type == "cuda" and precision == "bf16"
+    return torch.bfloat16 if halved else None
 
 
 def _deal_out_experts(model: nn.Module, mesh: DeviceMesh) -> None:
@@ -159,7 +158,7 @@ def reporting_traffic(objective: Objective, model: nn.Module, config: ParallelCo
     exchanges = [moe.exchange for moe in _of_type(model, MoE) if isinstance(moe.exchange, ExpertExchange)]
     if not exchanges:
         return objective
-    times = microbatches * (3 if config.activation_checkpointing == "full" else 2)
+    times = microbatches * (2 if config.activation_checkpointing == "none" else 3)
 
     def measured(model: nn.Module, batch: Batch) -> Losses:
         for exchange in exchanges:
