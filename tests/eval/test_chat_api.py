@@ -113,6 +113,18 @@ def test_a_server_that_wants_to_be_left_alone_is(asked: Any, form: str) -> None:
     assert 35 <= passed.now - 100 <= 38
 
 
+def test_a_server_that_wants_to_be_left_alone_is_by_all_who_share_the_client(server: ChatServer) -> None:
+    said: list[Raw | str] = [Raw(429, headers={"Retry-After": "30"}), "There"]
+    server.says = lambda body: said.pop(0)
+    passed = Time()
+    client = ChatClient(
+        ChatConfig(address=server.address, model="m", retries=0), clock=passed.clock, sleep=passed.sleep
+    )
+    with pytest.raises(NoAnswer, match="HTTP 429"):
+        client.ask(HELLO)
+    assert (client.ask(HELLO).text, passed.now) == ("There", 130)
+
+
 def test_no_server_can_make_us_wait_for_ever(asked: Any) -> None:
     for after in ("99999999999", "nonsense", "-5", "Thu, 01 Jan 9999 00:00:00 GMT"):
         _, passed = asked(Raw(503, headers={"Retry-After": after}), "There", max_wait=60)

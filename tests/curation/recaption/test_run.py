@@ -301,7 +301,9 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(source: Path, tmp_
     with next((tmp_path / "out" / "answers").glob("part-0.jsonl")).open("a") as file:
         file.write('{"asked": "torn')
     assert run(source, tmp_path / "out", address(server), address(server), chunk=5).entered == 17
+    run(source, tmp_path / "out", address(server), address(server), chunk=5, share=0.9)
     assert set(answered.values()) == {1}
+    run(source, tmp_path / "out", address(server), address(server), chunk=5)
     run(source, tmp_path / "whole", address(server), address(server), chunk=5)
     for path in (tmp_path / "whole" / "recaptioned").iterdir():
         assert path.read_bytes() == (tmp_path / "out" / "recaptioned" / path.name).read_bytes()
