@@ -20,6 +20,7 @@ from mm1.curation.engine import Runner
 from mm1.curation.fetch import Fetched
 from mm1.curation.funnel import Funnel
 from mm1.curation.pipeline import curate
+from mm1.curation.steps import addresses
 from mm1.data.formats.catalog import FORMATS
 from mm1.data.formats.reading import Drop, ReadOptions
 from mm1.types import Image, Text
@@ -164,6 +165,17 @@ def test_images_that_are_too_frequent_are_dropped_by_address_and_by_bytes(tmp_pa
     assert counts(out)["image copies", "image"]["dropped"] == {"frequent_bytes": 11}
 
 
+def test_bytes_are_counted_over_all_pages_that_show_them(tmp_path: Path) -> None:
+    """One picture under two names, each on six pages; another under two names, each on five."""
+    pages = {f"{n:02}.html": page(n, [image(f"often{n % 2}.png"), image(f"stays{n % 2}.png")]) for n in range(10)}
+    pages |= {f"{n}.html": page(n, [image(f"often{n % 2}.png"), image("own.png")]) for n in (10, 11)}
+    pictures = {f"{name}{n}.png": picture(seed) for seed, name in enumerate(("often", "stays")) for n in range(2)}
+    out = tmp_path / "set"
+    curate([write_site(tmp_path / "site", pages, pictures | {"own.png": picture(9)})], out, OFFLINE, Runner())
+    kept = Counter(url for row in rows(out, "interleaved") for url in urls(row))
+    assert kept == {"local:stays0.png": 5, "local:stays1.png": 5, "local:own.png": 2}
+
+
 def test_copies_of_a_page_make_its_images_no_more_frequent(tmp_path: Path) -> None:
     pages = {f"{n:02}.html": page(1, [image("a.png")]) for n in range(12)}
     out = tmp_path / "set"
@@ -274,6 +286,28 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(made: Path, tmp_
     assert {name.partition("-")[0] for name in done} >= {"extract", "texts"}
     subprocess.run(command, check=True, capture_output=True)
     assert results(out) == results(made)
+
+
+def test_a_run_that_goes_on_with_more_memory_takes_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With little memory keys are grouped in many ranges, with more in few: other files, of the same names."""
+    pages = {f"{n}.html": page(n, [image(f"{n}.png")]) for n in range(4)}
+    site = write_site(tmp_path / "site", pages, {f"{n}.png": picture(n) for n in range(4)})
+    out, write = tmp_path / "set", addresses._write_wanted
+
+    def cut(folder: Path, number: int, *rest: object) -> None:
+        write(folder, number, *rest)  # type: ignore[arg-type]
+        if len(list(folder.glob("here-*"))) > 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(addresses, "_write_wanted", cut)
+    with pytest.raises(KeyboardInterrupt):
+        curate([site], out, OFFLINE, Runner(memory=1000))
+    monkeypatch.undo()
+    curate([site], out, OFFLINE, Runner())
+    assert counts(out)["images", "image"]["in"] == counts(out)["addresses", "image"]["out"] == 4
+    assert [urls(row) for row in rows(out, "interleaved")] == [[f"local:{n}.png"] for n in range(4)]
 
 
 def test_offline_a_list_of_pages_is_refused_with_a_sentence(tmp_path: Path) -> None:
