@@ -177,7 +177,7 @@ def test_bytes_are_counted_over_all_pages_that_show_them(tmp_path: Path) -> None
 
 
 def test_copies_of_a_page_make_its_images_no_more_frequent(tmp_path: Path) -> None:
-    pages = {f"{n:02}.html": page(1, [image("a.png")]) for n in range(12)}
+    pages = {f"{n:02}.html": page(1, [image("a.png", "A red boat on a quiet lake")]) for n in range(12)}
     out = tmp_path / "set"
     curate([write_site(tmp_path / "site", pages, {"a.png": picture(1)})], out, OFFLINE, Runner())
     assert [urls(row) for row in rows(out, "interleaved")] == [["local:a.png"]]
