@@ -14,6 +14,7 @@ from mm1.curation.page import Dropped
 from mm1.data.formats.catalog import FORMATS, recognise
 from mm1.data.formats.reading import ReadOptions
 from mm1.types import Document, Image, Text
+from tests.full_disk import room_for
 
 DOCUMENTS = [
     ("site/a", "https://a.example/", ["Once", PictureSegment(b"\x89PNG\0\xff", "local:a.png", "a cat"), "upon"]),
@@ -102,3 +103,14 @@ def test_hugging_face_datasets_load_it(tmp_path, monkeypatch):
     assert rows[0]["segments"][1] == {
         "type": "image", "text": None, "image": b"\x89PNG\0\xff", "url": "local:a.png", "alt": "a cat"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("row_group_bytes", [1000, 1 << 20], ids=["while it is written", "at its end"])
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path, row_group_bytes):
+    path = tmp_path / "a.parquet"
+    with room_for(50_000), pytest.raises(OSError, match="too large") as caught:  # noqa: PT012
+        with DocumentWriter(path, row_group_bytes) as writer:
+            for number in range(100):
+                writer.write(str(number), "", [PictureSegment(bytes([number]) * 1000)])
+    assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []

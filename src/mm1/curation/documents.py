@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ from pyarrow import parquet
 from mm1.curation.page import Dropped
 from mm1.data.formats.document_tables import SCHEMA
 from mm1.data.formats.reading import MAX_DOCUMENT_BYTES
+from mm1.files import errors_naming
 
 ROW_GROUP_BYTES = 32 << 20
 """What readers hold at once, about; a single document may be more."""
@@ -41,7 +43,11 @@ class PictureSegment:
 
 
 class DocumentWriter:
-    """Writes documents into one file, which appears when the block ends, and does not if it ends with an error."""
+    """Writes documents into one file, which appears when the block ends, and does not if it ends with an error.
+
+    Raises:
+        OSError: no room, no permission; it names the file.
+    """
 
     def __init__(self, path: Path, row_group_bytes: int = ROW_GROUP_BYTES, more: pa.Schema | None = None) -> None:
         """Makes a writer.
@@ -101,27 +107,24 @@ class DocumentWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(
-                pa.Table.from_pylist(self._rows, schema=self._schema), row_group_size=len(self._rows)
-            )
+            table = pa.Table.from_pylist(self._rows, schema=self._schema)
+            with errors_naming(self._path):
+                self._writer.write_table(table, row_group_size=len(self._rows))
         self._rows, self._bytes = [], 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            try:
-                if kind is None:
-                    self._flush()
-            finally:
-                self._writer.close()
+        with errors_naming(self._path), ExitStack() as last:
+            last.callback(self._temporary.unlink, missing_ok=True)
+            last.callback(self._file.close)  # which writes, and so can fail, on a full disk
+            last.callback(self._writer.close)
             if kind is None:
+                self._flush()
+                self._writer.close()
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 os.replace(self._temporary, self._path)
-        finally:
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
 
 
 def _segment(segment: str | PictureSegment) -> dict[str, Any]:
