@@ -7,7 +7,8 @@
     OUT/recaption.json               models, prompts, counts
 
 An answer that is there is never asked for again: a killed run goes on, and what only changes what is made of answers
-asks nothing. Equal questions of one file are put once; those of two files are two. Every pair that came in is in the set or counted with a reason. Knows nothing of how models are reached.
+asks nothing. Equal questions of one file are put once; those of two files are two. Every pair that came in is in the
+set or counted with a reason. Knows nothing of how models are reached.
 """
 
 from __future__ import annotations
