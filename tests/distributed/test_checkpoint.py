@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 
 from mm1.config import UserError
-from mm1.distributed.checkpoint import latest, load, save
+from mm1.distributed.checkpoint import CheckpointFailed, Keep, latest, load, save
 
 
 def tensors(value: float) -> dict[str, torch.Tensor]:
@@ -41,6 +42,27 @@ def test_the_newest_two_stay_and_numbers_sort_as_numbers(tmp_path: Path) -> None
     saved(tmp_path, 9, 10, 100)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
     assert newest(tmp_path) == (100, [])
+
+
+def test_those_of_every_nth_step_stay_for_good(tmp_path: Path) -> None:
+    for step in (10, 20, 30, 40, 50, 60):
+        save(tmp_path, step, tensors(1.0), {}, Keep(last=1, every=20))
+    assert sorted(path.name[-2:] for path in tmp_path.iterdir()) == ["20", "40", "60"]
+
+
+def test_a_write_that_the_disk_refuses_leaves_no_trace_and_harms_no_checkpoint(tmp_path: Path) -> None:
+    """The system itself refuses files of more than so many bytes; torch hides its word behind another error."""
+    saved(tmp_path, 1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for most in (2, 1000, 4000):  # in metadata, in the first tensor, in the last
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+        try:
+            with pytest.raises(CheckpointFailed, match=f"^{tmp_path}: File too large$"):
+                save(tmp_path, 2, {"weight": torch.zeros(40, 40), "more": torch.zeros(40, 40)}, {})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert newest(tmp_path) == (1, [])
+        assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
 def test_nothing_is_found_in_a_folder_that_is_empty_or_absent(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mm1.train.hooks import Interrupted
+from mm1.train.checkpoints import Interrupted
 from mm1.train.loop import StepInfo
 from mm1.train.run import run_stage
 from mm1.train.stage import StageConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import socket
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,16 +31,20 @@ def tiny() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def start() -> Callable[..., list[int]]:
-    """Runs stages [folder, changes, kill_at] one after another, in one process or many ranks; returns exit codes."""
+    """Runs stages [folder, changes, kill_at or [step, signal] or None] one after another, in one process or many ranks;
+    returns exit codes.
+    """
 
     def run(stages: list[list[Any]], ranks: int = 1) -> list[int]:
-        command = [sys.executable, str(PROGRAM), json.dumps(stages, default=str)]
+        asked = [
+            [str(folder), changes, [stop, signal.SIGKILL] if isinstance(stop, int) else stop]
+            for folder, changes, stop in stages
+        ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            launcher = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(ranks)}
-        extra = [{**launcher, "RANK": str(rank), "LOCAL_RANK": str(rank)} if ranks > 1 else {} for rank in range(ranks)]
-        processes = [subprocess.Popen(command, env={**environment, **variables}) for variables in extra]
-        return [process.wait(timeout=300) for process in processes]
+        command = [sys.executable, str(PROGRAM), str(ranks), json.dumps(asked)]
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
+        print(done.stdout)
+        codes: list[int] = json.loads(done.stdout.splitlines()[-1])
+        return codes
 
     return run

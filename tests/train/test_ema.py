@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mm1.train.checkpoints import Interrupted
 from mm1.train.ema import Average, EMAConfig
-from mm1.train.hooks import Interrupted
 from mm1.train.optimizer import OptimizerConfig
 from mm1.train.run import run_stage
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from mm1.config import UserError
-from mm1.train.hooks import MetricsLog, StopSignal, truncate_log
+from mm1.train.checkpoints import StopSignal
+from mm1.train.hooks import MetricsLog, truncate_log
 from mm1.train.loop import StepInfo
 from mm1.train.progress import Nothing
 from mm1.train.state import Clock, Tally

@@ -21,7 +21,7 @@ from mm1.data.tokenizer import TOKENIZER_CONFIG, Tokenizer
 from mm1.distributed import checkpoint
 from mm1.distributed.mesh import World
 from mm1.models.weights import save_weights
-from mm1.train.hooks import Interrupted
+from mm1.train.checkpoints import Interrupted
 from mm1.train.objectives import next_token
 from mm1.train.run import build_loader, initial_state, run_stage
 from mm1.train.stage import StageConfig
@@ -92,7 +92,7 @@ def test_a_kill_inside_a_checkpoint_leaves_the_one_before(
         """Nothing in the product catches it, as nothing catches SIGKILL."""
 
     target = {
-        "while writing tensors": (checkpoint, "_hash_together"),
+        "while writing tensors": (checkpoint, "_hashes"),
         "before the manifest": (checkpoint, "write_atomically"),
         "before the rename": (checkpoint.os, "replace"),
     }[moment]

@@ -1,6 +1,8 @@
 """A training stage of a few seconds over made-up documents, for tests and for the processes they start.
 
-python tests/train/tiny.py '[["FOLDER", {"steps": 8}, KILL_AT_STEP or null], …]'      # one stage after another
+python tests/train/tiny.py RANKS '[["FOLDER", {"steps": 8}, STOP or null], …]'      # one stage after another
+
+STOP is [step, signal]. The last line that is printed is the list of the ranks' exit codes.
 """
 
 from __future__ import annotations
@@ -8,12 +10,15 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
+import socket
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image as PillowImage
 
 from mm1.data.encode import DocumentEncoder
@@ -107,15 +112,51 @@ class SignalAt:
             os.kill(os.getpid(), self.number)
 
 
-def main() -> None:
-    with joined():
-        for folder, changes, kill_at in json.loads(sys.argv[1]):
+def train(stages: list[Any]) -> None:
+    """What every rank does."""
+    with joined("cpu"):
+        for folder, changes, stop in stages:
             config = stage(**changes)
             tokenizer, sources = world_of(Path(folder).parent, config.model.num_image_tokens)
-            hooks = [] if kill_at is None else [SignalAt(kill_at, signal.SIGKILL)]
+            hooks = [] if stop is None else [SignalAt(*stop)]
             Path(folder).mkdir(exist_ok=True)
             run_stage(config, Path(folder), sources, tokenizer, hooks=hooks)
 
 
+def fork_ranks(ranks: int, work: Callable[[], None]) -> list[int]:
+    """Process ids of `ranks` processes that do `work` as a launcher's; forked, so that torch is imported once."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    sys.stdout.flush()
+    children = []
+    for rank in range(ranks):
+        child = os.fork()
+        if child:
+            children.append(child)
+            continue
+        launcher = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks), "RANK": str(rank)}
+        os.environ.update({**launcher, "LOCAL_RANK": str(rank)} if ranks > 1 else {})
+        code = 1
+        try:
+            work()
+            code = 0
+        except SystemExit as left:
+            code = left.code if isinstance(left.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    return children
+
+
+def exit_codes(children: list[int]) -> list[int]:
+    """Of processes, when all have ended; -9 for SIGKILL."""
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    given = json.loads(sys.argv[2])
+    print(json.dumps(exit_codes(fork_ranks(int(sys.argv[1]), lambda: train(given)))))

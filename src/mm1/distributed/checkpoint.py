@@ -5,6 +5,7 @@
 
 `save` writes under a name that starts with a dot, reads the files back into the manifest, then renames the folder in
 one step; `latest` takes the newest folder whose files agree with their manifest, and says which ones it passed over.
+A disk that is full, or gone, is `CheckpointFailed` on all ranks at once, and what was written of it is removed.
 Tensors go through DCP, so that a run may go on with another number of ranks; everything else travels as JSON in the
 manifest. DCP reads its own `.metadata` as a pickle, and a manifest vouches for wholeness, not for origin: go on only
 from checkpoints of your own. Knows nothing of models or optimizers.
@@ -17,21 +18,47 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
+from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future
 
 from mm1.config import UserError
-from mm1.distributed.collectives import from_first_rank, gather_objects, num_ranks, wait_for_all
+from mm1.distributed.collectives import from_first_rank, gather_objects, num_ranks
 from mm1.files import write_atomically
 
+T = TypeVar("T")
+
 MANIFEST = "manifest.json"
+PREFIX = "step-"
+
+
+class CheckpointFailed(Exception):
+    """A checkpoint could not be written: the file system's reason, the same on every rank."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Which checkpoints stay."""
+
+    last: int = 2
+    """The newest of these."""
+    every: int | None = None
+    """And for good, those whose step is a multiple of this."""
+
+    def superfluous(self, newest_first: Sequence[Path]) -> list[Path]:
+        """Those of a folder's checkpoints that may go."""
+        old = newest_first[self.last :]
+        return [path for path in old if self.every is None or int(path.name.removeprefix(PREFIX)) % self.every]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,33 +71,38 @@ class Checkpoint:
     """What was saved beside the tensors: plain JSON."""
 
 
-def save(folder: Path, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], keep: int = 2) -> Path:
-    """Writes a checkpoint of `step` and removes all but the newest `keep`; a collective when there are many ranks.
+def save(
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, Tensor],
+    values: Mapping[str, Any],
+    keep: Keep = Keep(),
+    group: dist.ProcessGroup | None = None,
+) -> Path:
+    """Writes a checkpoint of `step` and removes those that `keep` leaves out; a collective when there are many ranks.
 
     Args:
         folder: where the checkpoints stand; on storage that all ranks see.
         step: names the checkpoint; an existing one of the same step is replaced.
         tensors: plain tensors (equal on all ranks) or DTensors (sharded), by name.
         values: plain JSON, equal on all ranks.
-        keep: how many checkpoints stay, this one included.
+        keep: which checkpoints stay, this one among them.
+        group: over which the ranks talk; None is training's own.
+
+    Raises:
+        CheckpointFailed: a rank's files could not be written; no checkpoint was made or removed.
     """
-    final = folder / f"step-{step:08d}"
+    final = folder / f"{PREFIX}{step:08d}"
     partial = folder / f".{final.name}.partial"
-    if _is_first():
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    wait_for_all()
-    with _quiet():
-        state_dict_saver.save(dict(tensors), storage_writer=FileSystemWriter(partial), no_dist=num_ranks() == 1)
-    files = _hash_together(partial)
-    if _is_first():
-        manifest = {"step": step, "files": files, "values": dict(values)}
-        write_atomically(partial / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
-        for old in _steps(folder)[keep:]:
-            shutil.rmtree(old)
-    wait_for_all()
+    try:
+        _together(lambda: _make_room(folder, partial), group)
+        _write(partial, tensors, group)
+        files = {name: entry for part in _together(lambda: _hashes(partial), group) for name, entry in part.items()}
+        _together(lambda: _appear(partial, final, {"step": step, "files": files, "values": dict(values)}, keep), group)
+    except CheckpointFailed as failed:
+        if _is_first():
+            shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointFailed(f"{folder}: {failed}") from None
     return final
 
 
@@ -106,8 +138,8 @@ def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> None:
                 f"{checkpoint.path} does not fit this model: '{name}' is {have} there and of shape "
                 f"{tuple(tensor.shape)} here; train into another folder, or remove the checkpoint to start anew"
             )
-    with _quiet():
-        state_dict_loader.load(dict(tensors), storage_reader=reader, no_dist=num_ranks() == 1)
+    _be_quiet()
+    state_dict_loader.load(dict(tensors), storage_reader=reader, no_dist=num_ranks() == 1)
 
 
 class _TornError(Exception):
@@ -134,12 +166,73 @@ def _verified(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def _hash_together(folder: Path) -> dict[str, tuple[int, str]]:
-    """(size, SHA-256) of every file, read back; the ranks share the reading."""
+def _together(work: Callable[[], T], group: dist.ProcessGroup | None) -> list[T]:
+    """What `work` gives on every rank, when all are done; what the file system refuses one of them fails all."""
+    done: T | None = None
+    reason = ""
+    try:
+        done = work()
+    except OSError as error:
+        reason = error.strerror or str(error)
+    outcomes = gather_objects((done, reason), group)
+    for _, reason in outcomes:
+        if reason:
+            raise CheckpointFailed(reason)
+    return [cast(T, outcome) for outcome, _ in outcomes]
+
+
+def _make_room(folder: Path, partial: Path) -> None:
+    """An empty folder to write to; what killed runs left of others goes."""
+    if _is_first():
+        for left in folder.glob(f".{PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        partial.mkdir(parents=True)
+
+
+def _write(partial: Path, tensors: Mapping[str, Tensor], group: dist.ProcessGroup | None) -> None:
+    _be_quiet()
+    try:
+        state_dict_saver.save(
+            dict(tensors), storage_writer=_Writer(partial), process_group=group, no_dist=num_ranks() == 1
+        )
+    except CheckpointException as failed:
+        errors = [error for error, _ in failed.failures.values()]
+        if refusals := [error for error in errors if isinstance(error, OSError)]:
+            raise CheckpointFailed(refusals[0].strerror or str(refusals[0])) from None
+        raise
+
+
+class _Writer(FileSystemWriter):
+    """Writes as DCP does, and tells what the file system said, which torch's zip writer hides behind its own error."""
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        try:
+            return super().write_data(plan, planner)
+        except RuntimeError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__context__
+            raise cause or error from None
+
+
+def _appear(partial: Path, final: Path, manifest: Mapping[str, Any], keep: Keep) -> None:
+    """The checkpoint gets its manifest and its name; then superfluous ones lose theirs, and go."""
+    if not _is_first():
+        return
+    write_atomically(partial / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(partial, final)
+    for old in keep.superfluous(_steps(final.parent)):
+        hidden = old.with_name(f".{old.name}.removed")
+        os.replace(old, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _hashes(folder: Path) -> dict[str, tuple[int, str]]:
+    """(size, SHA-256) of this rank's share of the files, read back."""
     names = sorted(file.name for file in folder.iterdir())
     rank = dist.get_rank() if num_ranks() > 1 else 0
-    mine = {name: ((folder / name).stat().st_size, _sha256(folder / name)) for name in names[rank :: num_ranks()]}
-    return {name: entry for part in gather_objects(mine) for name, entry in part.items()}
+    return {name: ((folder / name).stat().st_size, _sha256(folder / name)) for name in names[rank :: num_ranks()]}
 
 
 def _sha256(path: Path) -> str:
@@ -149,16 +242,16 @@ def _sha256(path: Path) -> str:
 
 def _steps(folder: Path) -> list[Path]:
     """Folders that bear a checkpoint's final name, newest first."""
-    return sorted(folder.glob("step-*"), reverse=True)
+    return sorted(folder.glob(f"{PREFIX}*"), reverse=True)
 
 
 def _is_first() -> bool:
     return num_ranks() == 1 or dist.get_rank() == 0
 
 
-class _quiet(warnings.catch_warnings):
-    """DCP warns when it is used without a process group, which is how a run of one process means to use it."""
+def _be_quiet() -> None:
+    """DCP warns when it is used without a process group, which is how a run of one process means to use it.
 
-    def __enter__(self) -> None:
-        super().__enter__()
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+    For good, because Python's way of doing it for a while is not safe where training goes on in another thread.
+    """
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled")

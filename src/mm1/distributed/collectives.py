@@ -37,6 +37,11 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
+def talks_beside() -> dist.ProcessGroup | None:
+    """A group of all ranks on the CPU for a thread beside training, whose collectives do not mix with training's."""
+    return dist.new_group(backend="gloo") if num_ranks() > 1 else None
+
+
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether `flag` is true on any rank. Makes the host wait for the device."""
     if num_ranks() == 1:
@@ -53,12 +58,15 @@ def from_first_rank(value: T) -> T:
     return box[0]
 
 
-def gather_objects(value: T) -> list[T]:
-    """The picklable `value` of every rank, in rank order; for rare and small things."""
+def gather_objects(value: T, group: dist.ProcessGroup | None = None) -> list[T]:
+    """The picklable `value` of every rank, in rank order; for rare and small things.
+
+    `group` is what `talks_beside` made, on a thread beside training.
+    """
     if num_ranks() == 1:
         return [value]
     values: list[Any] = [None] * num_ranks()
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, group=group)
     return values
 
 

@@ -1,45 +1,24 @@
-"""What happens beside training: the log, checkpoints, a polite end when the machine is taken away.
+"""What is written down while training goes on.
 
     metrics.jsonl      one object a logged step; after an interruption it goes on from the checkpoint's step
-    checkpoints/       the newest two
-    SIGTERM, SIGINT    a checkpoint, then exit code 75 ("try again later")
+    plan.npz           what the plan has counted, beside the checkpoints
 
-Each is a hook with one method, `on_step(info)`. Knows nothing of how progress is shown.
+Each is a hook with one method, `on_step(info)`. Knows nothing of checkpoints, nor of how progress is shown.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
-
-import torch
 
 from mm1.config import UserError
 from mm1.data.plan import Plan
-from mm1.distributed import checkpoint
-from mm1.distributed.collectives import any_rank, num_ranks
 from mm1.files import write_atomically
 from mm1.train.loop import StepInfo
-from mm1.train.progress import Display, Say
-from mm1.train.state import Totals, TrainState
-
-EX_TEMPFAIL = 75
-"""The exit code that asks to be started again (sysexits.h)."""
-
-
-class Interrupted(SystemExit):
-    """Training was told to stop and has saved a checkpoint; leaves the process with EX_TEMPFAIL unless caught."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(EX_TEMPFAIL)
-        self.step = step
+from mm1.train.progress import Display
+from mm1.train.state import Totals
 
 
 class MetricsLog:
@@ -108,71 +87,6 @@ class PlanFile:
         if self._folder is not None and info.step % self._every == 0:
             with info.state.clock.measure("checkpoint"):
                 self._plan.save(self._folder)
-
-
-class Checkpoints:
-    """Saves every `every` steps, and when told to stop; the end of training saves its weights instead."""
-
-    def __init__(self, folder: Path, *, every: int, agree_every: int, stop: StopSignal, device: torch.device) -> None:
-        """With many ranks they agree on stopping every `agree_every` steps, because agreeing makes the host wait."""
-        self._folder = folder
-        self._every = every
-        self._agree_every = agree_every
-        self._stop = stop
-        self._device = device
-
-    def on_step(self, info: StepInfo) -> None:
-        step = info.step
-        if info.is_last:
-            return
-        agree = num_ranks() == 1 or step % self._agree_every == 0
-        stop = agree and any_rank(self._stop.is_set, self._device)
-        if stop or step % self._every == 0:
-            save(info.state, self._folder)
-        if stop:
-            raise Interrupted(step)
-
-
-def save(state: TrainState, folder: Path) -> None:
-    """Writes a checkpoint of `state`; a collective when there are many ranks."""
-    with state.clock.measure("checkpoint"):
-        checkpoint.save(folder, state.step, state.tensors(), state.values())
-
-
-def resume(state: TrainState, folder: Path, say: Say) -> None:
-    """Fills `state` from the newest whole checkpoint of `folder`; leaves it as it is if there is none."""
-    found = checkpoint.latest(folder, say)
-    if found is not None:
-        checkpoint.load(found, state.tensors())
-        state.restore(found.step, found.values)
-        say(f"going on from step {found.step} ({found.path})")
-
-
-class StopSignal:
-    """Whether SIGTERM or SIGINT has come while `listening`."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-
-    @contextmanager
-    def listening(self) -> Iterator[StopSignal]:
-        """Takes the signals instead of their handlers; a second SIGINT has its usual effect at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self  # Python delivers signals to the main thread only: whoever runs that one has them.
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-        def on_signal(number: int, frame: FrameType | None) -> None:
-            self.is_set = True
-            signal.signal(number, before[signal.Signals(number)])
-
-        for number in before:
-            signal.signal(number, on_signal)
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _record(info: StepInfo, totals: Totals) -> dict[str, Any]:

@@ -27,17 +27,20 @@ from mm1.data.loader import Loader
 from mm1.data.plan import PLAN, build_plan
 from mm1.data.sources import Source
 from mm1.data.tokenizer import Tokenizer
+from mm1.distributed.checkpoint import Keep
 from mm1.distributed.collectives import wait_for_all
 from mm1.distributed.mesh import CPU, World, joined
+from mm1.distributed.saver import Saver
 from mm1.models.image_encoder import ImageEncoder
 from mm1.models.weights import load_weights
+from mm1.train.checkpoints import Checkpoints, StopSignal, resume
 from mm1.train.ema import Average
-from mm1.train.hooks import Checkpoints, MetricsLog, PlanFile, StopSignal, resume, truncate_log
+from mm1.train.hooks import MetricsLog, PlanFile, truncate_log
 from mm1.train.loop import Hook, LoopConfig, train
 from mm1.train.objectives import build_objective
 from mm1.train.optimizer import Optimizers, freeze
 from mm1.train.outcome import finish, mixture_line
-from mm1.train.parallelize import autocast, parallelize, reporting_traffic, resolve_precision
+from mm1.train.parallelize import autocast, resolve_precision, shard
 from mm1.train.progress import Display, Say, display
 from mm1.train.stage import StageConfig
 from mm1.train.state import TrainState
@@ -45,8 +48,15 @@ from mm1.train.state import TrainState
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 
-FREE_TO_CHANGE = {"log_every", "checkpoint_every", "num_workers", "max_skipped_steps", "parallel"}
-"""What may differ when an interrupted stage goes on, because the weights do not depend on it, or by rounding only."""
+FREE_TO_CHANGE = {
+    "log_every",
+    "checkpoint_every",
+    "checkpoints_kept",
+    "checkpoints_kept_every",
+    "num_workers",
+    "max_skipped_steps",
+}
+"""What may differ when an interrupted stage goes on, because the weights do not depend on it."""
 
 
 def run_stage(
@@ -83,7 +93,6 @@ def run_stage(
     if set(init_weights) != set(config.init):
         raise UserError(f"init names {sorted(config.init)}, but weights were given for {sorted(init_weights)}")
     with joined(device) as world, deterministic(world.device), StopSignal().listening() as stop:
-        config.check_layout(world.size)
         rows = config.rows_at_once(world.size)
         own_say = say if world.is_first else _say_nothing
         _claim(config, folder, world, own_say)
@@ -102,11 +111,18 @@ def run_stage(
             pin_memory=world.device.type == "cuda",
         )
         plan_file = PlanFile(folder if world.is_first else None, loader.plan, every=config.checkpoint_every)
-        with display(name, config.steps, say, shown=world.is_first) as shown:
-            own_hooks = _hooks(config, folder, state, world, shown, stop, [*hooks, plan_file])
+        with display(name, config.steps, say, shown=world.is_first) as shown, _saver(config, folder, world) as saver:
+            checkpoints = Checkpoints(
+                saver,
+                every=config.checkpoint_every,
+                agree_every=config.log_every,
+                stop=stop,
+                device=world.device,
+                say=own_say,
+            )
+            # The checkpoint comes last, when all that belongs to its step is written.
+            own_hooks = [_log(config, folder, state, world, shown), *hooks, plan_file, checkpoints]
             objective = build_objective(config.objective, config.loss)
-            microbatches = config.data.rows // world.size // rows
-            objective = reporting_traffic(objective, state.model, config.parallel, microbatches)
             train(state, objective, batches, loop_config(config, rows, world), own_hooks)
         account = finish(config, state, loader, tokenizer.path, folder, world)
         own_say(mixture_line(account))
@@ -117,9 +133,7 @@ def _claim(config: StageConfig, folder: Path, world: World, say: Say) -> None:
     """Records the config in the folder, or makes sure that the folder was begun with this one."""
     path = folder / CONFIG
     begun = _begun_with(path, say)
-    changed = {
-        key: pair for key, pair in diff(begun or config, config).items() if key.partition(".")[0] not in FREE_TO_CHANGE
-    }
+    changed = {key: pair for key, pair in diff(begun or config, config).items() if key not in FREE_TO_CHANGE}
     if changed:
         key, (old, new) = next(iter(changed.items()))
         raise UserError(
@@ -154,9 +168,8 @@ def initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: 
             load_weights(part, path, prefix)
     freeze(model, config.optimizer)
     model.to(world.device)
-    precision = resolve_precision(config.precision, world.device)
-    parallelize(model, config.parallel, world, precision)
-    bf16 = precision == "bf16"
+    shard(model, world)
+    bf16 = resolve_precision(config.precision, world.device) == "bf16"
     optimizers = Optimizers(model, config.optimizer, torch.bfloat16 if bf16 else torch.float32)
     return TrainState(model, optimizers, None if config.ema is None else Average(model, config.ema))
 
@@ -191,28 +204,17 @@ def loop_config(config: StageConfig, rows: int, world: World) -> LoopConfig:
     )
 
 
-def _hooks(
-    config: StageConfig,
-    folder: Path,
-    state: TrainState,
-    world: World,
-    shown: Display,
-    stop: StopSignal,
-    hooks: Sequence[Hook],
-) -> list[Hook]:
-    """The log (going on from the state's step), the caller's, and the checkpoint, which must see the line written."""
+def _log(config: StageConfig, folder: Path, state: TrainState, world: World, shown: Display) -> MetricsLog:
+    """The log, going on from the state's step."""
     if world.is_first:
         truncate_log(folder / METRICS, state.step)
     path = folder / METRICS if world.is_first else None
-    log = MetricsLog(path, every=config.log_every, display=shown, max_skipped=config.max_skipped_steps)
-    checkpoints = Checkpoints(
-        folder / CHECKPOINTS,
-        every=config.checkpoint_every,
-        agree_every=config.log_every,
-        stop=stop,
-        device=world.device,
-    )
-    return [log, *hooks, checkpoints]
+    return MetricsLog(path, every=config.log_every, display=shown, max_skipped=config.max_skipped_steps)
+
+
+def _saver(config: StageConfig, folder: Path, world: World) -> Saver:
+    keep = Keep(last=config.checkpoints_kept, every=config.checkpoints_kept_every)
+    return Saver(folder / CHECKPOINTS, keep, pinned=world.device.type == "cuda")
 
 
 @contextmanager

@@ -19,9 +19,9 @@ from mm1.models.aim import AIM, AIMConfig
 from mm1.models.clip import CLIP, CLIPConfig
 from mm1.models.mm1 import MM1, MM1Config
 from mm1.train.ema import EMAConfig
-from mm1.train.layout import ParallelConfig, Precision
 from mm1.train.objectives import LossConfig
 from mm1.train.optimizer import OptimizerConfig
+from mm1.train.parallelize import Precision
 from mm1.train.schedule import ScheduleConfig
 
 TRAINS = {"next_token": "mm1", "contrastive": "clip", "autoregressive_pixels": "aim"}
@@ -44,11 +44,14 @@ class StageConfig(Config):
     """Rows that a rank handles at once; the rest of its share of `data.rows` is accumulated. None: all at once."""
     max_grad_norm: PositiveFloat = 1.0
     precision: Precision = "auto"
-    parallel: ParallelConfig = ParallelConfig()
     seed: int = 0
     """Of the initial weights; the order of the data has its own."""
     log_every: PositiveInt = 10
     checkpoint_every: PositiveInt = 100
+    checkpoints_kept: PositiveInt = 2
+    """The newest of these stay."""
+    checkpoints_kept_every: PositiveInt | None = None
+    """Checkpoints of steps that this divides stay for good; None: of none. A multiple of checkpoint_every."""
     num_workers: NonNegativeInt = 0
     """Processes a rank that prepare batches; the batches are the same for any number."""
     max_skipped_steps: NonNegativeInt = 20
@@ -94,14 +97,6 @@ class StageConfig(Config):
             )
         return rows
 
-    def check_layout(self, ranks: int) -> None:
-        """That `parallel` has a place for each of `ranks` processes and for this model's experts.
-
-        Raises:
-            UserError: it has not.
-        """
-        self.parallel.check(ranks, self.model.decoder if isinstance(self.model, MM1Config) else None)
-
     def check_parts(self, vocab_size: int) -> None:
         """That model, objective, data and tokenizer fit each other.
 
@@ -110,6 +105,11 @@ class StageConfig(Config):
         """
         if self.model.kind != (right := TRAINS[self.objective]):
             raise UserError(f"objective={self.objective} trains model.kind={right}, not {self.model.kind}: change one")
+        if (every := self.checkpoints_kept_every) is not None and every % self.checkpoint_every:
+            raise UserError(
+                f"checkpoints_kept_every is {every}, and checkpoint_every={self.checkpoint_every} does not divide it: "
+                "make it a multiple, or hardly any checkpoint would be kept"
+            )
         if self.objective != "next_token" and self.loss != LossConfig():
             raise UserError(f"objective={self.objective} has no auxiliary losses to weigh: leave loss as it is")
         if self.objective != "next_token" and (most := self.data.sub_images.max_sub_images) > 1:

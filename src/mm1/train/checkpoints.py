@@ -1,0 +1,142 @@
+"""Checkpoints at their steps, and a polite end when the machine is taken away.
+
+    checkpoints/       the newest two (or as many as are asked for), written while training goes on
+    SIGTERM, SIGINT    a checkpoint, then exit code 75 ("try again later")
+    a full disk        one sentence; training goes on, and the next checkpoint is tried at its step
+
+What ends a run must not fail in silence: a checkpoint that SIGTERM asked for and that could not be written is an error.
+Knows nothing of how a checkpoint is made.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from mm1.config import UserError
+from mm1.distributed import checkpoint
+from mm1.distributed.checkpoint import CheckpointFailed
+from mm1.distributed.collectives import any_rank, num_ranks
+from mm1.distributed.saver import Saver
+from mm1.train.loop import StepInfo
+from mm1.train.progress import Say
+from mm1.train.state import TrainState
+
+EX_TEMPFAIL = 75
+"""The exit code that asks to be started again (sysexits.h)."""
+
+
+class Interrupted(SystemExit):
+    """Training was told to stop and has saved a checkpoint; leaves the process with EX_TEMPFAIL unless caught."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(EX_TEMPFAIL)
+        self.step = step
+
+
+class Checkpoints:
+    """Saves every `every` steps, and when told to stop; the end of training saves its weights instead."""
+
+    def __init__(
+        self, saver: Saver, *, every: int, agree_every: int, stop: StopSignal, device: torch.device, say: Say
+    ) -> None:
+        """With many ranks they agree on stopping every `agree_every` steps, because agreeing makes the host wait."""
+        self._saver = saver
+        self._every = every
+        self._agree_every = agree_every
+        self._stop = stop
+        self._device = device
+        self._say = say
+        self._failing = False
+
+    def on_step(self, info: StepInfo) -> None:
+        step = info.step
+        if not self._saver.is_busy:
+            self._finish(step)
+        if info.is_last:
+            with info.state.clock.measure("checkpoint"):
+                self._finish(step)
+            return
+        agree = num_ranks() == 1 or step % self._agree_every == 0
+        stop = agree and any_rank(self._stop.is_set, self._device)
+        if stop or step % self._every == 0:
+            with info.state.clock.measure("checkpoint"):
+                self._finish(step)
+                self._saver.begin(step, info.state.tensors(), info.state.values())
+        if stop:
+            self._end(step)
+
+    def _finish(self, step: int) -> None:
+        """Waits for the checkpoint in flight, and says what is worth knowing of it."""
+        began, busy = time.perf_counter(), self._saver.is_busy
+        try:
+            written = self._saver.wait()
+        except CheckpointFailed as failed:
+            if not self._failing:
+                self._say(
+                    f"the checkpoint of step {self._saver.step} could not be written ({failed}): training goes on and "
+                    f"tries again every {self._every} steps; make room before it is interrupted"
+                )
+            self._failing = True
+            return
+        if written and self._failing:
+            self._say(f"checkpoints are written again: that of step {self._saver.step} is the newest")
+            self._failing = False
+        if busy and (waited := time.perf_counter() - began) > 1:
+            self._say(
+                f"step {step} waited {waited:.0f} s until the checkpoint of step {self._saver.step} was written: "
+                "raise checkpoint_every, or write to faster storage"
+            )
+
+    def _end(self, step: int) -> None:
+        try:
+            self._saver.wait()
+        except CheckpointFailed as failed:
+            raise UserError(
+                f"training was told to stop after step {step}, but its checkpoint could not be written ({failed}): "
+                "make room; the same command goes on from the checkpoint before"
+            ) from None
+        raise Interrupted(step)
+
+
+def resume(state: TrainState, folder: Path, say: Say) -> None:
+    """Fills `state` from the newest whole checkpoint of `folder`; leaves it as it is if there is none."""
+    found = checkpoint.latest(folder, say)
+    if found is not None:
+        checkpoint.load(found, state.tensors())
+        state.restore(found.step, found.values)
+        say(f"going on from step {found.step} ({found.path})")
+
+
+class StopSignal:
+    """Whether SIGTERM or SIGINT has come while `listening`."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    @contextmanager
+    def listening(self) -> Iterator[StopSignal]:
+        """Takes the signals instead of their handlers; a second SIGINT has its usual effect at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self  # Python delivers signals to the main thread only: whoever runs that one has them.
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            self.is_set = True
+            signal.signal(number, before[signal.Signals(number)])
+
+        for number in before:
+            signal.signal(number, on_signal)
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

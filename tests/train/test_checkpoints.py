@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from mm1.config import UserError
+from mm1.distributed.checkpoint import latest
+from mm1.train import run as stage_run
+from mm1.train.checkpoints import Interrupted
+from mm1.train.run import run_stage
+
+
+class FullDisk:
+    """A hook: at checkpoints of the steps [first, last) the system refuses to write more than a short file."""
+
+    def __init__(self, first: int, last: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.first, self.last = first, last
+        self.usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.saver: Any = None
+        self.make_saver = stage_run._saver
+        monkeypatch.setattr(stage_run, "_saver", self.keep_saver)
+
+    def keep_saver(self, *arguments: Any) -> Any:
+        self.saver = self.make_saver(*arguments)
+        return self.saver
+
+    def on_step(self, info: Any) -> None:
+        while self.saver.is_busy:  # what was begun before ends as it would have
+            time.sleep(0.005)
+        self.limit(20_000 if self.first <= info.step < self.last else self.usual[0])
+
+    def limit(self, most: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, self.usual[1]))
+
+
+def run(tiny: ModuleType, folder: Path, hooks: tuple[Any, ...] = (), **changes: Any) -> list[str]:
+    """What a tiny stage says."""
+    folder.mkdir(exist_ok=True)
+    said: list[str] = []
+    tokenizer, sources = tiny.world_of(folder.parent)
+    try:
+        run_stage(tiny.stage(**changes), folder, sources, tokenizer, hooks=hooks, say=said.append)
+    finally:
+        for hook in hooks:
+            if isinstance(hook, FullDisk):
+                hook.limit(hook.usual[0])
+    return said
+
+
+def steps(folder: Path) -> list[int]:
+    return sorted(int(path.name[-8:]) for path in (folder / "checkpoints").glob("step-*"))
+
+
+def test_a_full_disk_leaves_the_run_alive_and_is_told_once(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tiny, tmp_path / "whole", steps=10)
+    said = run(tiny, tmp_path / "full", (FullDisk(3, 8, monkeypatch),), steps=10)
+    complaints = [line for line in said if "could not be written" in line]
+    assert len(complaints) == 1
+    assert "checkpoint of step 4 could not be written" in complaints[0]
+    assert "File too large" in complaints[0]
+    assert [line for line in said if "written again: that of step 8" in line]
+    assert steps(tmp_path / "full") == [2, 8]
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "full")]
+    assert weights[0] == weights[1]
+
+
+def test_told_to_stop_on_a_full_disk_it_says_that_nothing_was_saved(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = (FullDisk(5, 9, monkeypatch), tiny.SignalAt(5, signal.SIGTERM))
+    with pytest.raises(UserError, match=r"stop after step 5, but its checkpoint could not be written .*too large"):
+        run(tiny, tmp_path / "stopped", hooks)
+    assert steps(tmp_path / "stopped") == [2, 4]
+
+
+def test_sigterm_waits_for_what_is_in_flight_and_saves_its_own_step(tiny: ModuleType, tmp_path: Path) -> None:
+    """The signal comes in the step after a checkpoint was begun."""
+    with pytest.raises(Interrupted):
+        run(tiny, tmp_path / "stopped", (tiny.SignalAt(5, signal.SIGTERM),))
+    assert steps(tmp_path / "stopped") == [4, 5]
+    assert latest(tmp_path / "stopped" / "checkpoints", print) is not None
+
+
+def test_the_config_says_which_checkpoints_stay(tiny: ModuleType, tmp_path: Path) -> None:
+    changes = {"steps": 11, "checkpoint_every": 2, "checkpoints_kept": 1, "checkpoints_kept_every": 4}
+    run(tiny, tmp_path / "run", **changes)
+    assert steps(tmp_path / "run") == [4, 8, 10]
+    with pytest.raises(UserError, match="checkpoints_kept_every is 3, and checkpoint_every=2 does not divide it"):
+        run(tiny, tmp_path / "run", **{**changes, "checkpoints_kept_every": 3})
+
+
+def test_a_run_of_four_ranks_goes_on_with_two_eight_and_one(
+    tiny: ModuleType, start: Callable[..., list[int]], tmp_path: Path
+) -> None:
+    """The weights are those of one process, to rounding."""
+    adamw = {"optimizer": {"kind": "adamw"}, "rows": 8, "steps": 8}
+    for ranks, step in ((4, 2), (2, 4), (8, 6)):
+        assert start([[tmp_path / "many", adamw, [step, signal.SIGTERM]]], ranks) == [75] * ranks
+        assert steps(tmp_path / "many")[-1] == step
+    config = {"optimizer": tiny.OptimizerConfig(kind="adamw"), "rows": 8, "steps": 8}
+    said = run(tiny, tmp_path / "many", **config)
+    assert any("going on from step 6" in line for line in said)
+    run(tiny, tmp_path / "one", **config)
+    one, many = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "many"))
+    for name, tensor in one.items():
+        assert (many[name] - tensor).abs().max() < 1e-4, name
+    lines = [json.loads(line) for line in (tmp_path / "many" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
