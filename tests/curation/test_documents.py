@@ -108,9 +108,8 @@ def test_hugging_face_datasets_load_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize("row_group_bytes", [1000, 1 << 20], ids=["while it is written", "at its end"])
 def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path, row_group_bytes):
     path = tmp_path / "a.parquet"
-    with room_for(50_000), pytest.raises(OSError, match="too large") as caught:  # noqa: PT012
-        with DocumentWriter(path, row_group_bytes) as writer:
-            for number in range(100):
-                writer.write(str(number), "", [PictureSegment(bytes([number]) * 1000)])
+    rows = [(str(number), "", [PictureSegment(bytes([number]) * 1000)]) for number in range(100)]
+    with room_for(50_000), pytest.raises(OSError, match="too large") as caught:
+        write(path, rows, row_group_bytes=row_group_bytes)
     assert caught.value.filename == str(path)
     assert list(tmp_path.iterdir()) == []
