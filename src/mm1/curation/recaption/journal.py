@@ -17,6 +17,7 @@ from typing import Any
 
 from mm1.curation.recaption.writers import Said
 from mm1.eval.chat_api import Answer, NoAnswer
+from mm1.files import errors_naming
 
 _LINES = ({"asked", "said", "model", "finish"}, {"asked", "error", "detail"})
 """The keys of an answer, and of a question without one."""
@@ -43,7 +44,8 @@ class Journal:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with errors_naming(self._path):
+            self._file.close()
 
     def get(self, key: str) -> Said | None:
         """What came of a question, if it was put."""
@@ -55,8 +57,9 @@ class Journal:
             self._known[key] = said
             if isinstance(said, NoAnswer) and (said.hopeless or said.reason == "stopped"):
                 return
-            self._file.write(json.dumps({"asked": key, **_values(said)}) + "\n")
-            self._file.flush()
+            with errors_naming(self._path):
+                self._file.write(json.dumps({"asked": key, **_values(said)}) + "\n")
+                self._file.flush()
 
 
 def _values(said: Said) -> dict[str, str]:
