@@ -40,7 +40,7 @@ from mm1.train.loop import Hook, LoopConfig, train
 from mm1.train.objectives import build_objective
 from mm1.train.optimizer import Optimizers, freeze
 from mm1.train.outcome import finish, mixture_line
-from mm1.train.parallelize import autocast, resolve_precision, shard
+from mm1.train.parallelize import autocast, parallelize, reporting_traffic, resolve_precision
 from mm1.train.progress import Display, Say, display
 from mm1.train.stage import StageConfig
 from mm1.train.state import TrainState
@@ -55,8 +55,9 @@ FREE_TO_CHANGE = {
     "checkpoints_kept_every",
     "num_workers",
     "max_skipped_steps",
+    "parallel",
 }
-"""What may differ when an interrupted stage goes on, because the weights do not depend on it."""
+"""What may differ when an interrupted stage goes on, because the weights do not depend on it, or by rounding only."""
 
 
 def run_stage(
@@ -93,6 +94,7 @@ def run_stage(
     if set(init_weights) != set(config.init):
         raise UserError(f"init names {sorted(config.init)}, but weights were given for {sorted(init_weights)}")
     with joined(device) as world, deterministic(world.device), StopSignal().listening() as stop:
+        config.check_layout(world.size)
         rows = config.rows_at_once(world.size)
         own_say = say if world.is_first else _say_nothing
         _claim(config, folder, world, own_say)
@@ -123,6 +125,8 @@ def run_stage(
             # The checkpoint comes last, when all that belongs to its step is written.
             own_hooks = [_log(config, folder, state, world, shown), *hooks, plan_file, checkpoints]
             objective = build_objective(config.objective, config.loss)
+            microbatches = config.data.rows // world.size // rows
+            objective = reporting_traffic(objective, state.model, config.parallel, microbatches)
             train(state, objective, batches, loop_config(config, rows, world), own_hooks)
         account = finish(config, state, loader, tokenizer.path, folder, world)
         own_say(mixture_line(account))
@@ -133,7 +137,9 @@ def _claim(config: StageConfig, folder: Path, world: World, say: Say) -> None:
     """Records the config in the folder, or makes sure that the folder was begun with this one."""
     path = folder / CONFIG
     begun = _begun_with(path, say)
-    changed = {key: pair for key, pair in diff(begun or config, config).items() if key not in FREE_TO_CHANGE}
+    changed = {
+        key: pair for key, pair in diff(begun or config, config).items() if key.partition(".")[0] not in FREE_TO_CHANGE
+    }
     if changed:
         key, (old, new) = next(iter(changed.items()))
         raise UserError(
@@ -168,8 +174,9 @@ def initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: 
             load_weights(part, path, prefix)
     freeze(model, config.optimizer)
     model.to(world.device)
-    shard(model, world)
-    bf16 = resolve_precision(config.precision, world.device) == "bf16"
+    precision = resolve_precision(config.precision, world.device)
+    parallelize(model, config.parallel, world, precision)
+    bf16 = precision == "bf16"
     optimizers = Optimizers(model, config.optimizer, torch.bfloat16 if bf16 else torch.float32)
     return TrainState(model, optimizers, None if config.ema is None else Average(model, config.ema))
 

@@ -19,9 +19,9 @@ from mm1.models.aim import AIM, AIMConfig
 from mm1.models.clip import CLIP, CLIPConfig
 from mm1.models.mm1 import MM1, MM1Config
 from mm1.train.ema import EMAConfig
+from mm1.train.layout import ParallelConfig, Precision
 from mm1.train.objectives import LossConfig
 from mm1.train.optimizer import OptimizerConfig
-from mm1.train.parallelize import Precision
 from mm1.train.schedule import ScheduleConfig
 
 TRAINS = {"next_token": "mm1", "contrastive": "clip", "autoregressive_pixels": "aim"}
@@ -44,6 +44,7 @@ class StageConfig(Config):
     """Rows that a rank handles at once; the rest of its share of `data.rows` is accumulated. None: all at once."""
     max_grad_norm: PositiveFloat = 1.0
     precision: Precision = "auto"
+    parallel: ParallelConfig = ParallelConfig()
     seed: int = 0
     """Of the initial weights; the order of the data has its own."""
     log_every: PositiveInt = 10
@@ -96,6 +97,14 @@ class StageConfig(Config):
                 f"{each} rows of a rank in {each // rows}: leave microbatch_rows out, or take fewer data.rows"
             )
         return rows
+
+    def check_layout(self, ranks: int) -> None:
+        """That `parallel` has a place for each of `ranks` processes and for this model's experts.
+
+        Raises:
+            UserError: it has not.
+        """
+        self.parallel.check(ranks, self.model.decoder if isinstance(self.model, MM1Config) else None)
 
     def check_parts(self, vocab_size: int) -> None:
         """That model, objective, data and tokenizer fit each other.
