@@ -109,3 +109,9 @@ def test_no_address_whatsoever_gives_the_secret(site, parts):
     except Dropped as drop:
         data = drop.reason
     assert data in (b"a", b"picture", "outside_folder", "missing")
+
+
+def test_a_link_to_itself_is_no_file(tmp_path):
+    (tmp_path / "a.html").write_text("<p>")
+    (tmp_path / "loop.html").symlink_to("loop.html")
+    assert list(walk(tmp_path)) == ["a.html"]

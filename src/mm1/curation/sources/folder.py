@@ -37,11 +37,18 @@ def walk(root: Path) -> Iterator[str]:
                 (entry for entry in entries if not entry.name.startswith(b".")), key=lambda entry: entry.name
             )
         for entry in found:
-            if entry.is_file():
+            if _is_file(entry):
                 yield quote(os.path.join(folder, entry.name))
         pending += reversed(
             [os.path.join(folder, entry.name) for entry in found if entry.is_dir(follow_symlinks=False)]
         )
+
+
+def _is_file(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads round in a ring
+        return False
 
 
 def is_page(root: Path, name: str) -> bool:
