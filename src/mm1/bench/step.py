@@ -3,18 +3,20 @@
     plan (this process)      kernels timed one by one, allocations of a trace
     step (a process each)    memory that the system says the process came to hold; time of whole steps
 
-Memory and time are measured in two processes, because memory is seen best where the allocator gives back at once what is
-freed, which is slow. Knows nothing of how the figures are shown.
+Memory and time are measured in two processes, because memory is seen best where the allocator gives back at once what
+is freed, which is slow. Knows nothing of how the figures are shown.
 """
 
 from __future__ import annotations
 
+import gc
+import json
 import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from mm1.models.image_encoder import ImageEncoderConfig
 from mm1.models.mm1 import MM1Config
 from mm1.models.moe import MoEConfig
 from mm1.recipes.tiny import tiny
-from mm1.train.loop import LoopConfig, train
+from mm1.train.loop import train
 from mm1.train.objectives import build_objective
 from mm1.train.optimizer import OptimizerConfig
 from mm1.train.planning.calibrate import now
@@ -188,11 +190,11 @@ def _stage(model: MM1Config, rows: int, seq_len: int, max_images: int = 1, **cha
 def _in_process(stage: StageConfig, what: str, steps: int) -> float:
     """Runs `measure` in a process of its own, which prints the figure last."""
     environment = {**os.environ, **(GIVES_BACK if what == "memory" else {})}
-    code = "import sys, json; from mm1.bench.step import measure; measure(sys.argv[1], int(sys.argv[2]), sys.stdin.read())"
+    code = "import sys; from mm1.bench.step import measure; measure(sys.argv[1], int(sys.argv[2]), sys.stdin.read())"
     done = subprocess.run(
         [sys.executable, "-c", code, what, str(steps)],
         env={**environment, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        input=_json(stage),
+        input=json.dumps(to_json(stage)),
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -202,41 +204,34 @@ def _in_process(stage: StageConfig, what: str, steps: int) -> float:
 
 def measure(what: str, steps: int, stage_json: str) -> None:
     """Prints the bytes by which this process grew, or the seconds of a median step."""
-    import json
-
     stage = from_json(StageConfig, json.loads(stage_json))
-    before = _resident()
+    short = stage.data.replace(rows=1, seq_len=stage.data.seq_len // 2)
+    _train(stage.replace(data=short, microbatch_rows=None), 1)  # so that code and kernels are there
+    gc.collect()
+    _forget_peak()
+    before = _status("VmRSS")
+    taken = _train(stage, steps + 1)
+    print(_status("VmHWM") - before if what == "memory" else statistics.median(taken[1:]))
+
+
+def _train(stage: StageConfig, steps: int) -> list[float]:
+    """Seconds of each step, as the training loop takes them."""
     world = World()
     state = initial_state(stage, {}, world)
     loop = loop_config(stage, stage.rows_at_once(1), world)
     batch, objective = full_batch(stage, stage.data.rows), build_objective(stage.objective, stage.loss)
     taken = []
     with deterministic():
-        for number in range(steps + 1):
+        for number in range(steps):
             began = now()
-            train(state, objective, iter([batch]), _until(loop, number + 1))
+            train(state, objective, iter([batch]), replace(loop, steps=number + 1))
             taken.append(now() - began)
-    print(_most_resident() - before if what == "memory" else statistics.median(taken[1:]))
+    return taken
 
 
-def _until(loop: LoopConfig, steps: int) -> LoopConfig:
-    from dataclasses import replace
-
-    return replace(loop, steps=steps)
-
-
-def _json(stage: StageConfig) -> str:
-    import json
-
-    return json.dumps(to_json(stage))
-
-
-def _resident() -> int:
-    return _status("VmRSS")
-
-
-def _most_resident() -> int:
-    return _status("VmHWM")
+def _forget_peak() -> None:
+    """Lets VmHWM begin at what is resident now."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def _status(key: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from mm1.bench import data, figures, generate_figures, plan
+from mm1.bench import data, figures, generate_figures, plan, step
 from mm1.bench.generate import bench_generate
 from mm1.bench.plan_curve import write_curve
 from mm1.bench.train import TrainBenchConfig, bench_train
@@ -53,6 +53,13 @@ def _plan(arguments: Namespace) -> Shown:
     return [plan.table(measured)], plan.lines(measured), plan.to_json(measured)
 
 
+def _step(arguments: Namespace) -> Shown:
+    shapes = tuple(name for name in arguments.shapes.split(",") if name)
+    asked = {"repetitions": arguments.repetitions, "shapes": shapes}
+    measured = step.bench_step(from_json(step.StepBenchConfig, asked, "mm1 bench step"), say=console.print)
+    return [step.table(measured)], step.lines(measured), step.to_values(measured)
+
+
 def _generate(arguments: Namespace) -> Shown:
     asked = {name: getattr(arguments, name) for name in ("model", "repetitions", "questions", "shots", "device")}
     config = from_json(generate_figures.GenerateBenchConfig, asked, "mm1 bench generate")
@@ -77,6 +84,7 @@ def _curate(arguments: Namespace) -> Shown:
 MEASUREMENTS: dict[str, Callable[[Namespace], Shown]] = {
     "train": _train,
     "plan": _plan,
+    "step": _step,
     "data": _data,
     "generate": _generate,
     "curate": _curate,

@@ -17,6 +17,8 @@ def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     plan.add_argument("--counted", type=int, default=200_000, help="documents of each source counted, not reckoned")
     plan.add_argument("--processes", type=int, default=1, help="that count side by side")
     plan.add_argument("--curve", type=Path, help="also draw the costs over the documents, as an SVG")
+    step = parts.add_parser("step", help="what `mm1 plan --gpu cpu` says beside what a step takes here")
+    step.add_argument("--shapes", default="", metavar="NAME,…", help="some of the models (all)")
     generate = parts.add_parser("generate", help="few-shot evaluation beside transformers' generate, same weights")
     generate.add_argument("--model", choices=["small", "tiny"], default="small", help="its shape; weights are random")
     generate.add_argument("--questions", type=int, default=64, help="prompts a repetition")

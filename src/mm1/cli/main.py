@@ -14,6 +14,7 @@ from typing import TypeAlias
 from mm1 import __version__
 from mm1.cli.bench_parser import add_bench
 from mm1.cli.curate_parser import add_curate
+from mm1.cli.plan_parser import add_plan
 from mm1.config import UserError
 
 EXIT_USER_ERROR = 2
@@ -21,7 +22,8 @@ EXIT_INTERRUPTED = 130
 """What a shell gives to a program that SIGINT ended."""
 MODULES = {
     **dict.fromkeys(("import", "export", "upcycle"), "hf_commands"),
-    **{name: f"{name}_commands" for name in ("bench", "curate", "eval", "generate", "judge", "score", "textcore")},
+    **{name: f"{name}_commands" for name in ("bench", "curate", "eval", "generate", "judge", "plan", "score")},
+    "textcore": "textcore_commands",
     "curate recaption": "recaption_commands",  # needs torch, which no other command of curation loads
 }
 """Where a command's function is, if not in commands.py."""
@@ -130,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_bench(commands)
     add_curate(commands)
+    add_plan(commands)
     _prepare(commands)
     _conversions(commands)
     _generate(commands)

@@ -22,6 +22,7 @@ from mm1.train.parallelize import resolve_precision
 from mm1.train.planning.calibrate import Kernels, now
 from mm1.train.planning.hardware import Hardware
 from mm1.train.planning.layout import Layout
+from mm1.train.planning.memory import Memory
 from mm1.train.planning.pieces import Piece, TraceConfig
 from mm1.train.planning.plan import Plan, Planner
 from mm1.train.planning.timing import StepTime
@@ -31,6 +32,9 @@ from mm1.train.stage import StageConfig
 
 SIDE = 1024
 """Of the square matrices by whose product the peak is taken."""
+PROCESS_BYTES = 30e6
+"""By which a process grows beside its tensors: kernels compiled on the spot, their scratch memory, Python's objects. Of
+the shapes of `mm1 bench step` it was 15 to 36 million."""
 SAMPLE = 2**22
 """Parameters on which AdamW and clipping are timed."""
 
@@ -55,8 +59,10 @@ class CpuPlanner(Planner):
         bf16 = resolve_precision(stage.precision, CPU) == "bf16"
         super().__init__(stage, this_cpu(bf16), devices=1)
         self.trace = TraceConfig(bf16=bf16, working_copy=False, fused_attention=False)
-        self.reserve = False
         self._kernels = Kernels()
+
+    def reserved(self, needed: Memory) -> float:
+        return PROCESS_BYTES
 
     def time(self, found: list[Piece], layout: Layout, travels: Traffic) -> StepTime:
         """Of a step, from its kernels'."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mm1.train.planning.hardware import SHARES
 from mm1.train.planning.layout import Layout
 from mm1.train.planning.pieces import PARTS, Piece
 
@@ -36,11 +35,16 @@ class Memory:
     """Of `parts["activations"]`, what each part of the model keeps for the backward."""
 
     @property
+    def transient(self) -> float:
+        """Of it, what comes and goes within a step."""
+        return sum(self.parts[name] for name in ("gathered_weights", "activations", "at_work", "batch"))
+
+    @property
     def total(self) -> float:
         return sum(self.parts.values())
 
 
-def memory(pieces: Sequence[Piece], layout: Layout, accumulation: int, batch: float, *, reserve: bool) -> Memory:
+def memory(pieces: Sequence[Piece], layout: Layout, accumulation: int, batch: float) -> Memory:
     """Of a model in `pieces`, each traced on `layout.microbatch_rows` rows.
 
     Args:
@@ -48,7 +52,6 @@ def memory(pieces: Sequence[Piece], layout: Layout, accumulation: int, batch: fl
         layout: how it is spread.
         accumulation: microbatches a step.
         batch: bytes of the batch itself.
-        reserve: whether to add what an accelerator's context and allocator take.
     """
     walk = _Walk(pieces, layout, accumulation)
     activations, gradients, working, beside = walk.fullest()
@@ -61,9 +64,6 @@ def memory(pieces: Sequence[Piece], layout: Layout, accumulation: int, batch: fl
         "at_work": beside,
         "batch": batch,
     }
-    if reserve:
-        loose = sum(parts[name] for name in ("gathered_weights", "activations", "at_work", "batch"))
-        parts["reserve"] = SHARES.context + SHARES.fragments * loose
     return Memory(parts=parts, activations=activations)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from mm1.config import UserError
 from mm1.models.mm1 import MM1Config
 from mm1.train.costs import flops_per_sequence, images_per_sequence, parameters, tokens_per_step
-from mm1.train.planning.hardware import Hardware, find
+from mm1.train.planning.hardware import SHARES, Hardware, find
 from mm1.train.planning.layout import Layout, candidates
 from mm1.train.planning.memory import FLOAT32, Memory, memory
 from mm1.train.planning.pieces import PARTS, Piece, TraceConfig, pieces
@@ -156,24 +156,26 @@ class Planner:
         self.experts = 0 if moe is None else moe.num_experts
         self.at_work = max(one for one in range(1, devices + 1) if stage.data.rows % one == 0 and one <= devices)
         """Devices that can share the rows of a batch."""
-        self.reserve = True
 
     @functools.cache  # noqa: B019 (a planner lives as long as its plans are made)
     def _pieces(self, rows: int) -> list[Piece]:
         return pieces(self.stage, rows, self.trace)
 
+    def reserved(self, needed: Memory) -> float:
+        """Bytes that the device's context takes, and that its allocator loses."""
+        return SHARES.context + SHARES.fragments * needed.transient
+
     def time(self, found: list[Piece], layout: Layout, travels: Traffic) -> StepTime:
         """Of a step."""
-        return step_time(
-            self.stage, found, layout, travels, self.hardware, bf16=self.trace.bf16, mfu=self._mfu
-        )
+        return step_time(self.stage, found, layout, travels, self.hardware, bf16=self.trace.bf16, mfu=self._mfu)
 
     def plan(self, layout: Layout) -> Plan:
         """Of one layout."""
         stage, hardware = self.stage, self.hardware
         found = self._pieces(layout.microbatch_rows)
         accumulation = layout.accumulation(stage.data.rows)
-        needed = memory(found, layout, accumulation, batch_bytes(stage, layout.microbatch_rows), reserve=self.reserve)
+        needed = memory(found, layout, accumulation, batch_bytes(stage, layout.microbatch_rows))
+        needed.parts["reserve"] = self.reserved(needed)
         if stage.ema is not None:
             needed.parts["average"] = FLOAT32 * sum(one.trained * one.repeats for one in found) / layout.shard
         travels = traffic(found, layout, accumulation, hardware)
