@@ -152,7 +152,7 @@ def test_a_base_in_the_page() -> None:
 def test_a_local_page() -> None:
     html = b"<p>a</p><img src=../img/a%20b.png width=20><img src=../../../etc/passwd><img src=file:///etc/passwd>"
     assert [image.url for image in extract(html, "local:docs/a/p.html").images] == [
-        "local:docs/img/a b.png",
+        "local:docs/img/a%20b.png",
         "local:etc/passwd",
     ]
 

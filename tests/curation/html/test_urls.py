@@ -20,7 +20,11 @@ WEB = "https://x.org/docs/a/index.html?q=1"
         ("../img.png", "local:docs/img.png"),
         ("/img.png", "local:img.png"),
         ("img.png?v=2#top", "local:docs/a/img.png"),
-        ("two%20words.png", "local:docs/a/two words.png"),
+        ("two%20words.png", "local:docs/a/two%20words.png"),
+        ("1%23%3F%25.png", "local:docs/a/1%23%3F%25.png"),
+        ("n%C3%A4he.png", "local:docs/a/n%C3%A4he.png"),
+        ("nähe.png", "local:docs/a/n%C3%A4he.png"),
+        ("%ff.png", "local:docs/a/%FF.png"),
         ("..\\img.png", "local:docs/img.png"),
         ("../../../../../../etc/passwd", "local:etc/passwd"),
         ("%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd", "local:etc/passwd"),
@@ -113,6 +117,11 @@ def test_base_href(url: str, href: str | None, expected: str) -> None:
 
 def test_what_stands_in_a_folder_that_base_names() -> None:
     assert resolve("img.png", base_of(LOCAL, "../b/")) == "local:docs/b/img.png"
+
+
+def test_folders_of_a_local_page_are_spelled_as_their_walk_spells_them() -> None:
+    assert resolve("b c.png", "local:a%20%23%25/%FF/p.html") == "local:a%20%23%25/%FF/b%20c.png"
+    assert resolve("../b.png", "local:a%20%23%25/%FF/p.html") == "local:a%20%23%25/b.png"
 
 
 @given(st.lists(st.sampled_from(["..", ".", "a", "b c", "%2e%2e", "%2F", "\\", "", "%00", "~"]), max_size=12))

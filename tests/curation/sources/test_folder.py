@@ -1,11 +1,13 @@
 """A folder's pages in one order, and addresses that never lead out of it."""
 
 import os
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mm1.curation.html import extract
 from mm1.curation.page import Dropped, Page
 from mm1.curation.sources.folder import is_page, read_folder, read_local, walk
 
@@ -115,3 +117,16 @@ def test_a_link_to_itself_is_no_file(tmp_path):
     (tmp_path / "a.html").write_text("<p>")
     (tmp_path / "loop.html").symlink_to("loop.html")
     assert list(walk(tmp_path)) == ["a.html"]
+
+
+@pytest.mark.parametrize("name", ["a b.png", "a%20b.png", "a#b.png", "a?b.png", "nähe.png", "100%.png", "a+b&c.png"])
+def test_a_picture_is_found_by_the_address_that_its_page_gives(tmp_path, name):
+    folder = tmp_path / "x %23#y"
+    folder.mkdir()
+    (folder / name).write_bytes(name.encode())
+    text = "Some words that are the content of this page, and more of them. " * 9
+    (folder / "p.html").write_text(f'<article><p>{text}</p><img src="{quote(name)}"></article>')
+    (path,) = (found for found in walk(tmp_path) if is_page(tmp_path, found))
+    (page,) = read_folder(tmp_path, (path,), "site", 1 << 20)
+    (image,) = extract(page.html, page.url).images
+    assert read_local(tmp_path, image.url) == name.encode()

@@ -3,14 +3,14 @@
     resolve("../img/a.png", "https://x.org/d/p.html")   # https://x.org/img/a.png
     resolve("../img/a.png", "local:d/p.html")           # local:img/a.png, a file of the source's folder
 
-The path of a local: address is the file's own name, without percent escapes; it never leaves the folder, however many
-`..` stand in it, and only a page that is local itself can name one. Knows nothing of elements; asks no network.
+The path of a local: address is the file's own name, percent-encoded; it never leaves the folder, however many `..`
+stand in it, and only a page that is local itself can name one. Knows nothing of elements; asks no network.
 """
 
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 LOCAL = "local:"
 
@@ -54,17 +54,21 @@ def base_of(url: str, href: str | None) -> str:
 
 
 def _local(reference: str, base: str) -> str:
-    path = unquote(re.split(r"[?#]", reference, maxsplit=1)[0]).replace("\\", "/")
-    path = _DROPPED.sub("", path)
-    folder = "" if path.startswith("/") else base[len(LOCAL) :].rpartition("/")[0]
-    parts: list[str] = []
-    for part in f"{folder}/{path}".split("/"):
-        if part == "..":
+    """Compared and joined as the bytes of names, then spelled as the walk over a folder spells them."""
+    path = _bytes(re.split(r"[?#]", reference, maxsplit=1)[0]).replace(b"\\", b"/").replace(b"\0", b"")
+    folder = b"" if path.startswith(b"/") else _bytes(base[len(LOCAL) :].rpartition("/")[0])
+    parts: list[bytes] = []
+    for part in (folder + b"/" + path).split(b"/"):
+        if part == b"..":
             del parts[-1:]
-        elif part not in ("", "."):
+        elif part not in (b"", b"."):
             parts.append(part)
-    slash = "/" if path.endswith("/") and parts else ""
-    return LOCAL + "/".join(parts) + slash if parts else ""
+    slash = "/" if path.endswith(b"/") and parts else ""
+    return LOCAL + quote(b"/".join(parts)) + slash if parts else ""
+
+
+def _bytes(path: str) -> bytes:
+    return unquote_to_bytes(path.encode("utf-8", "replace"))
 
 
 def _web(url: str) -> str:
