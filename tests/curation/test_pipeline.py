@@ -20,7 +20,6 @@ from mm1.curation.engine import Runner
 from mm1.curation.fetch import Fetched
 from mm1.curation.funnel import Funnel
 from mm1.curation.pipeline import curate
-from mm1.curation.steps import addresses
 from mm1.data.formats.catalog import FORMATS
 from mm1.data.formats.reading import Drop, ReadOptions
 from mm1.types import Image, Text
@@ -286,28 +285,6 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(made: Path, tmp_
     assert {name.partition("-")[0] for name in done} >= {"extract", "texts"}
     subprocess.run(command, check=True, capture_output=True)
     assert results(out) == results(made)
-
-
-def test_a_run_that_goes_on_with_more_memory_takes_nothing_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With little memory keys are grouped in many ranges, with more in few: other files, of the same names."""
-    pages = {f"{n}.html": page(n, [image(f"{n}.png")]) for n in range(4)}
-    site = write_site(tmp_path / "site", pages, {f"{n}.png": picture(n) for n in range(4)})
-    out, write = tmp_path / "set", addresses._write_wanted
-
-    def cut(folder: Path, number: int, *rest: object) -> None:
-        write(folder, number, *rest)  # type: ignore[arg-type]
-        if len(list(folder.glob("here-*"))) > 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(addresses, "_write_wanted", cut)
-    with pytest.raises(KeyboardInterrupt):
-        curate([site], out, OFFLINE, Runner(memory=1000))
-    monkeypatch.undo()
-    curate([site], out, OFFLINE, Runner())
-    assert counts(out)["images", "image"]["in"] == counts(out)["addresses", "image"]["out"] == 4
-    assert [urls(row) for row in rows(out, "interleaved")] == [[f"local:{n}.png"] for n in range(4)]
 
 
 def test_offline_a_list_of_pages_is_refused_with_a_sentence(tmp_path: Path) -> None:
