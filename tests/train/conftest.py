@@ -30,21 +30,33 @@ def tiny() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def start() -> Callable[..., list[int]]:
-    """Runs stages [folder, changes, kill_at or [step, signal] or None] one after another, in one process or many ranks;
-    returns exit codes.
+def start_each() -> Callable[..., list[list[int]]]:
+    """Runs stages [folder, changes, kill_at or [step, signal] or None] by each of several numbers of ranks, one after
+    another, in processes of their own; returns the ranks' exit codes.
     """
 
-    def run(stages: list[list[Any]], ranks: int = 1) -> list[int]:
+    def run(groups: list[tuple[int, list[list[Any]]]]) -> list[list[int]]:
         asked = [
-            [str(folder), changes, [stop, signal.SIGKILL] if isinstance(stop, int) else stop]
-            for folder, changes, stop in stages
+            (
+                ranks,
+                [
+                    [str(folder), changes, [stop, signal.SIGKILL] if isinstance(stop, int) else stop]
+                    for folder, changes, stop in stages
+                ],
+            )
+            for ranks, stages in groups
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, str(PROGRAM), str(ranks), json.dumps(asked)]
+        command = [sys.executable, str(PROGRAM), json.dumps(asked)]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
         print(done.stdout)
-        codes: list[int] = json.loads(done.stdout.splitlines()[-1])
+        codes: list[list[int]] = json.loads(done.stdout.splitlines()[-1])
         return codes
 
     return run
+
+
+@pytest.fixture(scope="session")
+def start(start_each: Callable[..., list[list[int]]]) -> Callable[..., list[int]]:
+    """The same by one number of ranks."""
+    return lambda stages, ranks=1: start_each([(ranks, stages)])[0]

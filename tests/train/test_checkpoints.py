@@ -101,13 +101,13 @@ def test_the_config_says_which_checkpoints_stay(tiny: ModuleType, tmp_path: Path
 
 
 def test_a_run_of_four_ranks_goes_on_with_two_eight_and_one(
-    tiny: ModuleType, start: Callable[..., list[int]], tmp_path: Path
+    tiny: ModuleType, start_each: Callable[..., list[list[int]]], tmp_path: Path
 ) -> None:
     """The weights are those of one process, to rounding."""
     adamw = {"optimizer": {"kind": "adamw"}, "rows": 8, "steps": 8}
-    for ranks, step in ((4, 2), (2, 4), (8, 6)):
-        assert start([[tmp_path / "many", adamw, [step, signal.SIGTERM]]], ranks) == [75] * ranks
-        assert steps(tmp_path / "many")[-1] == step
+    stops = [(ranks, [[tmp_path / "many", adamw, [step, signal.SIGTERM]]]) for ranks, step in ((4, 2), (2, 4), (8, 6))]
+    assert start_each(stops) == [[75] * ranks for ranks, _ in stops]
+    assert steps(tmp_path / "many")[-1] == 6
     config = {"optimizer": tiny.OptimizerConfig(kind="adamw"), "rows": 8, "steps": 8}
     said = run(tiny, tmp_path / "many", **config)
     assert any("going on from step 6" in line for line in said)

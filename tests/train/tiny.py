@@ -1,12 +1,13 @@
 """A training stage of a few seconds over made-up documents, for tests and for the processes they start.
 
-python tests/train/tiny.py RANKS '[["FOLDER", {"steps": 8}, STOP or null], …]'      # one stage after another
+python tests/train/tiny.py '[[RANKS, [["FOLDER", {"steps": 8}, STOP or null], …]], …]'      # one stage after another
 
-STOP is [step, signal]. The last line that is printed is the list of the ranks' exit codes.
+STOP is [step, signal]. The last line that is printed is a list, for every number of ranks the list of their exit codes.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -158,5 +159,7 @@ def exit_codes(children: list[int]) -> list[int]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    given = json.loads(sys.argv[2])
-    print(json.dumps(exit_codes(fork_ranks(int(sys.argv[1]), lambda: train(given)))))
+    codes = [
+        exit_codes(fork_ranks(number, functools.partial(train, stages))) for number, stages in json.loads(sys.argv[1])
+    ]
+    print(json.dumps(codes))
