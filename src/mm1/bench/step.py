@@ -92,16 +92,16 @@ def bench_step(config: StepBenchConfig, say: Callable[[str], None]) -> list[Row]
         say(f"planning {name}")
         plan = make_cpu_plan(found[name])
         say(f"measuring {name}")
-        rows.append(
-            Row(
-                name=name,
-                parameters=plan.parameters["total"],
-                planned_bytes=plan.memory.total,
-                bytes=_in_process(found[name], "memory", 2),
-                planned_seconds=plan.step_seconds,
-                seconds=_in_process(found[name], "time", config.repetitions),
-            )
+        row = Row(
+            name=name,
+            parameters=plan.parameters["total"],
+            planned_bytes=plan.memory.total,
+            bytes=_in_process(found[name], "memory", 2),
+            planned_seconds=plan.step_seconds,
+            seconds=_in_process(found[name], "time", config.repetitions),
         )
+        say(f"{name}: memory {row.memory_error:+.1%}, time {row.time_error:+.1%}")
+        rows.append(row)
     return rows
 
 

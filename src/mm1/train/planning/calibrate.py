@@ -89,15 +89,17 @@ def between_kernels(length: int = 64, repetitions: int = 100) -> float:
 
 def _filled(operation: Operation) -> Any:
     """A function from what a trace remembers of an argument to an argument."""
-    grouped = "grouped_mm" in str(operation.call)
-    rows = next((leaf.size[0] for leaf in tree_leaves(operation.arguments) if isinstance(leaf, Shape)), 0)
+    ends: Tensor | None = None
+    if "grouped_mm" in str(operation.call):  # as many rows to each group
+        left, right, where = (leaf for leaf in tree_leaves(operation.arguments) if isinstance(leaf, Shape))
+        rows, groups = left.size[0 if len(right.size) == 3 else 1], where.size[0]
+        ends = (torch.arange(1, groups + 1) * rows // groups).to(torch.int32)
 
     def fill(value: Any) -> Any:
         if not isinstance(value, Shape):
             return value
-        if grouped and value.dtype == torch.int32:  # where each group ends
-            ends = torch.arange(1, value.size[0] + 1) * rows // value.size[0]
-            return ends.to(torch.int32)
+        if ends is not None and value.dtype == torch.int32:
+            return ends
         return _tensor(value)
 
     return fill

@@ -142,8 +142,9 @@ class _Tracer:
         if not whole:
             encoder.post_norm = nn.Identity()
         encoder.blocks = nn.ModuleList()
-        tokens = self._hidden(len(images), config.num_patches + config.class_token, config.dim)
-        features = self._hidden(len(images), grid, grid, config.dim)
+        carries = not self._is_frozen("image_encoder")
+        tokens = self._hidden(len(images), config.num_patches + config.class_token, config.dim, carries=carries)
+        features = self._hidden(len(images), grid, grid, config.dim, carries=carries)
         block = _shell(lambda: EncoderBlock(config), self._dtype)
         bridge = _shell(
             lambda: build_connector(connector, config.position_grid, config.dim, self._model.decoder.dim), self._dtype
@@ -169,8 +170,7 @@ class _Tracer:
 
         def embed() -> list[Tensor]:
             text = decoder.embed(batch.tokens)
-            if not self._trace.fused_attention:
-                _ = mask.allowed
+            self._make_pairs(mask)
             return [place(text, batch.image_index, features) if has_images else text]
 
         existing = [features, batch.tokens, batch.image_index] if has_images else [batch.tokens]
@@ -184,8 +184,7 @@ class _Tracer:
         rotary = Rotary.from_positions(batch.positions, config.dim_per_head, config.rope_theta, config.rope_scaling)
         if config.sliding_window is not None:
             mask = mask.within(config.sliding_window)
-        if not self._trace.fused_attention:
-            _ = mask.allowed
+        self._make_pairs(mask)
         rows, length = batch.tokens.shape
         pairs = _pairs(rows, config.num_heads, length) if self._trace.fused_attention else frozenset()
         sparse = [config.moe is not None and config.moe.is_sparse(layer) for layer in range(config.num_layers)]
@@ -195,6 +194,9 @@ class _Tracer:
                 continue
             layer = sparse.index(is_sparse)
             block = _shell(functools.partial(Block, config, layer), self._dtype)
+            for experts in block.modules():
+                if isinstance(experts, GroupedLinear):  # whatever this machine's PyTorch can do
+                    experts.forward = functools.partial(_grouped_product, experts)  # type: ignore[method-assign]
 
             def run(block: Block = block) -> list[Tensor]:
                 mixed, routing = block(hidden, rotary, batch.positions == 0, mask, None)
@@ -220,9 +222,18 @@ class _Tracer:
 
         return self._piece("output", "output", own, run, [hidden, *tied, *_tensors(self._batch)])
 
-    def _hidden(self, *size: int) -> Tensor:
-        """What comes out of the piece before; it carries a gradient."""
-        return torch.empty(*size, requires_grad=True)
+    def _make_pairs(self, mask: AttentionMask) -> None:
+        """Makes the mask's matrix, which all layers share; where attention is fused there is none worth counting."""
+        if self._trace.fused_attention:
+            mask.__dict__["allowed"] = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+        _ = mask.allowed
+
+    def _is_frozen(self, part: str) -> bool:
+        return part in self._stage.optimizer.frozen
+
+    def _hidden(self, *size: int, carries: bool = True) -> Tensor:
+        """What comes out of the piece before, with a gradient if it `carries` one."""
+        return torch.empty(*size, requires_grad=carries)
 
     def _piece(
         self,
@@ -235,8 +246,7 @@ class _Tracer:
         pairs: frozenset[int] = frozenset(),
         **about: Any,
     ) -> Piece:
-        prefix = "decoder" if part == "output" else part
-        if prefix in self._stage.optimizer.frozen:
+        if self._is_frozen("decoder" if part == "output" else part):
             module.requires_grad_(False)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._trace.bf16):
             cost = Recorder(pairs).run(run, [*existing, *module.parameters()])
@@ -282,9 +292,17 @@ def _shell(build: Callable[[], M], dtype: torch.dtype = torch.float32) -> M:
     return module.to_empty(device="cpu")
 
 
+def _grouped_product(layer: GroupedLinear, rows: Tensor, counts: Tensor) -> Tensor:
+    """`GroupedLinear.forward` by the one kernel that does not ask how many rows each expert has."""
+    dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else layer.weight.dtype
+    ends = counts.cumsum(0, dtype=torch.int32)
+    product: Tensor = torch._grouped_mm(rows.to(dtype).contiguous(), layer.weight.to(dtype).contiguous(), offs=ends)
+    return product
+
+
 def _pairs(batch: int, heads: int, length: int) -> frozenset[int]:
-    """Sizes of matrices of all pairs: every head's, and the mask that all share."""
-    return frozenset({batch * heads * length * length, batch * length * length})
+    """The size of a matrix of all pairs of every head."""
+    return frozenset({batch * heads * length * length})
 
 
 def _muon(module: nn.Module, config: OptimizerConfig, hidden: bool) -> tuple[tuple[int, int], ...]:

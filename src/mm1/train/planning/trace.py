@@ -104,7 +104,8 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
         before = {id(tensor.untyped_storage()) for tensor in _tensors((args, options))}
-        result = func(*args, **options)
+        grouped = func._overloadpacket in _GROUPED
+        result = _grouped_result(*args, **options) if grouped else func(*args, **options)
         made = _tensors(result)
         if not made:
             return result
@@ -172,15 +173,19 @@ class Recorder(TorchDispatchMode):
         )
 
 
-def _grouped(rows: Tensor, matrices: Tensor, *_: Any, **__: Any) -> int:
+def _grouped_flops(rows: Tensor, matrices: Tensor, *_: Any, **__: Any) -> int:
     """Of a product in groups: rows (R, I) by matrices (E, I, O), or the gradient of these, (I, R) by (R, O)."""
     return 2 * rows.numel() * matrices.shape[-1]
 
 
-_COUNTS: dict[Any, Callable[..., int]] = {**flop_registry}
-for _name in ("_grouped_mm", "grouped_mm"):  # torch counts no operations of these
-    if hasattr(torch.ops.aten, _name):
-        _COUNTS[getattr(torch.ops.aten, _name)] = _grouped
+def _grouped_result(rows: Tensor, matrices: Tensor, offs: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Its shape; PyTorch knows it for bfloat16 only."""
+    groups = offs.shape if matrices.ndim == 2 else ()
+    return rows.new_empty((*groups, rows.shape[0], matrices.shape[-1]))
+
+
+_GROUPED = {getattr(torch.ops.aten, name) for name in ("_grouped_mm", "grouped_mm") if hasattr(torch.ops.aten, name)}
+_COUNTS: dict[Any, Callable[..., int]] = {**flop_registry, **dict.fromkeys(_GROUPED, _grouped_flops)}
 _FREE = {torch.ops.aten.empty.memory_format, torch.ops.aten.empty_like.default, torch.ops.aten.empty_strided.default}
 
 

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+
+from mm1.config import UserError
+from mm1.distributed.mesh import World
+from mm1.models.connector import AttentionPoolConfig, AvgPoolConfig
+from mm1.recipes.catalog import load_recipe
+from mm1.train.costs import flops_per_sequence, parameters
+from mm1.train.objectives import build_objective
+from mm1.train.planning.pieces import PARTS, TraceConfig, full_batch, pieces
+from mm1.train.planning.trace import Recorder
+from mm1.train.run import deterministic, initial_state, loop_config
+from tests.train.tiny import stage
+
+CPU_LIKE = TraceConfig(bf16=False, fused_attention=False)
+
+
+def of_parts(name: str, **overrides):
+    config = stage(name, **overrides)
+    return config, pieces(config, 2, CPU_LIKE)
+
+
+@pytest.mark.parametrize("name", ["mm1", "moe"])
+def test_pieces_have_all_parameters(name: str) -> None:
+    config, found = of_parts(name)
+    assert sum(piece.parameters * piece.repeats for piece in found) == parameters(config)["total"]
+    assert all(piece.trained == piece.parameters for piece in found)
+
+
+@pytest.mark.parametrize("recipe", ["mm1-3b", "mm1-7b-moe"])
+def test_traced_products_are_those_of_the_costs(recipe: str) -> None:
+    config = load_recipe(recipe).stage("pretrain")
+    found, flops = pieces(config, 1, TraceConfig()), flops_per_sequence(config)
+    traced = dict.fromkeys(PARTS, 0.0)
+    for piece in found:
+        for kind in ("product", "attention"):
+            causal = 2 if (kind, piece.part) == ("attention", "decoder") else 1
+            traced[piece.part] += piece.repeats * 3 * piece.cost.flops(kind, "forward") / causal
+    # The mask's diagonal, and C-Abstractor's squeeze, which is made once an image and not once a patch
+    for part in PARTS:
+        assert traced[part] == pytest.approx(flops[part], rel=2e-3), part
+
+
+@pytest.mark.parametrize("name", ["mm1", "moe"])
+def test_what_pieces_keep_is_what_a_real_step_keeps(name: str) -> None:
+    config = stage(name, rows=2, precision="fp32")
+    found = pieces(config, 2, CPU_LIKE)
+    planned = sum(piece.repeats * piece.cost.kept for piece in found)
+    state = initial_state(config, {}, World())
+    batch, objective = full_batch(config, 2), build_objective(config.objective, config.loss)
+    with deterministic(), loop_config(config, 2, World()).autocast():
+        objective(state.model, batch)  # what is made once a process
+        gc.collect()
+        recorder = Recorder()
+        there = [*state.model.parameters(), *(value for value in vars_of(batch) if isinstance(value, torch.Tensor))]
+        recorder._seen.update(id(tensor.untyped_storage()) for tensor in there)
+        with recorder:
+            losses = objective(state.model, batch)
+    assert losses.total.requires_grad
+    assert planned == pytest.approx(recorder.live, rel=0.05)
+
+
+def vars_of(batch) -> list[object]:
+    return [getattr(batch, name) for name in batch.__slots__]
+
+
+def test_a_full_batch_is_one_that_the_model_takes_and_as_full_as_planned() -> None:
+    config = stage("mm1")
+    batch = full_batch(config, 3)
+    assert batch.num_images * config.model.num_image_tokens == int((batch.image_index >= 0).sum())
+    assert batch.image_index.max() + 1 == batch.num_images * config.model.num_image_tokens
+    assert torch.equal(batch.target_index, (batch.targets.flatten() >= 0).nonzero().flatten())
+    initial_state(config, {}, World()).model(batch)
+
+
+def test_frozen_parts_keep_nothing_and_train_nothing() -> None:
+    config = stage("mm1")
+    frozen = config.replace(optimizer=config.optimizer.replace(frozen=("image_encoder",)))
+    free = {piece.name: piece for piece in pieces(config, 2, CPU_LIKE) if piece.part == "image_encoder"}
+    for piece in pieces(frozen, 2, CPU_LIKE):
+        if piece.part == "image_encoder":
+            assert piece.trained == piece.state == 0
+            assert piece.cost.kept == piece.cost.result < free[piece.name].cost.kept
+
+
+def test_states_by_optimizer() -> None:
+    config = stage("mm1")
+    sizes = {}
+    for kind in ("adamw", "muon", "adafactor"):
+        found = pieces(config.replace(optimizer=config.optimizer.replace(kind=kind, factor_from=16)), 1, CPU_LIKE)
+        sizes[kind] = sum(piece.state * piece.repeats for piece in found)
+    assert sizes["adamw"] == 8 * parameters(config)["total"]
+    assert sizes["adafactor"] < sizes["muon"] < sizes["adamw"]
+
+
+@pytest.mark.parametrize("connector", [AvgPoolConfig(num_image_tokens=4), AttentionPoolConfig(num_image_tokens=4)])
+def test_any_connector_is_traced(connector) -> None:
+    config = stage("mm1")
+    found = pieces(config.replace(model=config.model.replace(connector=connector)), 1, CPU_LIKE)
+    assert [piece.cost.kept > 0 for piece in found if piece.part == "connector"] == [True]
+
+
+def test_stages_of_other_objectives_are_refused() -> None:
+    with pytest.raises(UserError, match=r"model.kind=mm1, not clip"):
+        pieces(stage("clip"), 1, CPU_LIKE)
