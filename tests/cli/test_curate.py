@@ -51,3 +51,22 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
 def test_what_is_no_size_is_one_sentence() -> None:
     with pytest.raises(UserError, match=r"^--memory is 'much': write a size as 4GB or 512MB$"):
         bytes_of("much", "--memory")
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (["--languages", "eng"], "'eng' is no language"),
+        (["--languages", ""], "'' is no language"),
+        (['captions.text.languages=["EN"]'], "'EN' is no language"),
+        (["--memory", "0"], "--memory is '0': give at least 16MB"),
+        (["--memory", "4096"], "--memory is '4096': give at least 16MB"),
+    ],
+)
+def test_what_would_leave_nothing_or_end_never_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: list[str], told: str
+) -> None:
+    site = write_site(tmp_path / "site", {"a.html": page(1)}, {})
+    assert main(["curate", str(site), "--out", str(tmp_path / "set"), "--offline", *option]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()

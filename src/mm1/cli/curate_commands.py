@@ -27,18 +27,23 @@ console = Console(highlight=False, soft_wrap=True, markup=False)
 _ASSIGNMENT = re.compile(r"[a-z_]\w*(\.\w+)*=")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _MOST_REASONS = 4
+_LEAST_MEMORY = 16 << 20
+"""With less, what is counted over the set is counted in more pieces than a run should have."""
 
 
 def curate(arguments: Namespace) -> None:
     """The sets of some sources, then what came of it."""
     paths, changes = sources_and_changes([*arguments.sources, *arguments.overrides])
-    config = _config(arguments, changes)
+    kept_out, more = sources_and_changes(arguments.keep_out)
+    config = _config(arguments, kept_out, [*changes, *more])
     runner = _runner(arguments)
     with CurateProgress(console) as progress:
         finished = run_curate(paths, arguments.out, config, runner, progress.of)
     console.print(funnel_table(finished.funnel))
     for name, documents in finished.sets.items():
         console.print(f"{documents:>12,} documents in {arguments.out / name}")
+    for name, fact in finished.facts.items():
+        console.print(f"{name.capitalize()}: {fact}")
     console.print(f"Report: {arguments.out / REPORT}, figures: {arguments.out / FUNNEL}")
     full = [name for name, documents in finished.sets.items() if documents]
     if full:
@@ -66,6 +71,8 @@ def _runner(arguments: Namespace) -> Runner:
         processes = cpus_of(arguments.ray) if joined else os.cpu_count() or 1
     if processes < 1:
         raise UserError(f"--processes is {processes}: give 1 or more")
+    if memory < _LEAST_MEMORY:
+        raise UserError(f"--memory is '{arguments.memory}': give at least {_LEAST_MEMORY >> 20}MB")
     return Runner(processes=processes, ray=arguments.ray, memory=memory)
 
 
@@ -75,11 +82,13 @@ def sources_and_changes(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     return [Path(word) for word in words if word not in changes], changes
 
 
-def _config(arguments: Namespace, changes: Sequence[str]) -> CurateConfig:
+def _config(arguments: Namespace, kept_out: Sequence[Path], changes: Sequence[str]) -> CurateConfig:
     config = PROFILES[arguments.profile]
     if arguments.languages is not None:
-        codes = () if arguments.languages == "all" else tuple(arguments.languages.split(","))
+        codes = () if arguments.languages == "all" else tuple(map(str.strip, arguments.languages.split(",")))
         config = config.in_languages(codes)
+    if kept_out:
+        config = config.keeping_out(tuple(kept_out))
     if arguments.offline:
         config = config.replace(download=False)
     return override(config, changes)

@@ -2,6 +2,7 @@
 
     extract → texts → duplicates (the text set) → addresses → images → interleaved documents
                                                                     └→ caption pairs (→ CLIP)   → funnel and report
+    evaluations → (asked by texts, images, captions; where there are any)
 
     OUT/text, OUT/interleaved, OUT/captions      parquet, for `mm1 prepare`
     OUT/funnel.json, OUT/report.html
@@ -23,18 +24,23 @@ from typing import Any, TypeAlias
 from mm1.config import UserError, to_json
 from mm1.curation.clip_score import digest_of
 from mm1.curation.config import CurateConfig
+from mm1.curation.decontaminate import digest as digest_of_evaluations
+from mm1.curation.decontaminate import load_index
 from mm1.curation.engine import Progress, Runner, map_parts
+from mm1.curation.evaluation_files import read_evaluations
 from mm1.curation.obelics import ObelicsRules
 from mm1.curation.sources import Part, list_parts
 from mm1.curation.steps import captions, interleaved
 from mm1.curation.steps.addresses import find_addresses
 from mm1.curation.steps.clip import filter_by_score
 from mm1.curation.steps.duplicates import drop_duplicates
+from mm1.curation.steps.evaluations import index_evaluations
 from mm1.curation.steps.extract import extract_part
 from mm1.curation.steps.finish import FUNNEL, REPORT, SETS, Finished, finish
 from mm1.curation.steps.inputs import PartInputs
 from mm1.curation.steps.pictures import look_at_pictures
 from mm1.curation.steps.texts import judge_part
+from mm1.curation.text.language import check_known
 from mm1.curation.text.quality import digest
 from mm1.steps import Step, execute
 
@@ -52,7 +58,10 @@ def curate(
         UserError: a source can not be read, the config does not fit, `out` lies in a source or holds what is not ours,
             a process was ended from outside.
     """
-    _check_out(paths, out)
+    _check_out(paths, out, "source")
+    _check_out(config.evaluations.paths, out, "evaluation")
+    for rules in (config.text, config.captions.text, config.worth_fetching):
+        check_known(rules.languages)
     parts = list_parts(paths, config.sources)
     listed = next((part for part in parts if part.kind == "page_urls"), None)
     if listed is not None and not config.download:
@@ -60,15 +69,17 @@ def curate(
     steps = Pipeline(parts, out, config, runner, told).steps()
     folders = {step.name: execute(step, out / WORK).folder for step in steps}
     facts = {"rules": "OBELICS" if isinstance(config.interleaved, ObelicsRules) else "MM1"}
+    if "evaluations" in folders:
+        facts["kept out"] = load_index(folders["evaluations"]).told()
     return finish(out, folders, [part.name for part in parts], facts)
 
 
-def _check_out(paths: Sequence[Path], out: Path) -> None:
+def _check_out(paths: Sequence[Path], out: Path, what: str) -> None:
     """Results replace what has their names, which must be earlier results; and they must be no sources themselves."""
     place = out.resolve()
     for path in paths:
         if path.is_dir() and path.resolve() in (place, *place.parents):
-            raise UserError(f"{out} lies in the source {path}, and would be read with it: choose an --out beside it")
+            raise UserError(f"{out} lies in the {what} {path}, and would be read with it: choose an --out beside it")
     if (out / WORK / "steps").is_dir() or (out / FUNNEL).is_file():  # of an earlier run
         return
     for name in (*SETS, REPORT):
@@ -89,18 +100,20 @@ class Pipeline:
     def steps(self) -> list[Step]:
         """All of them, in order."""
         extract = self._step("extract", self._extract, {"parts": self._identity(), **self._of("sources")})
-        texts = self._step("texts", self._texts, self._of("text") | {"models": self._models()}, extract)
+        kept_out = self._evaluations()
+        texts = self._step("texts", self._texts, self._of("text") | {"models": self._models()}, extract, *kept_out)
         duplicates = self._step("duplicates", self._duplicates, {}, extract, texts)
         asked = ("worth_fetching", "download_buckets")
         addresses = self._step("addresses", self._addresses, self._of(*asked) | self._rules(), extract, duplicates)
         pictures = self._of("download", "pictures_a_part") | self._rules() | {"pictures": self._pictures()}
-        images = self._step("images", self._images, pictures, addresses)
+        images = self._step("images", self._images, pictures, addresses, *kept_out)
         inputs = (extract, duplicates, addresses, images)
         documents = self._of("interleaved") | {"models": self._models()}
         pairs = self._of("captions")
         score = pairs["captions"].pop("clip")
-        captions = self._step("captions", self._captions, pairs, *inputs)
+        captions = self._step("captions", self._captions, pairs, *inputs, *kept_out)
         steps = [
+            *kept_out,
             *(extract, texts, duplicates, addresses, images),
             self._step("interleaved", self._interleaved, documents, *inputs),
             captions,
@@ -108,6 +121,14 @@ class Pipeline:
         if (model := self.config.captions.clip.model) is not None:
             steps.append(self._step("clip", self._clip, score | {"model": digest_of(model)}, captions))
         return steps
+
+    def _evaluations(self) -> list[Step]:
+        """None where nothing is to be kept out: then no other step knows of evaluations."""
+        config = self.config.evaluations
+        if not config.paths:
+            return []
+        found = digest_of_evaluations(read_evaluations(config.paths))
+        return [self._step("evaluations", self._index, {"found": found, "rules": to_json(config.rules)})]
 
     def _step(self, name: str, run: Callable[..., None], config: dict[str, Any], *inputs: Step) -> Step:
         def fill(folder: Path) -> None:
@@ -158,9 +179,13 @@ class Pipeline:
         work = partial(extract_part, config=self.config, downloads=self.out / DOWNLOADS)
         map_parts(work, self.parts, folder, self.runner, self._progress("extract"))
 
+    def _index(self, folder: Path, folders: dict[str, Path]) -> None:
+        index_evaluations(folder, self.config.evaluations, self._progress("evaluations"))
+
     def _texts(self, folder: Path, folders: dict[str, Path]) -> None:
         parts = self._inputs(folders, ["extract"], listed=False)
-        map_parts(partial(judge_part, config=self.config.text), parts, folder, self.runner, self._progress("texts"))
+        work = partial(judge_part, config=self.config.text, evaluations=folders.get("evaluations"))
+        map_parts(work, parts, folder, self.runner, self._progress("texts"))
 
     def _duplicates(self, folder: Path, folders: dict[str, Path]) -> None:
         parts = self._inputs(folders, ["extract", "texts"], listed=False)
@@ -175,6 +200,7 @@ class Pipeline:
             folder,
             self.parts,
             folders["addresses"],
+            folders.get("evaluations"),
             self.out / DOWNLOADS,
             self.config,
             self.runner,
@@ -188,7 +214,7 @@ class Pipeline:
 
     def _captions(self, folder: Path, folders: dict[str, Path]) -> None:
         parts = self._inputs(folders, ["extract", "duplicates"])
-        inputs = captions.Inputs(folders["addresses"], folders["images"], self.config)
+        inputs = captions.Inputs(folders["addresses"], folders["images"], folders.get("evaluations"), self.config)
         captions.write_captions(folder, parts, inputs, self.runner, self._progress("captions"))
 
     def _clip(self, folder: Path, folders: dict[str, Path]) -> None:

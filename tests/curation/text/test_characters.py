@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from mm1.curation.text.characters import (
     classify,
     codes,
     hash_words,
+    normalize,
 )
 from mm1.curation.text.words import plain_words
 
@@ -121,3 +124,23 @@ def test_runs_of_words_have_equal_hashes_only_where_they_are_equal(words: list[s
 )
 def test_unspaced_is_what_most_characters_are(text: str, unspaced: bool) -> None:
     assert hash_words(text).unspaced is unspaced
+
+
+@given(texts, st.sampled_from(["NFC", "NFD"]))
+def test_texts_with_few_marks_are_normalized_as_unicode_says(text: str, form: Literal["NFC", "NFD"]) -> None:
+    assert normalize(form, text) == unicodedata.normalize(form, text)
+    assert normalize(form, text + "a\u0323\u0301" * 40) == unicodedata.normalize(form, text + "a\u0323\u0301" * 40)
+
+
+def test_marks_without_end_are_kept_apart_and_none_is_lost() -> None:
+    for number in (30, 31, 60, 61, 1000):
+        made = normalize("NFD", "xé" + "\u0301\u0323" * number + "b")
+        assert max(map(len, re.findall("[\u0301\u0323]+", made))) <= 31
+        assert made.replace("\u034f", "").count("\u0301") == number + 1
+
+
+def test_a_text_of_nothing_but_marks_takes_no_minutes() -> None:
+    """Unicode's own way would take the square of their number: an hour for this one."""
+    for text in ("a" + "\u0301\u0323" * 1_000_000, "\u0323\u0301" * 1_000_000):
+        assert hash_words(text).classes.sum() > 2_000_000
+        assert len(plain_words(text)) == 1

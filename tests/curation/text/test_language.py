@@ -10,7 +10,7 @@ import pytest
 
 from mm1.config import UserError
 from mm1.curation.text import language
-from mm1.curation.text.language import THRESHOLD, identify
+from mm1.curation.text.language import THRESHOLD, check_known, identify
 
 TEXTS = {
     "en": "The ships came into the harbour before the storm had reached the bay.",
@@ -78,3 +78,10 @@ def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(language.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'mm1\[curate\]'"):
         identify("text")
+
+
+def test_a_code_that_no_text_can_have_is_refused() -> None:
+    check_known([*TEXTS, "no", "yue"])
+    for code in ("xx", "eng", "EN", "", " de", "en-GB"):
+        with pytest.raises(UserError, match=f"^'{code}' is no language"):
+            check_known(["en", code])

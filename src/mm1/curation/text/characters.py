@@ -14,6 +14,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,10 @@ _JOINERS = (0x200C, 0x200D)
 
 _TABLE_SIZE = 0x20000
 """Above it there are ideographs up to 0x40000, and nothing that makes words."""
+
+_MOST_MARKS = 30
+"""On one letter, in a row."""
+_JOINER = "\u034f"
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
 _INVERSE = pow(_MULTIPLIER, -1, 1 << 64)
@@ -100,9 +105,32 @@ def classify(points: NDArray[np.uint32]) -> NDArray[np.uint8]:
     return classes
 
 
+def normalize(form: Literal["NFC", "NFD"], text: str) -> str:
+    """The text in a normal form of Unicode, in time that goes with its length.
+
+    Sorting the marks on one letter takes the square of their number, minutes for a page that is nothing else. So after
+    each 30 of them comes a joiner that keeps the next apart, as UAX #15, section 13 ("Stream-Safe Text Format") says.
+    """
+    if text.isascii():
+        return text
+    points = codes(text)
+    marks = _mark_table()[np.minimum(points, _TABLE_SIZE - 1)]
+    if np.count_nonzero(marks) > _MOST_MARKS:
+        places = np.arange(len(points))
+        before = places - np.maximum.accumulate(np.where(marks, -1, places))  # marks in a row that end here
+        cuts = np.flatnonzero((before > _MOST_MARKS) & (before % _MOST_MARKS == 1)).tolist()
+        text = _JOINER.join(text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True))
+    return unicodedata.normalize(form, text)
+
+
+@cache
+def _mark_table() -> NDArray[np.bool_]:
+    return np.array([unicodedata.combining(chr(point)) > 0 for point in range(_TABLE_SIZE)])
+
+
 def hash_words(text: str) -> Words:
     """The words of a text; "é" is one word however it is composed."""
-    lowered = unicodedata.normalize("NFC", text.lower())
+    lowered = normalize("NFC", text.lower())
     slices = [lowered[start : start + _SLICE] for start in range(0, max(1, len(lowered)), _SLICE)]
     parts = [_words_of(points, classify(points)) for points in map(codes, slices)]
     if len(parts) == 1:

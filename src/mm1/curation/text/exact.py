@@ -15,7 +15,7 @@ import unicodedata
 import numpy as np
 from numpy.typing import NDArray
 
-from mm1.curation.text.characters import Words, hash_words
+from mm1.curation.text.characters import Words, hash_words, normalize
 
 _DIGIT = re.compile(r"\d")
 
@@ -47,7 +47,7 @@ def keep_paragraphs(text: str, kept: NDArray[np.bool_]) -> str:
 
 def _plain(paragraph: str) -> str:
     if not paragraph.isascii():
-        decomposed = unicodedata.normalize("NFD", paragraph)
+        decomposed = normalize("NFD", paragraph)
         paragraph = "".join(character for character in decomposed if unicodedata.category(character) != "Mn")
     return _DIGIT.sub("0", paragraph)
 

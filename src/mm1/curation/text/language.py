@@ -10,6 +10,7 @@ so threads may share it. Knows nothing of rules.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,23 @@ def identify(text: str) -> tuple[str, float]:
     return labels[0].removeprefix("__label__"), min(1.0, float(scores[0]))
 
 
+def check_known(codes: Iterable[str]) -> None:
+    """Raises UserError for a code that `identify` never gives: it would refuse every text."""
+    for code in codes:
+        if f"__label__{code}" not in _labels():
+            raise UserError(f"'{code}' is no language that can be told: give ISO 639-1 codes, as en or de")
+
+
 def _sample(text: str) -> str:
     if len(text) <= _SAMPLES * _SAMPLE_LEN:
         return text
     stride = (len(text) - _SAMPLE_LEN) // (_SAMPLES - 1)
     return " ".join(text[start : start + _SAMPLE_LEN] for start in range(0, _SAMPLES * stride, stride))
+
+
+@cache
+def _labels() -> frozenset[str]:
+    return frozenset(_model().predict("a", k=1000, threshold=-1.0)[0])  # all of them
 
 
 @cache

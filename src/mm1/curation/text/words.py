@@ -11,10 +11,9 @@ nothing of which share is too much.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 
-from mm1.curation.text.characters import classify, codes, word_borders
+from mm1.curation.text.characters import classify, codes, normalize, word_borders
 
 _STOP = {
     "ar": "في من على إلى عن أن إن هذا هذه التي الذي كان كانت لا ما هو هي مع كل أو ثم قد لم بعد بين ذلك",
@@ -82,7 +81,7 @@ nothing: a text's share of them says what it is."""
 
 def plain_words(text: str) -> list[str]:
     """The words of a text in lower case, as `characters.hash_words` finds them."""
-    lowered = unicodedata.normalize("NFC", text.lower())
+    lowered = normalize("NFC", text.lower())
     starts, ends = word_borders(classify(codes(lowered)))
     return [lowered[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
