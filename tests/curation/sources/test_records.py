@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mm1.curation.page import Dropped
-from mm1.curation.sources.records import Record, records
+from mm1.curation.sources.records import Record, _Window, records
 
 LIMIT = 1 << 20
 NUMBER = 3
@@ -123,3 +123,12 @@ def test_an_endless_header_is_one_drop():
 def test_an_empty_file_has_no_records():
     assert read(b"") == []
     assert read(b"\r\n\r\n") == []
+
+
+def test_blank_lines_are_passed_many_at_a_time(three, monkeypatch):
+    """A megabyte of them is a kilobyte of gzip: taken one by one they would keep a processor busy for hours."""
+    steps = []
+    skip = _Window.skip
+    monkeypatch.setattr(_Window, "skip", lambda self, size: steps.append(size) or skip(self, size))
+    assert whole(read(three[0] + b"\r\n" * (1 << 20) + three[1])) == three[:2]
+    assert len(steps) < 100

@@ -21,6 +21,7 @@ from yarl import URL
 from mm1.curation.fetch.failed import Failed
 
 MAX_LENGTH = 8192
+"""Characters, as found."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _PARTS = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*):(?://(?P<authority>[^/?#]*))?(?P<path>[^?#]*)(?P<query>\?[^#]*)?", re.I
@@ -41,9 +42,9 @@ def parse_url(text: str, ports: Collection[int] = (80, 443)) -> URL:
     Raises:
         Failed: url_too_long, not_http, bad_url, credentials, bad_host, bad_port.
     """
-    text = re.sub(r"[\t\n\r]", "", text.strip("".join(map(chr, range(33)))))
     if len(text) > MAX_LENGTH:
         raise Failed("url_too_long")
+    text = re.sub(r"[\t\n\r]", "", text.strip("".join(map(chr, range(33)))))
     parts = _PARTS.match(_backslashes_turned(text))
     if parts is None:
         raise Failed("bad_url")

@@ -27,6 +27,7 @@ _CHUNK = 1 << 18
 _MAX_HEADER = 1 << 16
 _GZIP, _ZSTD, _LZ4 = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"
 _BEGINNING = b"WARC/"
+_BLANK = re.compile(rb"[\r\n]+")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d{1,15})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _NEXT_RECORD = re.compile(rb"WARC/1\.\d\r?\n(?=[\w-]+:)")
@@ -158,8 +159,8 @@ class _Window:
 
     def skip_blank_lines(self) -> bool:
         """Moves to where a record should begin; False at the end of the file, if nothing is amiss there."""
-        while self.hold(1) and self._held[self._place] in b"\r\n":
-            self.skip(1)
+        while self.hold(1) and (blank := _BLANK.match(self._held, self._place)):
+            self.skip(blank.end() - self._place)
         return self.hold(1) or self._fault is not None
 
     def is_sound(self) -> bool:
