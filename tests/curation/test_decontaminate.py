@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mm1.config import UserError
-from mm1.curation.decontaminate import ANY_IMAGE, DecontaminationRules, EvaluationIndex, build_index, load_index
+from mm1.curation.decontaminate import ANY_IMAGE, DecontaminationRules, EvaluationIndex, build_index, digest, load_index
+from mm1.curation.evaluation_files import Found
 from mm1.curation.images import Picture, inspect
 from mm1.data.formats.reading import Drop
 from tests.curation.pictures import encoded, scene
@@ -79,12 +80,25 @@ def test_against_plain_comparison(asked: list[str], text: list[str]) -> None:
     assert (index.text_reason(" ".join(text)) is not None) == expected
 
 
-def test_common_runs_can_be_left_out(index: EvaluationIndex) -> None:
-    hits = index.text_hits(f"{FILLER} {LONG}")
-    assert len(hits) == len(LONG.split()) - 12
-    assert index.without(hits).text_reason(LONG) is None
-    assert index.without(hits[1:]).text_reason(LONG) == "evaluation_text"
-    assert index.without(hits).text_reason(MIDDLE) == "evaluation_text"
+def test_what_was_found_has_one_digest_and_other_things_another() -> None:
+    found: list[Found] = [LONG, b"a picture", Drop("damaged", "x", count=3)]
+    others: list[list[Found]] = [
+        [],
+        found[:2],
+        [LONG, "a picture", found[2]],
+        [f"{LONG}a", b" picture", found[2]],
+        [*found[:2], Drop("damaged", "x", count=4)],
+    ]
+    assert digest(found) == digest([*found[:2], Drop("damaged", "elsewhere", count=3)])
+    assert len({digest(found), *map(digest, others)}) == 6
+
+
+def test_what_is_looked_for_and_what_is_not_is_told(index: EvaluationIndex) -> None:
+    runs = len(LONG.split()) - 12 + 1  # of thirteen words, and MIDDLE whole
+    assert index.told() == (
+        f"20 images and {runs} runs of words of evaluations; not looked for: damaged 3, short_text 1, unreadable 1"
+    )
+    assert build_index([LONG], RULES).told().endswith("; not looked for: none")
 
 
 def test_an_image_is_found_in_any_encoding(index: EvaluationIndex) -> None:

@@ -18,6 +18,14 @@ def add_curate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     curate.add_argument("--out", type=Path, required=True, help="the folder of the sets")
     curate.add_argument("--profile", choices=["mm1", "obelics"], default="mm1", help="whose rules (mm1)")
     curate.add_argument("--languages", metavar="CODE,…", help="of texts and captions, as en,de; all takes any (en)")
+    curate.add_argument(
+        "--keep-out",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATH",
+        help="evaluation images and questions, as files or folders: no set has them",
+    )
     curate.add_argument("--offline", action="store_true", help="fetch nothing: only what is at hand")
     curate.add_argument("--processes", type=int, help="at a time (the number of CPUs, here or of the cluster)")
     curate.add_argument("--ray", metavar="ADDRESS", help="work on that Ray cluster, or on a Ray of its own: local")

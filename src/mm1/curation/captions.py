@@ -75,8 +75,8 @@ class Chosen:
     caption: str
 
 
-def none_common(text: str) -> bool:
-    """For a set whose texts were not counted: no text is common."""
+def none(text: str) -> bool:
+    """For a set whose texts were not counted: none is common; and without evaluations: none is theirs."""
     return False
 
 
@@ -85,7 +85,8 @@ def pairs(
     look_up: LookUp,
     rules: CaptionRules,
     language_of: LanguageOf,
-    common: Callable[[str], bool] = none_common,
+    common: Callable[[str], bool] = none,
+    evaluated: Callable[[str], bool] = none,
 ) -> Pairs:
     """The image-text pairs of a page, in its order.
 
@@ -99,13 +100,14 @@ def pairs(
         rules: what a pair must be.
         language_of: asked of texts that keep the other rules.
         common: whether a text stands with too many images of the set.
+        evaluated: whether a text has words of evaluations in a row.
     """
     kept: list[Pair] = []
     dropped: Counter[str] = Counter()
     urls: set[str] = set()
     digests: set[bytes] = set()
     for image in page.images:
-        chosen = choose(image, rules, language_of, common)
+        chosen = choose(image, rules, language_of, common, evaluated)
         if isinstance(chosen, str):
             dropped[chosen] += 1
             continue
@@ -122,17 +124,24 @@ def pairs(
 
 
 def choose(
-    image: ImageRef, rules: CaptionRules, language_of: LanguageOf, common: Callable[[str], bool] = none_common
+    image: ImageRef,
+    rules: CaptionRules,
+    language_of: LanguageOf,
+    common: Callable[[str], bool] = none,
+    evaluated: Callable[[str], bool] = none,
 ) -> Chosen | str:
     """The text of an image, or the reason why it has none; nothing is asked of the image itself.
 
-    The reason is that of the caption, if it has one, else that of the alt text: caption_text.py's, or `common`.
+    The reason is that of the caption, if it has one, else that of the alt text: caption_text.py's, or `common`. Where
+    either of the two is `evaluated`, the reason is `evaluation_text`: both would stand in the set.
     """
     texts: dict[Kind, str] = {"caption": clean(image.caption), "alt": clean(image.alt)}
     reasons = {kind: _reason(text, rules, language_of, common) for kind, text in texts.items()}
     fit = [kind for kind, reason in reasons.items() if reason is None]
     if not fit:
         return next((reason for reason in reasons.values() if reason and reason != "no_text"), "no_text")
+    if any(map(evaluated, texts.values())):
+        return "evaluation_text"
     if rules.prefer in fit:
         fit = [kind for kind in fit if kind == rules.prefer]
     kind = max(fit, key=lambda kind: len(plain_words(texts[kind])))

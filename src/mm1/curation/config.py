@@ -7,11 +7,14 @@ Knows nothing of where the work is done: how many processes there are, and how m
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from mm1.config import Config
 from mm1.curation.caption_text import CaptionTextRules
 from mm1.curation.captions import CaptionRules
+from mm1.curation.decontaminate import DecontaminationRules
 from mm1.curation.fetch import FetchConfig
 from mm1.curation.images import ImageRules
 from mm1.curation.interleaved import InterleavedRules
@@ -36,6 +39,14 @@ class TextConfig(Config):
     """By the models of `mm1 curate train-quality`; none are asked by default."""
 
 
+class EvaluationsConfig(Config):
+    """What is kept out of all sets, because models are evaluated on it."""
+
+    paths: tuple[Path, ...] = ()
+    """Files and folders of images, questions, answers (evaluation_files.py); none keep nothing out."""
+    rules: DecontaminationRules = DecontaminationRules()
+
+
 class CurateConfig(Config):
     """How a set is curated. The defaults are MM1's."""
 
@@ -45,10 +56,17 @@ class CurateConfig(Config):
     """Those of MM1 (A.1), or of OBELICS."""
     captions: CaptionRules = CaptionRules()
     worth_fetching: CaptionTextRules = CaptionTextRules(
-        min_words=2, max_words=1000, min_letters=4, min_letter_share=0.3, max_repeated_words=1.0, languages=()
+        min_words=2,
+        max_words=1000,
+        max_characters=20_000,
+        min_letters=4,
+        min_letter_share=0.3,
+        max_repeated_words=1.0,
+        languages=(),
     )
     """What the text of an image must be for it to be fetched, where its page gives no document. Looser than
     `captions.text`, so that a change of those rules fetches nothing anew."""
+    evaluations: EvaluationsConfig = EvaluationsConfig()
     download: bool = True
     """Whether pages and images are fetched from the network; without it, those that are not at hand are dropped."""
     fetch: FetchConfig = FetchConfig()
@@ -61,6 +79,10 @@ class CurateConfig(Config):
         """The same for texts and captions in these languages; () takes all."""
         texts = self.captions.text.replace(languages=codes)
         return self.replace(text=self.text.replace(languages=codes), captions=self.captions.replace(text=texts))
+
+    def keeping_out(self, paths: tuple[Path, ...]) -> CurateConfig:
+        """The same, without what evaluations in these files ask."""
+        return self.replace(evaluations=self.evaluations.replace(paths=paths))
 
     @property
     def stored_images(self) -> ImageRules:

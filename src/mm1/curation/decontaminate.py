@@ -3,22 +3,26 @@
     index = build_index(read_evaluations([Path("vqa/")]), DecontaminationRules())
     index.image_reason(picture)        # "evaluation_image": the same bytes, or the same look
     index.text_reason(text)            # "evaluation_text": 13 words in a row of one of its texts
+    index.told()                       # what is looked for, and what was left out
 
 Texts are compared as GPT-3's were (Brown et al. 2020, appendix C): lower case, without punctuation, by runs of 13
 words; a shorter text of at least 8 words must occur whole, and what is shorter still is left out, for "what color is
 the cat" is everywhere. So a short question is never a hit, and a run of words that many people write is one: a licence,
-a proverb, a quoted passage. `without` takes out such runs once the set has been counted, as GPT-3 left out those found
-in more than ten documents. Images that look alike by chance are told apart by colour as far as data/perceptual.py can;
-a blank image of an evaluation matches every blank image of that colour. Hashes are of 64 bits: by chance alone, 10^7
-runs of an index and 10^12 of a set meet in less than one.
+a proverb, a quoted passage. GPT-3 cut out the passage and ignored runs of more than ten documents; here the whole text
+is dropped, and a common run counts like any other: what it costs is a number in the funnel and a sample in the report,
+and who wants those texts takes the run out of the evaluation's files. Images that look alike by chance are told apart
+by colour as far as data/perceptual.py can; a blank image of an evaluation matches every blank image of that colour.
+Hashes are of 64 bits: by chance alone, 10^7 runs of an index and 10^12 of a set meet in less than one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +33,7 @@ from mm1.config import Config, UserError, load_json, save_json
 from mm1.curation.evaluation_files import Found
 from mm1.curation.images import ImageRules, Picture, inspect
 from mm1.curation.page import Dropped
-from mm1.curation.text.characters import hash_words
+from mm1.curation.text.characters import Words, hash_words
 from mm1.data.formats.reading import Drop
 from mm1.data.perceptual import Look, alike
 
@@ -80,23 +84,18 @@ class EvaluationIndex:
                 return "evaluation_image"
         return None
 
-    def text_reason(self, text: str) -> str | None:
-        """`evaluation_text` for a text with words of the evaluations in a row."""
-        return "evaluation_text" if len(self.text_hits(text)) else None
+    def text_reason(self, text: str, words: Words | None = None) -> str | None:
+        """`evaluation_text` for a text with words of the evaluations in a row; `words`: its `hash_words`, if known."""
+        words = hash_words(text) if words is None else words
+        hit = any(_is_in(words.ngrams(count), known).any() for count, known in self.runs.items())
+        return "evaluation_text" if hit else None
 
-    def text_hits(self, text: str) -> NDArray[np.uint64]:
-        """The hashes, sorted, of the runs of a text that are the evaluations'; for counting and `without`."""
-        words = hash_words(text)
-        hits = [np.empty(0, np.uint64)]
-        for count, known in self.runs.items():
-            found = words.ngrams(count)
-            hits.append(found[_is_in(found, known)])
-        return np.unique(np.concatenate(hits))
-
-    def without(self, common: NDArray[np.uint64]) -> EvaluationIndex:
-        """The index without these runs of words, as they are common in the set."""
-        runs = {count: np.setdiff1d(known, common) for count, known in self.runs.items()}
-        return EvaluationIndex(self.rules, runs, self.digests, self.hashes, self.colours, self.left_out)
+    def told(self) -> str:
+        """What is looked for and what is not, in words."""
+        runs = sum(map(len, self.runs.values()))
+        left_out = ", ".join(f"{reason} {number:,}" for reason, number in self.left_out.most_common())
+        looked_for = f"{len(self.hashes):,} images and {runs:,} runs of words of evaluations"
+        return f"{looked_for}; not looked for: {left_out or 'none'}"
 
     def save(self, folder: Path) -> None:
         """Writes the index into a folder that is there; `load_index` maps it into memory, shared by all processes."""
@@ -122,6 +121,31 @@ def load_index(folder: Path) -> EvaluationIndex:
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} holds no whole index of evaluations ({error}): build it again") from None
     return EvaluationIndex(rules, runs, digests, hashes, colours, left_out)
+
+
+@cache
+def open_index(folder: Path | None) -> EvaluationIndex | None:
+    """The index of a folder, opened once a process; None where there is none to ask.
+
+    Raises:
+        UserError: as `load_index`.
+    """
+    return None if folder is None else load_index(folder)
+
+
+def digest(items: Iterable[Found]) -> str:
+    """A hash of all that was found, for whoever keeps results that depend on it, wherever the files lie."""
+    total = hashlib.sha256()
+    for item in items:
+        if isinstance(item, Drop):
+            kind, data = b"d", f"{item.reason} {item.count}".encode()
+        elif isinstance(item, str):
+            kind, data = b"t", item.encode("utf-8", "surrogatepass")
+        else:
+            kind, data = b"p", item
+        total.update(kind + len(data).to_bytes(8, "big"))
+        total.update(data)
+    return total.hexdigest()
 
 
 def build_index(items: Iterable[Found], rules: DecontaminationRules) -> EvaluationIndex:

@@ -12,7 +12,7 @@ Pages that break the text rules are asked as well: a gallery has no prose.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mm1.curation.captions import CaptionRules, pairs, text_key
+from mm1.curation.captions import CaptionRules, Pairs, none, pairs, text_key
 from mm1.curation.config import CurateConfig
+from mm1.curation.decontaminate import open_index
 from mm1.curation.documents import DocumentWriter, PictureSegment
 from mm1.curation.engine import Progress, Runner, Values, map_parts
 from mm1.curation.extracted import Row, read_extracted
@@ -56,6 +57,8 @@ class Inputs:
 
     found: Path
     pictures: Path
+    evaluations: Path | None
+    """Their index, if there are any."""
     config: CurateConfig
 
     @property
@@ -69,6 +72,12 @@ class Inputs:
         for row in read_extracted(part.folders["extract"] / PAGES):
             if status is None or status[row.number] != duplicates.DUPLICATE:
                 yield row, look_up
+
+    def pairs(self, row: Row, look_up: LookUp, common: Callable[[str], bool] = none) -> Pairs:
+        """The pairs of a page."""
+        index = open_index(self.evaluations)
+        evaluated = none if index is None else lambda text: index.text_reason(text) is not None
+        return pairs(row.page, look_up, self.rules, identify, common, evaluated)
 
 
 def write_captions(
@@ -88,7 +97,7 @@ def listen_part(part: PartInputs, folder: Path, inputs: Inputs) -> Values:
     count = 0
     with RunWriter(folder, "said", _SAID) as runs:
         for row, look_up in inputs.rows(part):
-            for pair in pairs(row.page, look_up, inputs.rules, identify).pairs:
+            for pair in inputs.pairs(row, look_up).pairs:
                 text = text_key(pair.text)
                 key = key_of(f"{text:016x}{pair.image.picture.md5.hex()}")
                 runs.add({"key": key, "order": part.order(row.number), "weight": 1, "text": text})
@@ -115,7 +124,7 @@ def pair_part(part: PartInputs, folder: Path, inputs: Inputs, common: Path) -> V
     rows: list[dict[str, Any]] = []
     for row, look_up in inputs.rows(part):
         tally.enter(STEP, UNIT, len(row.page.images))
-        found = pairs(row.page, look_up, inputs.rules, identify, lambda text: table.get(text_key(text)) is not None)
+        found = inputs.pairs(row, look_up, lambda text: table.get(text_key(text)) is not None)
         _offer(tally, row, found.dropped)
         for number, pair in enumerate(found.pairs):
             picture = pair.image.picture

@@ -50,6 +50,8 @@ class Finished:
     funnel: Funnel
     sets: dict[str, int]
     """Documents of each set, by its name: OUT/NAME holds it."""
+    facts: dict[str, str]
+    """What else the report says on top, by what it is."""
 
 
 def finish(out: Path, folders: Mapping[str, Path], parts: Sequence[str], facts: Mapping[str, str]) -> Finished:
@@ -81,7 +83,7 @@ def finish(out: Path, folders: Mapping[str, Path], parts: Sequence[str], facts: 
         return image.data if isinstance(image, StoredImage) else None
 
     write_report(funnel, tally.samples.drawn(look_up), tally.statistics, out / REPORT, sets, facts)
-    return Finished(funnel=funnel, sets=sets)
+    return Finished(funnel=funnel, sets=sets, facts=dict(facts))
 
 
 def _tallies(folders: Iterable[Path]) -> list[Path]:

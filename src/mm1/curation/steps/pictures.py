@@ -8,6 +8,10 @@
     recorded/, index/    lookups.py: key of an address → file and row; where several WARCs have it, in the first
 
 What is in the records of a WARC is not downloaded. picture_counts.py tells what came of it.
+
+An image of an evaluation is none for any set, whatever page shows it (`evaluation_image`). Its page may stay, without
+it: evaluations took their images from the web, where they stand in articles and galleries that ask nothing of them, and
+a question about an image that is not there is not answered. A page that has the question itself is dropped in texts.py.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import pyarrow.parquet as pq
 
 from mm1.curation.config import CurateConfig
 from mm1.curation.data_uri import read_data_uri
+from mm1.curation.decontaminate import open_index
 from mm1.curation.downloads import Downloads
 from mm1.curation.engine import Progress, Runner, Values, map_parts
 from mm1.curation.fetch import Fetched
@@ -39,6 +44,25 @@ KEY_FILES = "keys"
 
 
 @dataclass(frozen=True)
+class Fit:
+    """Which images are stored, as it travels to the processes."""
+
+    rules: ImageRules
+    evaluations: Path | None
+    """Their index, if there are any."""
+
+    def inspected(self, data: bytes) -> StoredImage | str:
+        """An image, or the reason why it is not fit."""
+        index = open_index(self.evaluations)
+        try:
+            picture = inspect(data, self.rules)
+        except Dropped as drop:
+            return drop.reason
+        reason = None if index is None else index.image_reason(picture)
+        return reason or StoredImage(picture, data[: picture.num_bytes])
+
+
+@dataclass(frozen=True)
 class RecordsUnit(Unit):
     """A WARC."""
 
@@ -49,27 +73,31 @@ def look_at_pictures(
     folder: Path,
     sources: Sequence[Part],
     wanted: Path,
+    evaluations: Path | None,
     downloads: Path,
     config: CurateConfig,
     runner: Runner,
     progress: Progress | None,
 ) -> None:
-    """Fills the folder of the step; `wanted` is that of addresses.py."""
+    """Fills the folder of the step; `wanted` is that of addresses.py, `evaluations` of their index."""
+    fit = Fit(config.stored_images, evaluations)
     warcs = [part for part in sources if part.kind == "warc"]
     records = [RecordsUnit("records", f"records-{part.name}", number, part=part) for number, part in enumerate(warcs)]
-    look = partial(look_at_records, wanted=wanted, rules=config.stored_images)
+    look = partial(look_at_records, wanted=wanted, fit=fit)
     map_parts(look, records, folder / "records", runner, progress)
     folders = [folder / "records" / unit.name for unit in records]
     _write_index(folder / "recorded", folders, runner)
 
     roots = {part.source: part.root for part in sources if part.kind == "folder"}
     files = _file_units(wanted, config, first=len(folders))
-    read = partial(look_at_files, wanted=wanted, recorded=folder / "recorded", roots=roots, rules=config.stored_images)
+    read = partial(look_at_files, wanted=wanted, recorded=folder / "recorded", roots=roots, fit=fit)
     map_parts(read, files, folder / "files", runner, progress)
     folders += [folder / "files" / unit.name for unit in files]
 
     web = _web_units(wanted, first=len(folders))
-    fetch = partial(look_at_web, wanted=wanted, recorded=folder / "recorded", downloads=downloads, config=config)
+    fetch = partial(
+        look_at_web, wanted=wanted, recorded=folder / "recorded", downloads=downloads, config=config, fit=fit
+    )
     map_parts(fetch, web, folder / "web", runner, progress)
     folders += [folder / "web" / unit.name for unit in web]
     _write_index(folder / INDEX, folders, runner)
@@ -81,8 +109,8 @@ def look_at_pictures(
 class _Output:
     """What is written of one unit."""
 
-    def __init__(self, unit: Unit, folder: Path, rules: ImageRules) -> None:
-        self._unit, self._folder, self._rules = unit, folder, rules
+    def __init__(self, unit: Unit, folder: Path, fit: Fit) -> None:
+        self._unit, self._folder, self._fit = unit, folder, fit
         self._row = self._images = 0
 
     def __enter__(self) -> _Output:
@@ -96,30 +124,21 @@ class _Output:
 
     def add(self, key: int, url: str, found: bytes | str) -> None:
         """An image's bytes, or the reason why there are none."""
-        image = self._inspected(found)
+        image = found if isinstance(found, str) else self._fit.inspected(found)
         self._images += not isinstance(image, str)
         self._store.add(key, url, image)
         self._keys.add({"key": key, "order": place_of(self._unit.number, self._row), "weight": 1})
         self._row += 1
-
-    def _inspected(self, found: bytes | str) -> StoredImage | str:
-        if isinstance(found, str):
-            return found
-        try:
-            picture = inspect(found, self._rules)
-        except Dropped as drop:
-            return drop.reason
-        return StoredImage(picture, found[: picture.num_bytes])
 
     @property
     def values(self) -> Values:
         return {"in": self._row, "out": self._images}
 
 
-def look_at_records(unit: RecordsUnit, folder: Path, wanted: Path, rules: ImageRules) -> Values:
+def look_at_records(unit: RecordsUnit, folder: Path, wanted: Path, fit: Fit) -> Values:
     """The images among the records of a WARC that are wanted; of two with one address the first."""
     table, seen = Lookup(wanted / addresses.WANTED), set[int]()
-    with _Output(unit, folder, rules) as output:
+    with _Output(unit, folder, fit) as output:
         for url, data in read_images(unit.part):
             key = address_key(url, "")
             if key not in seen and table.get(key) is not None:
@@ -129,10 +148,10 @@ def look_at_records(unit: RecordsUnit, folder: Path, wanted: Path, rules: ImageR
 
 
 def look_at_files(
-    unit: Unit, folder: Path, wanted: Path, recorded: Path, roots: Mapping[str, Path], rules: ImageRules
+    unit: Unit, folder: Path, wanted: Path, recorded: Path, roots: Mapping[str, Path], fit: Fit
 ) -> Values:
     """The images of a range of keys that lie in folders and in the pages themselves."""
-    with _Output(unit, folder, rules) as output:
+    with _Output(unit, folder, fit) as output:
         for key, url, source in _rows(wanted, addresses.HERE, "key", unit, Lookup(recorded)):
             try:
                 data = read_local(roots[source], url) if url.startswith("local:") else read_data_uri(url)
@@ -144,11 +163,11 @@ def look_at_files(
 
 
 def look_at_web(
-    unit: Unit, folder: Path, wanted: Path, recorded: Path, downloads: Path, config: CurateConfig
+    unit: Unit, folder: Path, wanted: Path, recorded: Path, downloads: Path, config: CurateConfig, fit: Fit
 ) -> Values:
     """The images of the hosts of a bucket."""
     keys = {url: key for key, url, _ in _rows(wanted, addresses.WEB, "bucket", unit, Lookup(recorded))}
-    with _Output(unit, folder, config.stored_images) as output:
+    with _Output(unit, folder, fit) as output:
         for got in _download(list(keys), downloads / "images" / f"bucket-{unit.low:05d}", config):
             output.add(keys[got.url], got.url, got.reason if got.data is None else got.data)
     return output.values

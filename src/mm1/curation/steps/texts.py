@@ -1,5 +1,8 @@
 """Extracted pages → which of their texts keep the rules, and the keys by which equal and like texts meet.
 
+A page with words of evaluations in a row, in its paragraphs or its figures' captions, is dropped whole: it comes into
+neither the text set nor the interleaved documents, whatever their profile.
+
 PART/texts.npy              for each page of the part 0, or its place among the kept ones from 1
 PART/exact-00000.parquet    groups.py's keys of the texts
 PART/near.arrow             signatures of the texts (text/key_files.py)
@@ -14,9 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from mm1.curation.config import TextConfig
+from mm1.curation.decontaminate import open_index
 from mm1.curation.engine import Values
 from mm1.curation.extracted import read_extracted
 from mm1.curation.groups import KEYS, RunWriter
+from mm1.curation.page import Extracted, Paragraph
 from mm1.curation.samples import excerpt
 from mm1.curation.steps.extract import PAGE, PAGES
 from mm1.curation.steps.inputs import PartInputs
@@ -35,11 +40,11 @@ NEAR = "near.arrow"
 EXACT = "exact"
 
 
-def judge_part(part: PartInputs, folder: Path, config: TextConfig) -> Values:
-    """Fills the folder of a part."""
+def judge_part(part: PartInputs, folder: Path, config: TextConfig, evaluations: Path | None) -> Values:
+    """Fills the folder of a part; `evaluations` is the folder of their index, if there are any."""
     tally = Tally()
     places, signatures, lengths = [], [], []
-    quality = open_quality(config.quality)
+    quality, index = open_quality(config.quality), open_index(evaluations)
     with RunWriter(folder, EXACT, KEYS) as exact:
         for row in read_extracted(part.folders["extract"] / PAGES):
             tally.enter(STEP, PAGE)
@@ -48,6 +53,8 @@ def judge_part(part: PartInputs, folder: Path, config: TextConfig) -> Values:
             language, score = identify(text)
             tally.statistics.word("language", language)
             broken = reason(text, config.rules, language, words) or _language_reason(language, score, config)
+            if broken is None and index is not None:
+                broken = index.text_reason(text, words) or index.text_reason(_with_captions(row.page))
             note = f"{language} {score:.2f}"
             if broken is None and quality is not None:
                 judged = quality.judge(text, words)
@@ -71,6 +78,12 @@ def judge_part(part: PartInputs, folder: Path, config: TextConfig) -> Values:
     tally.save(folder)
     counts = tally.of(STEP, PAGE)
     return {"in": counts.entered, "out": counts.kept}
+
+
+def _with_captions(page: Extracted) -> str:
+    """The text as interleaved documents have it; empty where no figure has a caption, and `text` is all."""
+    texts = [block.text if isinstance(block, Paragraph) else block.caption for block in page.blocks]
+    return "\n\n".join(texts) if any(image.caption for image in page.images) else ""
 
 
 def _language_reason(language: str, score: float, config: TextConfig) -> str | None:
