@@ -30,7 +30,7 @@ _LABEL = re.compile(
 )
 """What numbers a figure within its page tells nothing of it."""
 _MARKUP = re.compile(r"<\w|/>|\{\{|\}\}|\[/?\w+[ =\]]|javascript:|\bfunction ?\(|\w=\"|&\w+;|%[0-9A-F]{2}")
-_ADDRESS = re.compile(r"https?:|www\.|\S@\S+\.\w")
+_ADDRESS = re.compile(r"https?:|www\.|\S@[^\s@]+\.\w")
 _FILE_NAME = re.compile(
     r".*\.(?:jpe?g|jfif|png|gif|webp|avif|heic|svg|bmp|tiff?|ico|pdf|psd|mp4|mov|webm)\b\W*\w{0,4}"
     r"|(?:img|dsc[nf]?|dcim|pxl|pict|mvc|wp|vid|mg|scan|screen ?shot|photo|image|pic|picture)[-_ ]?\d[\d\-_ ().]*\w?"
@@ -62,6 +62,8 @@ class CaptionTextRules(Config):
     """Fewer name a picture more often than they tell of it; in scripts without spaces each character is a word."""
     max_words: int = Field(256, ge=1)
     """Longer ones are articles that stand in a figure."""
+    max_characters: int = Field(5_000, ge=1)
+    """Longer ones of so few words are no words: keys, pictures in base64."""
     min_letters: int = Field(6, ge=0)
     min_letter_share: float = Field(0.6, ge=0, le=1)
     """Letters among the characters but spaces: "1920x1080 (2)" has few."""
@@ -91,11 +93,13 @@ def clean(text: str) -> str:
 def text_reason(text: str, rules: CaptionTextRules, language_of: LanguageOf) -> str | None:
     """Why a cleaned text is not fit to tell of an image, if so; the language is asked for last.
 
-    `no_text`, `markup`, `address`, `file_name`, `generic`, `too_few_words`, `too_many_words`, `too_few_letters`,
-    `repeated_words`, `language`.
+    `no_text`, `too_long`, `markup`, `address`, `file_name`, `generic`, `too_few_words`, `too_many_words`,
+    `too_few_letters`, `repeated_words`, `language`.
     """
     if not text:
         return "no_text"
+    if len(text) > rules.max_characters:
+        return "too_long"
     words = plain_words(text)
     if len(words) > rules.max_words:
         return "too_many_words"
