@@ -212,7 +212,7 @@ def attend(
     weight of exactly 0 in all of them, so what stands there cannot change a bit of the result.
     """
     if backend == "auto":
-        backend = _fastest(q, mask)
+        backend = _fastest(mask, q.device, q.dtype, q.shape[-1])
     if backend == "flex":
         assert mask is not None, "FlexAttention is for masks"
         return attend_in_tiles(q, k, v, mask.blocks)
@@ -222,11 +222,22 @@ def attend(
     return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=q.shape[1] != k.shape[1])
 
 
-def _fastest(q: Tensor, mask: AttentionMask | None) -> Backend:
-    if q.device.type == "cpu":
-        return "explicit" if q.dtype == torch.bfloat16 else "sdpa"
-    packed = mask is not None and mask.slots is None
-    return "flex" if packed and usable(q.device, q.dtype, q.shape[-1]) else "sdpa"
+def prepare(mask: AttentionMask, device: torch.device, dtype: torch.dtype, head_dim: int) -> None:
+    """Makes the matrix or the tiles that `attend` will want of `mask` for such queries.
+
+    For whoever compiles a caller of `attend`: while code is traced no kernel can be tried, and what is made once would
+    be made again in every trace.
+    """
+    _ = mask.blocks if _fastest(mask, device, dtype, head_dim) == "flex" else mask.allowed
+
+
+def _fastest(mask: AttentionMask | None, device: torch.device, dtype: torch.dtype, head_dim: int) -> Backend:
+    if device.type == "cpu":
+        return "explicit" if dtype == torch.bfloat16 else "sdpa"
+    if mask is None or mask.slots is not None:
+        return "sdpa"
+    tiles = "blocks" in vars(mask) if torch.compiler.is_compiling() else usable(device, dtype, head_dim)
+    return "flex" if tiles else "sdpa"
 
 
 def _slots(mask: AttentionMask) -> Tensor:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -56,7 +55,7 @@ def grouped_product(
     rows: Float[Tensor, "R I"], weight: Float[Tensor, "E I O"], counts: Int[Tensor, " E"], backend: Backend
 ) -> Float[Tensor, "R O"]:
     """What `GroupedLinear` computes, for a weight from anywhere."""
-    dtype = _compute_dtype(weight)
+    dtype = compute_dtype(weight)
     rows, weight = rows.to(dtype), weight.to(dtype)
     product: Tensor = _BACKENDS[_resolve(backend, weight)](rows, weight, counts)
     return product
@@ -128,6 +127,8 @@ def _kernel() -> Callable[..., Any]:
 def _resolve(backend: Backend, weight: Tensor) -> Literal["grouped", "loop"]:
     if backend == "loop":
         return "loop"
+    if torch.compiler.is_compiling() and weight.dtype != torch.bfloat16:
+        return "loop"  # the kernel runs in other dtypes too, but cannot be traced in them
     aligned = all(dim * weight.element_size() % ALIGNMENT == 0 for dim in weight.shape[1:])
     if aligned and kernel_works(weight.device.type, weight.dtype):
         return "grouped"
@@ -139,9 +140,19 @@ def _resolve(backend: Backend, weight: Tensor) -> Literal["grouped", "loop"]:
     return "loop"
 
 
-@lru_cache
+_WORKS: dict[tuple[str, torch.dtype], bool] = {}
+"""What has been tried; a plain table, which compiled code may look into."""
+
+
 def kernel_works(device: str, dtype: torch.dtype) -> bool:
-    """Whether a small product works there, forward and backward; tried once in a process."""
+    """Whether the grouped kernel works there; tried once in a process, for compiled code before it is compiled."""
+    if (device, dtype) not in _WORKS:
+        _WORKS[device, dtype] = _try_kernel(device, dtype)
+    return _WORKS[device, dtype]
+
+
+def _try_kernel(device: str, dtype: torch.dtype) -> bool:
+    """A small product, forward and backward."""
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
             rows = torch.ones(2, ALIGNMENT, device=device, dtype=dtype, requires_grad=True)
@@ -153,6 +164,7 @@ def kernel_works(device: str, dtype: torch.dtype) -> bool:
     return True
 
 
-def _compute_dtype(weight: Tensor) -> torch.dtype:
-    device = weight.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+def compute_dtype(tensor: Tensor) -> torch.dtype:
+    """That of products of `tensor`: autocast's where it is on, or else its own."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype

@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
+from mm1.models.attention import AttentionMask, prepare
 from mm1.models.decoder import Block
-from mm1.models.experts import GroupedLinear, kernel_works
+from mm1.models.experts import GroupedLinear, compute_dtype, kernel_works
+from mm1.models.image_encoder import EncoderBlock
 from mm1.models.moe import MoE, all_here
 from mm1.train.layout import Checkpointing
 
@@ -80,28 +82,39 @@ def _policy(context: Any, operator: Any, *arguments: Any, **options: Any) -> Che
     return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
 
 
-def compile_blocks(model: nn.Module, backend: str = "inductor") -> None:
+def compile_blocks(model: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compiles each block's forward, at its first use; blocks of a kind share the code.
 
-    Attention stays outside: it has kernels of its own, compiled where they need it, and its masks are new objects in
-    every step. Numbers of images vary from step to step, so that dimension is symbolic from the first; PyTorch treats
-    sizes 0 and 1 as constants, and those run as they are. Nothing is compiled twice whatever the data are.
+    A decoder's rows have one shape. Numbers of images vary from step to step, so that dimension is symbolic from the
+    first; PyTorch treats sizes 0 and 1 as constants, and those run as they are. Nothing is compiled twice, whatever
+    the data are.
     """
+    _settle_kernels(model)
     for block in _blocks(model):
-        replace_forward(block, _compiled(block.forward, backend, varies=not isinstance(block, Block)))
+        replace_forward(block, _compiled(block, block.forward, backend))
 
 
-def _compiled(forward: Callable[..., Any], backend: str, varies: bool) -> Callable[..., Any]:
-    fast = torch.compile(forward, backend=backend)
+def _compiled(block: nn.Module, forward: Callable[..., Any], backend: str | Callable[..., Any]) -> Callable[..., Any]:
+    fast, varies = torch.compile(forward, backend=backend), not isinstance(block, Block)
 
     def call(hidden: Tensor, *rest: Any) -> Any:
+        if varies and hidden.shape[0] < 2:
+            return forward(hidden, *rest)
         if varies:
-            if hidden.shape[0] < 2:
-                return forward(hidden, *rest)
             torch._dynamo.maybe_mark_dynamic(hidden, 0)
+        for mask in rest:
+            if isinstance(mask, AttentionMask):
+                prepare(mask, hidden.device, compute_dtype(hidden), _head_dim(block))
         return fast(hidden, *rest)
 
     return call
+
+
+def _head_dim(block: nn.Module) -> int:
+    if isinstance(block, Block):
+        return block.attention.head_dim
+    assert isinstance(block, EncoderBlock)
+    return block.qkv.in_features // block.num_heads
 
 
 def _blocks(model: nn.Module) -> Iterator[nn.Module]:
