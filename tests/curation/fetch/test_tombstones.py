@@ -60,3 +60,16 @@ def test_a_torn_end_costs_only_itself(tmp_path_factory: pytest.TempPathFactory, 
     with Tombstones(path) as tombstones:
         assert tombstones.recall(GONE.url) == GONE
         assert [tombstones.recall(outcome.url) for outcome in several[:whole]] == several[:whole]
+
+
+SOUND = {"url": "u", "reason": "timeout", "permanent": True, "time": 1}
+SPOILT = [SOUND | {"url": 5}, SOUND | {"reason": 5}, SOUND | {"reason": "A-B"}, SOUND | {"time": "1"}, [], {}, None]
+
+
+@pytest.mark.parametrize("line", [*map(json.dumps, SPOILT), "[" * 100_000, '{"url'])
+def test_a_line_that_was_spoilt_costs_only_itself(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(f"{line}\n{json.dumps(SOUND | {'url': 'v'})}\n")
+    with Tombstones(path) as tombstones:
+        assert tombstones.recall("u") is None
+        assert tombstones.recall("v") == Fetched("v", reason="timeout", permanent=True)

@@ -1,6 +1,7 @@
 """One page, no network, nothing from the web as markup, every count in it."""
 
 import io
+import os
 import re
 from html.parser import HTMLParser
 
@@ -116,3 +117,10 @@ def test_the_same_results_are_the_same_page(tmp_path, page):
     one, other = ((tmp_path / str(number) / "report.html").read_text() for number in (1, 2))
     assert one.replace("<h1>1<", "<h1>2<").replace("<title>1:", "<title>2:") == other
     assert "No samples were kept." in one
+
+
+def test_a_folder_whose_name_is_no_utf_8_has_a_report(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff") / "report.html"
+    path.parent.mkdir()
+    write_report(Funnel(), Samples(), Statistics(), path)
+    assert "<h1>?</h1>" in path.read_text()

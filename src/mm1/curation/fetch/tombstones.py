@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mm1.curation.fetch.fetched import Fetched
+from mm1.curation.funnel import REASON
 
 
 class Tombstones:
@@ -51,11 +52,9 @@ class Tombstones:
                 if not line.endswith(b"\n"):
                     break
                 end += len(line)
-                try:
-                    entry = json.loads(line)
-                    self._found[_digest(entry["url"])] = (entry["reason"], entry["permanent"], entry["time"])
-                except (ValueError, KeyError, TypeError):
-                    continue  # a line that a disk spoilt costs one more request, and nothing else
+                found = _parsed(line)
+                if found is not None:  # a line that a disk spoilt costs one more request, and nothing else
+                    self._found[_digest(found[0])] = found[1:]
         return end
 
     def recall(self, url: str) -> Fetched | None:
@@ -91,6 +90,17 @@ class Tombstones:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _parsed(line: bytes) -> tuple[str, str, bool, float] | None:
+    """Address, reason, whether for good, and when; None where the line does not say it."""
+    try:
+        entry = json.loads(line)
+        found = entry["url"], entry["reason"], bool(entry["permanent"]), float(entry["time"] + 0)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    sound = all(isinstance(text, str) for text in found[:2]) and REASON.fullmatch(found[1])
+    return found if sound else None
 
 
 def _digest(url: str) -> bytes:

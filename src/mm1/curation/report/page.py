@@ -44,7 +44,8 @@ def write_report(
         ("samples", "What was kept and dropped", gallery(funnel, samples)),
     ]
     style = files("mm1.curation.report").joinpath("report.css").read_text()
-    write_atomically(path, document(f"{name}: mm1 curation report", header, sections, style).encode())
+    page = document(f"{name}: mm1 curation report", header, sections, style)
+    write_atomically(path, page.encode(errors="replace"))  # a folder's name need not be UTF-8
 
 
 def _header(name: str, funnel: Funnel, sets: Mapping[str, int], facts: Mapping[str, str]) -> Markup:
