@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from mm1.config import UserError
@@ -130,7 +131,13 @@ def make_plan(
     if layout is not None:
         layout.check(devices, stage.data.rows, planner.experts)
         return planner.plan(layout)
-    plans = [planner.plan(one) for one in candidates(planner.at_work, stage.data.rows, planner.experts, MOST_ROWS)]
+    plans: list[Plan] = []
+    for _, same_rows in groupby(
+        candidates(planner.at_work, stage.data.rows, planner.experts, MOST_ROWS), lambda one: one.microbatch_rows
+    ):
+        plans += (found := [planner.plan(one) for one in same_rows])
+        if all(one.memory.total > one.capacity for one in found):
+            break  # more rows take more
     fitting = [one for one in plans if one.fits]
     if fitting:
         return min(fitting, key=lambda one: (one.step_seconds, one.memory.total))

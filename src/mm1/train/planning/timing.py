@@ -87,7 +87,7 @@ def attention_flops(pieces: Sequence[Piece], layout: Layout) -> dict[str, float]
     """By part, of one row, forward and backward. Decoders skip what the mask forbids, which is half."""
     found = dict.fromkeys(PARTS, 0.0)
     for piece in pieces:
-        traced = sum(one.flops for one in piece.cost.operations if one.kind == "attention")
+        traced = piece.cost.flops("attention", "forward") + piece.cost.flops("attention", "backward")
         found[piece.part] += piece.repeats * traced / layout.microbatch_rows / (2 if piece.part == "decoder" else 1)
     return found
 

@@ -19,7 +19,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from functools import cached_property
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
 Kind: TypeAlias = Literal["product", "attention", "other"]
+Phase: TypeAlias = Literal["forward", "backward"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Operation:
     """Positional and named, with a Shape in the place of each tensor: enough to run it again."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Cost:
     """What a piece costs once, forward and backward; bytes and operations."""
 
@@ -73,18 +75,28 @@ class Cost:
     def operations(self) -> list[Operation]:
         return [*self.forward, *self.backward]
 
-    def flops(self, kind: Kind, phase: Literal["forward", "backward"]) -> int:
+    def flops(self, kind: Kind, phase: Phase) -> int:
         """Operations of a kind in a phase."""
-        return sum(one.flops for one in getattr(self, phase) if one.kind == kind)
+        return self._sums[kind, phase][0]
 
-    @property
+    def other_bytes(self, phase: Phase) -> int:
+        """Bytes that everything but products moves in a phase."""
+        return self._sums["other", phase][1]
+
+    @cached_property
     def products(self) -> int:
         """Bytes that come out of the products and the attention of the forward: what is dear to compute again."""
         return sum(one.result for one in self.forward if one.kind != "other")
 
-    def other_bytes(self, phase: Literal["forward", "backward"]) -> int:
-        """Bytes that everything but products moves in a phase."""
-        return sum(one.bytes for one in getattr(self, phase) if one.kind == "other")
+    @cached_property
+    def _sums(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """(operations, bytes) by kind and phase."""
+        found = {}
+        for phase, operations in (("forward", self.forward), ("backward", self.backward)):
+            for kind in get_args(Kind):
+                own = [one for one in operations if one.kind == kind]
+                found[kind, phase] = sum(one.flops for one in own), sum(one.bytes for one in own)
+        return found
 
 
 @dataclass(slots=True)

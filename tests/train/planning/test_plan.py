@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from mm1.config import UserError
+from mm1.recipes.catalog import load_recipe
+from mm1.train.planning.hardware import HARDWARE, find
+from mm1.train.planning.layout import Layout, candidates, parse
+from mm1.train.planning.plan import Plan, Planner, make_plan
+from mm1.train.planning.timing import orthogonalising_flops
+
+KEYS = {"parameters", "flops_per_token", "memory_per_gpu_gb", "step_seconds", "days", "layout", "fits"}
+STAGES = {name: load_recipe(name).stage("pretrain") for name in ("mm1-3b", "mm1-30b", "mm1-3b-moe")}
+PLANNERS: dict[tuple[str, int], Planner] = {}
+
+
+def planned(name: str, devices: int, **layout: Any) -> Plan:
+    planner = PLANNERS.setdefault((name, devices), Planner(STAGES[name], find("h100"), devices))
+    return planner.plan(Layout(**{"shard": devices, **layout}))
+
+
+def test_the_json_has_exactly_the_keys_that_scripts_rely_on() -> None:
+    values = make_plan(STAGES["mm1-3b"], 64).to_json()
+    assert set(values) == KEYS
+    assert all(isinstance(values[key], float) for key in KEYS - {"parameters", "layout", "fits"})
+    json.dumps(values, allow_nan=False)
+
+
+def test_parts_make_up_their_totals() -> None:
+    values = make_plan(STAGES["mm1-3b"], 64).to_json()
+    layout, flops = values["layout"], values["layout"]["flops_per_sequence"]
+    assert sum(layout["memory_gb"].values()) == pytest.approx(values["memory_per_gpu_gb"])
+    assert sum(layout["activations_gb"].values()) == pytest.approx(layout["memory_gb"]["activations"])
+    assert sum(layout["seconds"].values()) == pytest.approx(values["step_seconds"])
+    assert sum(count for part, count in flops.items() if part != "total") == flops["total"]
+    assert flops["total"] == pytest.approx(values["flops_per_token"] * 4096)
+    assert values["parameters"]["trainable"] == values["parameters"]["total"]
+
+
+def test_days_are_steps() -> None:
+    stage = STAGES["mm1-3b"]
+    once, twice = make_plan(stage, 64), make_plan(stage.replace(steps=2 * stage.steps), 64)
+    assert twice.days == pytest.approx(2 * once.days)
+    assert once.days == pytest.approx(stage.steps * once.step_seconds / 86_400)
+
+
+def test_state_is_cut_by_shards_and_not_by_copies() -> None:
+    eight, sixty_four = (planned("mm1-30b", 64, replicate=64 // shard, shard=shard) for shard in (8, 64))
+    assert eight.memory.total > sixty_four.memory.total
+    for part in ("weights", "optimizer"):
+        assert eight.memory.parts[part] == pytest.approx(8 * sixty_four.memory.parts[part])
+    copies = planned("mm1-30b", 8, shard=8)
+    assert copies.memory.parts["weights"] == pytest.approx(eight.memory.parts["weights"])
+    # 4 bytes of weights, 4 of gradients, 8 of AdamW's averages a parameter
+    total = eight.parameters["total"]
+    assert eight.memory.parts["weights"] + eight.memory.parts["optimizer"] == pytest.approx(12 * total / 8, rel=1e-6)
+
+
+def test_more_shards_send_more() -> None:
+    amounts = [
+        planned("mm1-3b", 64, replicate=64 // shard, shard=shard).traffic.bytes["all_gather"] for shard in (2, 8, 64)
+    ]
+    assert amounts == sorted(amounts)
+    assert planned("mm1-3b", 64, shard=64).traffic.bytes["all_reduce"] == 0
+    assert planned("mm1-3b", 64, replicate=8, shard=8).traffic.bytes["all_reduce"] > 0
+
+
+def test_a_ring_sends_what_it_gathers_less_its_own_share() -> None:
+    plan = planned("mm1-3b", 8, microbatch_rows=64)
+    counts = plan.parameters
+    root = counts["decoder_embedding"] + counts["connector"] + 2560  # the last norm
+    blocks = counts["total"] - root
+    assert plan.accumulation == 1
+    assert plan.traffic.bytes["all_gather"] == pytest.approx(7 / 8 * (2 * 2 * blocks + 4 * root), rel=1e-6)
+    assert plan.traffic.bytes["reduce_scatter"] == pytest.approx(7 / 8 * 4 * counts["total"], rel=1e-6)
+
+
+def test_experts_at_home_are_not_gathered_but_tokens_travel() -> None:
+    gathered, dealt = planned("mm1-3b-moe", 64, experts=1), planned("mm1-3b-moe", 64, experts=64)
+    assert dealt.traffic.bytes["all_gather"] < 0.1 * gathered.traffic.bytes["all_gather"]
+    assert gathered.traffic.bytes["all_to_all"] == 0
+    # every token to two experts and back, forward and backward, in bfloat16, in 18 layers
+    each = 8 * 4096 * 2 * 2560 * 2 * 4 * 18
+    assert dealt.traffic.bytes["all_to_all"] == pytest.approx(each * 63 / 64)
+    assert dealt.memory.parts["gathered_weights"] < gathered.memory.parts["gathered_weights"]
+
+
+def test_checkpointing_trades_memory_for_time() -> None:
+    plans = [planned("mm1-3b", 64, activation_checkpointing=how) for how in ("none", "selective", "full")]
+    kept = [plan.memory.parts["activations"] for plan in plans]
+    assert kept == sorted(kept, reverse=True)
+    assert kept[2] < 0.2 * kept[0]
+    seconds = [plan.step_seconds for plan in plans]
+    assert seconds == sorted(seconds)
+    assert len({plan.flops["total"] for plan in plans}) == 1, "what is done twice counts once"
+    assert plans[2].recomputed_flops > 0.3 * plans[2].flops["total"] > plans[0].recomputed_flops == 0
+
+
+def test_more_rows_at_once_keep_more() -> None:
+    one, two = planned("mm1-3b", 64), planned("mm1-3b", 64, microbatch_rows=2)
+    assert two.memory.parts["activations"] == pytest.approx(2 * one.memory.parts["activations"], rel=0.05)
+    assert two.accumulation * 2 == one.accumulation
+
+
+def test_the_fastest_that_fits_is_chosen() -> None:
+    best = make_plan(STAGES["mm1-30b"], 64)
+    assert best.fits
+    others = [planned("mm1-30b", 64, **layout.model_dump()) for layout in candidates(64, 512, 0, most_rows=1)]
+    fitting = [plan for plan in others if plan.memory.total <= plan.capacity]
+    assert len(fitting) < len(others), "not everything fits"
+    assert best.step_seconds <= min(plan.step_seconds for plan in fitting) * (1 + 1e-9)
+
+
+def test_what_cannot_fit_is_said_with_the_nearest_miss() -> None:
+    plan = make_plan(STAGES["mm1-30b"], 4)
+    assert not plan.fits
+    assert plan.memory.total > plan.capacity
+    assert "needs least takes" in plan.miss
+    assert plan.layout.activation_checkpointing == "full"
+
+
+def test_more_devices_than_rows_is_a_miss_that_says_what_to_do() -> None:
+    plan = make_plan(STAGES["mm1-3b"], 4096)
+    assert not plan.fits
+    assert plan.layout.devices == 512
+    assert "multiple of 4096" in plan.miss
+    stage = STAGES["mm1-3b"]
+    wider = make_plan(stage.replace(data=stage.data.replace(rows=4096)), 4096)
+    assert wider.fits
+    assert wider.layout.devices == 4096
+
+
+def test_mfu_replaces_what_is_assumed() -> None:
+    layout = Layout(shard=8, microbatch_rows=1)
+    plan = make_plan(STAGES["mm1-3b"], 8, layout=layout, mfu=0.4)
+    assert plan.mfu == pytest.approx(0.4, rel=0.02)
+    assert plan.step_seconds > make_plan(STAGES["mm1-3b"], 8, layout=layout, mfu=0.5).step_seconds
+
+
+def test_a_faster_device_is_faster() -> None:
+    seconds = {name: make_plan(STAGES["mm1-3b"], 64, name, layout=Layout(shard=64)).step_seconds for name in HARDWARE}
+    assert seconds["a100"] > seconds["h100"] >= seconds["h200"] > seconds["b200"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("shard=8,microbatchrows=2", "microbatch_rows"),
+        ("shard=4", "replicate=1 x shard=4"),
+        ("shard=8,microbatch_rows=3", "does not divide the 512"),
+        ("shard=8,experts=8", "0 experts"),
+        ("shard=eight", "shard"),
+    ],
+)
+def test_a_layout_that_is_none_is_one_sentence(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_plan(STAGES["mm1-3b"], 8, layout=parse(text))
+
+
+def test_an_unknown_device_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="--gpu tpu is not known"):
+        make_plan(STAGES["mm1-3b"], 8, "tpu")
+
+
+def test_orthogonalising_counts_its_products() -> None:
+    rows, columns, iterations = 6, 10, 5
+    assert orthogonalising_flops(rows, columns) == iterations * 2 * (2 * rows * rows * columns + rows**3)
+    assert orthogonalising_flops(rows, columns) == orthogonalising_flops(columns, rows)
