@@ -88,3 +88,20 @@ def test_nothing_of_the_outcome_is_lost_in_the_log(tmp_path: Path, asked: list[s
             return next(ask(store))
 
     assert outcome(lambda store: store.download(URLS[:1])) == outcome(lambda store: store.recall(URLS[:1]))
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"\0" * 4096 + b"\n", b'{"url": "https:\n', b'{"size": 3}\nabc', b"[]\n", b"\xff\n"]
+)
+def test_what_a_failing_machine_left_behind_the_whole_entries_is_cut_off(
+    tmp_path: Path, asked: list[str], rubbish: bytes
+) -> None:
+    with Downloads(tmp_path, CONFIG) as store:
+        first = by_url(store.download(URLS[:2]))
+    with (tmp_path / "bytes.log").open("ab") as log:
+        log.write(rubbish)
+    asked.clear()
+    for _ in range(2):
+        with Downloads(tmp_path, CONFIG) as store:
+            assert by_url(store.download(URLS[:3])).items() >= first.items()
+    assert asked == URLS[2:3]

@@ -65,14 +65,17 @@ class Downloads:
         return place
 
     def _read_header(self, place: int) -> tuple[Fetched, int, int] | None:
-        """What is said of the entry at a place, and from where its bytes go how far; None at the end."""
+        """What is said of the entry at a place, and from where its bytes go how far; None at the end of what is whole."""
         self._log.seek(place)
         line = self._log.readline(_LONGEST_HEADER)
         if not line.endswith(b"\n"):
             return None
-        values = json.loads(line)
-        length = values.pop("size")
-        return Fetched(**values), self._log.tell(), length
+        try:
+            values = json.loads(line)
+            length = values.pop("size")
+            return Fetched(**values), self._log.tell(), length
+        except (ValueError, KeyError, TypeError, AttributeError):  # a machine that failed has left rubbish
+            return None
 
     def download(self, urls: Iterable[str]) -> Iterator[Fetched]:
         """One outcome for each address: first those that are there, then what comes, as it comes."""
