@@ -100,11 +100,13 @@ def _compiled(block: nn.Module, forward: Callable[..., Any], backend: str | Call
     def call(hidden: Tensor, *rest: Any) -> Any:
         if varies and hidden.shape[0] < 2:
             return forward(hidden, *rest)
+        masks = [argument for argument in rest if isinstance(argument, AttentionMask)]
+        for mask in masks:
+            prepare(mask, hidden.device, compute_dtype(hidden), _head_dim(block))
         if varies:
-            torch._dynamo.maybe_mark_dynamic(hidden, 0)
-        for mask in rest:
-            if isinstance(mask, AttentionMask):
-                prepare(mask, hidden.device, compute_dtype(hidden), _head_dim(block))
+            for tensor in (hidden, *(made for mask in masks for made in vars(mask).values())):
+                if isinstance(tensor, Tensor):
+                    torch._dynamo.maybe_mark_dynamic(tensor, 0)
         return fast(hidden, *rest)
 
     return call

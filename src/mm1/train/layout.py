@@ -73,7 +73,7 @@ class ParallelConfig(Config):
         if any(size % share for size in sizes):
             raise UserError(
                 f"{share} processes share each expert (a shard of {shard} by parallel.experts={self.experts}), which "
-                f"divides not both its sizes {sizes[0]} and {sizes[1]}: raise parallel.experts or parallel.replicate"
+                f"does not divide its sizes {sizes[0]} and {sizes[1]}: raise parallel.experts or parallel.replicate"
             )
 
     def shards(self, processes: int) -> int:
