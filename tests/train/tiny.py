@@ -2,7 +2,8 @@
 
 python tests/train/tiny.py '[[RANKS, [["FOLDER", {"steps": 8}, STOP or null], …]], …]'      # one stage after another
 
-STOP is [step, signal]. The last line that is printed is a list, for every number of ranks the list of their exit codes.
+STOP is [step, signal] or [step, signal, rank]. The last line that is printed is a list, for every number of ranks the
+list of their exit codes.
 """
 
 from __future__ import annotations
@@ -102,14 +103,15 @@ def world_of(folder: Path, num_image_tokens: int = 4) -> tuple[Tokenizer, dict[s
 
 
 class SignalAt:
-    """A hook that sends this process a signal after a step."""
+    """A hook that sends this process a signal after a step; or only that of one rank."""
 
-    def __init__(self, step: int, number: int) -> None:
+    def __init__(self, step: int, number: int, rank: int | None = None) -> None:
         self.step = step
         self.number = number
+        self.is_meant = rank is None or os.environ.get("RANK") == str(rank)
 
     def on_step(self, info: Any) -> None:
-        if info.state.step == self.step:
+        if self.is_meant and info.state.step == self.step:
             os.kill(os.getpid(), self.number)
 
 

@@ -144,7 +144,7 @@ class Loader:
             )
         )
         try:
-            for outcome in outcomes:
+            while (outcome := _next(outcomes)) is not None:
                 yield self._counted(outcome)
         finally:
             del outcomes  # ends the workers now: an error's traceback would keep them until some later collection
@@ -179,6 +179,27 @@ class Loader:
 
 
 _Outcome = tuple[Batch, _Tally, News] | UserError
+
+
+def _next(outcomes: Iterator[_Outcome]) -> _Outcome | None:
+    """The next one, None after the last.
+
+    Raises:
+        UserError: a worker died. DataLoader says so where it waits for one; where it is about to fetch what a worker
+            has announced, only a connection is refused or breaks. What a worker raises by itself is left as it is.
+    """
+    try:
+        return next(outcomes, None)
+    except (RuntimeError, EOFError, OSError) as error:
+        words = str(error)
+        raised_by_it = "Caught" in words and "DataLoader worker process" in words
+        if raised_by_it or (isinstance(error, RuntimeError) and "DataLoader worker (pid" not in words):
+            raise
+        reason = words.splitlines()[0] if words else "its connection broke"
+        raise UserError(
+            f"a process that prepares batches died ({reason}), as when memory runs out: take fewer num_workers; the "
+            "same command goes on from the last checkpoint"
+        ) from error
 
 
 def _as_it_is(outcome: Any) -> Any:

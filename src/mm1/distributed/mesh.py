@@ -21,6 +21,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from mm1.config import UserError
+from mm1.distributed.heartbeat import Heartbeat
 
 TOLD_ELSEWHERE = 2
 """The exit code of a rank whose mistake another rank reports; that of the one which does."""
@@ -64,9 +65,15 @@ class World:
         try:
             yield
         except UserError as error:
-            if self.store is None or self.store.add(f"told/{error}", 1) == 1:
-                raise
-            raise SystemExit(TOLD_ELSEWHERE) from None
+            if self._is_told(str(error)):
+                raise SystemExit(TOLD_ELSEWHERE) from None
+            raise
+
+    def _is_told(self, sentence: str) -> bool:
+        try:
+            return self.store is not None and self.store.add(f"told/{sentence}", 1) > 1
+        except RuntimeError:  # the rank that keeps the store is gone, so each speaks for itself
+            return False
 
 
 @contextmanager
@@ -91,11 +98,15 @@ def joined(device: str | None = None) -> Iterator[World]:
         store, _, _ = next(iter(rendezvous("env://", rank=rank, world_size=size)))
         backend = "nccl" if target.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=PrefixStore("group", store), rank=rank, world_size=size)
+    world = World(rank=rank, size=size, device=target, store=store)
+    if store is None:
+        yield world
+        return
     try:
-        yield World(rank=rank, size=size, device=target, store=store)
+        with Heartbeat(PrefixStore("heartbeat", store.clone()), rank, size):  # type: ignore[attr-defined]
+            yield world
     finally:
-        if joins:
-            dist.destroy_process_group()
+        dist.destroy_process_group()
 
 
 def _launcher_variables() -> tuple[int, int, int]:

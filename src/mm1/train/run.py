@@ -34,6 +34,7 @@ from mm1.distributed.saver import Saver
 from mm1.models.image_encoder import ImageEncoder
 from mm1.models.weights import load_weights
 from mm1.train.checkpoints import Checkpoints, StopSignal, resume
+from mm1.train.deaths import telling_of_deaths
 from mm1.train.ema import Average
 from mm1.train.hooks import MetricsLog, PlanFile, truncate_log
 from mm1.train.loop import Hook, LoopConfig, train
@@ -86,14 +87,20 @@ def run_stage(
         device: "cpu" or "cuda"; CUDA where there is one when None.
 
     Raises:
-        UserError: parts of the config that do not fit each other, the ranks, or what the folder was begun with.
+        UserError: parts of the config that do not fit each other, the ranks, or what the folder was begun with; or
+            another rank, or a process that prepares batches, died.
         Interrupted: SIGTERM or SIGINT came; a checkpoint was saved, and the same call goes on from it.
     """
     init_weights = init_weights or {}
     config.check_parts(tokenizer.vocab_size)
     if set(init_weights) != set(config.init):
         raise UserError(f"init names {sorted(config.init)}, but weights were given for {sorted(init_weights)}")
-    with joined(device) as world, deterministic(world.device), StopSignal().listening() as stop:
+    with (
+        joined(device) as world,
+        telling_of_deaths(),
+        deterministic(world.device),
+        StopSignal().listening() as stop,
+    ):
         config.check_layout(world.size)
         rows = config.rows_at_once(world.size)
         own_say = say if world.is_first else _say_nothing
