@@ -65,7 +65,7 @@ class Downloads:
         return place
 
     def _read_header(self, place: int) -> tuple[Fetched, int, int] | None:
-        """What is said of the entry at a place, and from where its bytes go how far; None at the end of what is whole."""
+        """What is said of the entry at a place, and from where its bytes go how far; None where no whole entry is."""
         self._log.seek(place)
         line = self._log.readline(_LONGEST_HEADER)
         if not line.endswith(b"\n"):
