@@ -94,7 +94,7 @@ class EvaluationIndex:
         """What is looked for and what is not, in words."""
         runs = sum(map(len, self.runs.values()))
         left_out = ", ".join(f"{reason} {number:,}" for reason, number in self.left_out.most_common())
-        looked_for = f"{len(self.hashes):,} images and {runs:,} runs of words of evaluations"
+        looked_for = f"{_number(len(self.hashes), 'image')} and {_number(runs, 'run')} of words of evaluations"
         return f"{looked_for}; not looked for: {left_out or 'none'}"
 
     def save(self, folder: Path) -> None:
@@ -178,6 +178,10 @@ def build_index(items: Iterable[Found], rules: DecontaminationRules) -> Evaluati
         np.frombuffer(b"".join(look.colours for look in pictures.values()), np.uint8).reshape(-1, _COLOURS),
         left_out,
     )
+
+
+def _number(count: int, of: str) -> str:
+    return f"{count:,} {of}" if count == 1 else f"{count:,} {of}s"
 
 
 def _half(md5: bytes) -> int:
