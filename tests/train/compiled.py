@@ -71,11 +71,8 @@ def compare(model: str, mode: Any, backend: str, given: list[Batch]) -> dict[str
             each.zero_grad()
             total.backward()
         pairs = [(one.grad, other.grad) for one, other in zip(plain.parameters(), compiled.parameters(), strict=True)]
-        differences = [
-            (totals[0] - totals[1]).detach().abs(),
-            *((a - b).abs().max() for a, b in pairs if a is not None),
-        ]
-        apart = max(apart, *(float(difference) for difference in differences))
+        differences = [float((one - other).abs().max()) for one, other in pairs if one is not None]
+        apart = max(apart, abs(totals[0].item() - totals[1].item()), *differences)
         graphs.append(len(seen))
     return {"graphs": graphs, "breaks": sum(counters["graph_break"].values()), "apart": apart}
 

@@ -44,7 +44,9 @@ def attend_in_tiles(
 ) -> Float[Tensor, "B H S K"]:
     """softmax(q kᵀ / √K) v over the pairs that `blocks` allows. H is a multiple of G."""
     if q.device.type == "cuda":
-        kernel = flex_attention if torch.compiler.is_compiling() else _compiled(flex_attention)
+        kernel: Callable[..., Any] = flex_attention
+        if not torch.compiler.is_compiling():
+            kernel = _compiled(flex_attention)
         return _flex(kernel, q, k, v, blocks)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")  # here it is meant

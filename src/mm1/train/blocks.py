@@ -73,7 +73,7 @@ def _settle_kernels(model: nn.Module) -> None:
 
 def _keeping_products() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     contexts: tuple[AbstractContextManager[None], AbstractContextManager[None]]
-    contexts = create_selective_checkpoint_contexts(_policy)
+    contexts = create_selective_checkpoint_contexts(_policy)  # type: ignore[no-untyped-call]
     return contexts
 
 

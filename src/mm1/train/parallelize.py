@@ -126,9 +126,10 @@ def _shard(
     for unit in _units(model):
         fully_shard(unit, mesh=mesh, **common)
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
-    for module in _of_type(model, FSDPModule):
-        module.set_gradient_divide_factor(1.0)
-        module.set_force_sum_reduction_for_comms(True)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
 
 
 def _units(model: nn.Module) -> list[list[nn.Module]]:
