@@ -111,6 +111,20 @@ def test_mutated_pages(mutate: Callable[[bytes, random.Random], bytes]) -> None:
     assert time.process_time() - start < BOUND_SECONDS
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<p class=caption><img src=http://x/a.png></p>" * 25_000,
+        '<base href="http://x/' + "a/" * 50_000 + '">' + "<img src=a.png>" * 10_000,
+    ],
+    ids=["captions without words", "a long base"],
+)
+def test_time_does_not_grow_with_the_square(page: str) -> None:
+    start = time.process_time()
+    assert checked(b"<!doctype html>" + page.encode()) == "page"
+    assert time.process_time() - start < BOUND_SECONDS
+
+
 @given(st.binary(max_size=300), st.text(max_size=10))
 def test_any_bytes(data: bytes, encoding: str) -> None:
     assert checked(data, encoding) in {"page", *REASONS}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm1.curation.html.urls import base_of, resolve
+from mm1.curation.html.urls import LONGEST_BASE, base_of, resolve
 
 LOCAL = "local:docs/a/index.html"
 WEB = "https://x.org/docs/a/index.html?q=1"
@@ -113,6 +113,13 @@ def test_without_a_base_only_absolute_addresses_count() -> None:
 )
 def test_base_href(url: str, href: str | None, expected: str) -> None:
     assert base_of(url, href) == expected
+
+
+def test_a_base_too_long_to_be_joined_to_each_image_counts_for_nothing() -> None:
+    href = "https://x.org/"
+    longest = href + "a" * (LONGEST_BASE - len(href))
+    assert base_of(WEB, longest) == longest
+    assert base_of(WEB, longest + "a") == WEB
 
 
 def test_what_stands_in_a_folder_that_base_names() -> None:

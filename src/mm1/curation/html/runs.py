@@ -176,12 +176,14 @@ def attach_captions(box: Box, runs: list[Run], *, figure: bool) -> None:
     """
     captions = box.captions or []
     for start, end in captions:
+        text = " ".join(run.text for run in runs[start:end] if run.text)
+        if not text:  # before images are looked for: those that get no caption would be passed again by the next
+            continue
         if figure and len(captions) == 1:
             images = [run for run in runs[box.start :] if run.image is not None and not run.image.caption]
         else:
             images = _beside(runs, box.start, start, end)
-        text = " ".join(run.text for run in runs[start:end] if run.text)
-        if not images or not text:
+        if not images:
             continue
         for run in images:
             assert run.image is not None

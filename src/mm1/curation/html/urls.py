@@ -13,6 +13,8 @@ import re
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 LOCAL = "local:"
+LONGEST_BASE = 8_000
+"""Characters; every relative address of a page is joined to it."""
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _DROPPED = re.compile(r"[\t\r\n\0]+")
@@ -46,8 +48,8 @@ def resolve(reference: str, base: str) -> str:
 
 
 def base_of(url: str, href: str | None) -> str:
-    """Against what a page's addresses count: its own address, or what its <base href> makes of it."""
-    if not href:
+    """Against what addresses count: the page's own, or what its <base href> makes of it, unless that is too long."""
+    if not href or len(href) > LONGEST_BASE:
         return url
     reference = _DROPPED.sub("", href).strip()
     return resolve(reference, url) or url
