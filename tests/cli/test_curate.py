@@ -59,6 +59,7 @@ def test_what_is_no_size_is_one_sentence() -> None:
         (["--languages", "eng"], "'eng' is no language"),
         (["--languages", ""], "'' is no language"),
         (['captions.text.languages=["EN"]'], "'EN' is no language"),
+        (["--languages", "de", "--profile", "obelics"], "for English alone"),
         (["--memory", "0"], "--memory is '0': give at least 16MB"),
         (["--memory", "4096"], "--memory is '4096': give at least 16MB"),
     ],

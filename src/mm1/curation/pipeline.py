@@ -62,6 +62,8 @@ def curate(
     _check_out(config.evaluations.paths, out, "evaluation")
     for rules in (config.text, config.captions.text, config.worth_fetching):
         check_known(rules.languages)
+    if isinstance(config.interleaved, ObelicsRules) and "en" not in (config.text.languages or ("en",)):
+        raise UserError("the profile obelics has rules for English alone: add en to the languages, or take profile mm1")
     parts = list_parts(paths, config.sources)
     listed = next((part for part in parts if part.kind == "page_urls"), None)
     if listed is not None and not config.download:
