@@ -38,7 +38,7 @@ from mm1.train.objectives import build_objective
 from mm1.train.optimizer import OptimizerConfig
 from mm1.train.planning.calibrate import now
 from mm1.train.planning.cpu import make_cpu_plan
-from mm1.train.planning.pieces import full_batch
+from mm1.train.planning.full import full_batch
 from mm1.train.run import deterministic, initial_state, loop_config
 from mm1.train.stage import StageConfig
 

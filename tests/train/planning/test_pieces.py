@@ -11,7 +11,8 @@ from mm1.models.connector import AttentionPoolConfig, AvgPoolConfig
 from mm1.recipes.catalog import load_recipe
 from mm1.train.costs import flops_per_sequence, parameters
 from mm1.train.objectives import build_objective
-from mm1.train.planning.pieces import PARTS, TraceConfig, full_batch, pieces
+from mm1.train.planning.full import full_batch
+from mm1.train.planning.pieces import PARTS, TraceConfig, pieces
 from mm1.train.planning.trace import Recorder
 from mm1.train.run import deterministic, initial_state, loop_config
 from tests.train.tiny import stage

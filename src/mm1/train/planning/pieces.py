@@ -29,12 +29,12 @@ from mm1.models.experts import GroupedLinear
 from mm1.models.image_encoder import EncoderBlock, ImageEncoder
 from mm1.models.mm1 import MM1Config, place
 from mm1.models.rotary import Rotary
-from mm1.train.costs import images_per_sequence
 from mm1.train.objectives import next_token
 from mm1.train.optimizer import OptimizerConfig
+from mm1.train.planning.full import full_batch
 from mm1.train.planning.trace import Cost, Recorder
 from mm1.train.stage import StageConfig
-from mm1.types import IGNORE, Batch
+from mm1.types import Batch
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -78,35 +78,6 @@ class TraceConfig:
     """Blocks see their matrices in bfloat16, as FSDP2 gathers them; the residual stream stays in float32."""
     fused_attention: bool = True
     """No matrix of all pairs of positions."""
-
-
-def full_batch(stage: StageConfig, rows: int) -> Batch:
-    """`rows` rows of full sequences: images first, then text; in memory, or without any under FakeTensorMode."""
-    length, images, each = stage.data.seq_len, images_per_sequence(stage), stage.model.num_image_tokens
-    column = torch.arange(length)
-    index = torch.where(column < images * each, column, -1).repeat(rows, 1)
-    if images:
-        offset = torch.arange(rows)[:, None] * (images * each)
-        index = torch.where(index >= 0, index + offset, -1)
-    is_target = (column >= max(0, images * each - 1)) & (column < length - 1)
-    targets = torch.where(is_target, 1, IGNORE).repeat(rows, 1)
-    first = max(0, images * each - 1)
-    target_index = (torch.arange(rows)[:, None] * length + torch.arange(first, length - 1)).flatten()
-    size = stage.data.image_size
-    return Batch(
-        tokens=torch.ones(rows, length, dtype=torch.int64),
-        positions=column.repeat(rows, 1),
-        segment_ids=torch.zeros(rows, length, dtype=torch.int64),
-        image_index=index,
-        targets=targets,
-        target_index=target_index,
-        source_ids=torch.zeros(rows, length, dtype=torch.int64),
-        images=torch.zeros(rows * images, 3, size, size, dtype=torch.uint8),
-        image_rows=torch.arange(rows).repeat_interleave(images, output_size=rows * images),
-        image_segments=torch.zeros(rows * images, dtype=torch.int64),
-        image_seeds=torch.zeros(rows * images, dtype=torch.int64),
-        source_names=("full",),
-    )
 
 
 def pieces(stage: StageConfig, rows: int, trace: TraceConfig) -> list[Piece]:

@@ -100,7 +100,7 @@ class Cost:
 
 
 @dataclass(slots=True)
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches every kernel and every allocation under it."""
 
     pair_matrices: frozenset[int] = frozenset()
@@ -111,7 +111,7 @@ class Recorder(TorchDispatchMode):
     _operations: list[Operation] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        super(Recorder, self).__init__()
+        super(Recorder, self).__init__()  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
