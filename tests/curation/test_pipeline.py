@@ -313,3 +313,27 @@ def test_sets_are_not_made_among_the_pages_they_are_made_of(tmp_path: Path, inne
     with pytest.raises(UserError, match=r"lies in the source .*: choose an --out beside it"):
         curate([sources], sources / inner, OFFLINE, Runner())
     assert [path.name for path in sources.iterdir()] == ["a.html"]
+
+
+def test_of_a_page_that_was_crawled_twice_the_later_loses_nothing_to_the_earlier(tmp_path: Path) -> None:
+    """OBELICS drops the earlier before it counts paragraphs on a site, and sets of images."""
+    shown = [f'<img src="data:image/png;base64,{base64.b64encode(picture(n, 200, 200)).decode()}">' for n in range(2)]
+    texts = {n: prose(n) for n in range(8)}
+
+    def crawled(url: str, image: int, *numbers: int) -> str:
+        first, *rest = (f"<p>{texts[number]}</p>" for number in numbers)
+        html = f"<html lang=en><body><main>{first}{shown[image]}{''.join(rest)}</main></body></html>"
+        return json.dumps({"url": url, "html": html}) + "\n"
+
+    site = "https://a.example"
+    pages = crawled(f"{site}/y", 0, 5, 6, 7) + crawled(f"{site}/x", 0, 1, 2) + crawled(f"{site}/x", 1, 1, 2, 3, 4)
+    (tmp_path / "s.jsonl").write_text(pages)
+    out = tmp_path / "set"
+    curate([tmp_path / "s.jsonl"], out, override(PROFILES["obelics"], ["download=false"]), Runner())
+    found = {
+        str(row["url"]): "\n\n".join(part["text"] for part in row["segments"] if part["text"])  # type: ignore[attr-defined]
+        for row in rows(out, "interleaved")
+    }
+    kept = {f"{site}/y": (5, 6, 7), f"{site}/x": (1, 2, 3, 4)}
+    assert found == {url: "\n\n".join(texts[n] for n in numbers) for url, numbers in kept.items()}
+    assert counts(out)["interleaved", "page"]["dropped"] == {"repeated_address": 1}

@@ -3,6 +3,7 @@
     vocabulary/PART/     the words of each page that keeps the text rules, for those that are common
     common/words.txt     words of at least `min_common_documents` pages; empty for a set too small to have a vocabulary
     keys/PART/           of each document: of its address, its set of images, its paragraphs on their site
+    latest/PART/         the latter two without the documents of an address that a later one has
     addresses/, images/, paragraphs/    lookups.py: key that several have → the last (order), and of paragraphs how many
 
 With no dates of crawls, of two documents of one address or one set of images the later in the order of the sources is
@@ -18,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mm1.curation.engine import Runner, Values, map_parts
 from mm1.curation.extracted import read_extracted
-from mm1.curation.groups import KEYS, RunWriter, group_keys
+from mm1.curation.groups import KEYS, RunWriter, group_keys, write_sorted
 from mm1.curation.images import LookUp
 from mm1.curation.interleaved import Assembled, DroppedDocument, PlacedImage
 from mm1.curation.lookups import Lookup, LookupWriter, key_of
@@ -47,6 +49,8 @@ WORDS = "common/words.txt"
 ADDRESSES, IMAGES, PARAGRAPHS = "addresses", "images", "paragraphs"
 _KEYED = (ADDRESSES, IMAGES, PARAGRAPHS)
 _WORDS = KEYS.append(pa.field("word", pa.string()))
+_OF_ADDRESS = KEYS.append(pa.field("address", pa.uint64()))
+"""With the key of the document's address, 0 where it has none."""
 _LONGEST_WORD = 100
 _SMALL_SET = 10_000
 """Pages of which a vocabulary is asked for: in fewer, a rare subject's own words are in too few of them."""
@@ -90,11 +94,16 @@ def ask_the_set(folder: Path, parts: Sequence[PartInputs], inputs: Inputs, runne
     counts = map_parts(partial(read_part, inputs=inputs), parts, folder / "vocabulary", runner)
     _write_common(folder, parts, inputs.rules, sum(values["pages"] for values in counts), runner)
     map_parts(partial(key_part, inputs=inputs, step=folder), parts, folder / "keys", runner)
-    for name in _KEYED:
-        files = _files(folder / "keys", parts, name)
-        with LookupWriter(folder / name) as table:
-            for found in group_keys(files, runner, at_least=2):
-                table.add(found["key"].to_numpy(), found["last"].to_numpy())
+    _write_last(folder, ADDRESSES, _files(folder / "keys", parts, ADDRESSES), runner)
+    map_parts(partial(latest_part, step=folder), parts, folder / "latest", runner)
+    for name in (IMAGES, PARAGRAPHS):
+        _write_last(folder, name, _files(folder / "latest", parts, name), runner)
+
+
+def _write_last(folder: Path, name: str, files: Sequence[Path], runner: Runner) -> None:
+    with LookupWriter(folder / name) as table:
+        for found in group_keys(files, runner, at_least=2):
+            table.add(found["key"].to_numpy(), found["last"].to_numpy())
 
 
 def read_part(part: PartInputs, folder: Path, inputs: Inputs) -> Values:
@@ -124,8 +133,8 @@ def key_part(part: PartInputs, folder: Path, inputs: Inputs, step: Path) -> Valu
     count = 0
     with (
         RunWriter(folder, ADDRESSES, KEYS) as addresses,
-        RunWriter(folder, IMAGES, KEYS) as images,
-        RunWriter(folder, PARAGRAPHS, KEYS) as paragraphs,
+        RunWriter(folder, IMAGES, _OF_ADDRESS) as images,
+        RunWriter(folder, PARAGRAPHS, _OF_ADDRESS) as paragraphs,
     ):
         for number, url, page in inputs.rows(part):
             try:
@@ -133,13 +142,26 @@ def key_part(part: PartInputs, folder: Path, inputs: Inputs, step: Path) -> Valu
             except DroppedDocument:
                 continue
             count += 1
-            own = {"order": part.order(number), "weight": 1}
+            address = _of_source(address_key(url), url, part) if url else 0
+            own = {"order": part.order(number), "weight": 1, "address": address}
             if url:
-                addresses.add({"key": _of_source(address_key(url), url, part), **own})
+                addresses.add({**own, "key": address})
             images.add({"key": _images_key(document, part), **own})
             for key in site_keys(document.segments, url).tolist():
                 paragraphs.add({"key": key, **own})
     return {"out": count}
+
+
+def latest_part(part: PartInputs, folder: Path, step: Path) -> Values:
+    """The keys of a part's documents but those of a later one's address: a page is no repetition of its old self."""
+    last = Lookup(step / ADDRESSES)
+    for path in [path for name in (IMAGES, PARAGRAPHS) for path in _files(step / "keys", [part], name)]:
+        table = pq.read_table(path, partitioning=None)
+        latest, there = last.find(table["address"].to_numpy())
+        table = table.filter(pa.array(~there | (latest == table["order"].to_numpy()))).select(KEYS.names)
+        if table.num_rows:
+            write_sorted(folder / path.name, table, KEYS)
+    return {}
 
 
 def _of_source(key: int, url: str, part: PartInputs) -> int:
