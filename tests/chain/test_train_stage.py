@@ -56,8 +56,9 @@ def test_two_ranks_train_once_and_skip_together(prepared: Path, tmp_path: Path) 
     (tmp_path / "steps").mkdir()
     for place in ("prepare", "steps/" + (prepared / "prepare").resolve().name):
         (tmp_path / place).symlink_to((prepared / "prepare").resolve())
-    code, output = train(tmp_path, "--stage", "language", ranks=1)
+    code, output = train(tmp_path, "--stage", "language", "--profile", ranks=1)
     assert code == 0, output
+    assert (tmp_path / "language" / "trace.json.gz").exists(), output
     one, two = (
         [json.loads(line) for line in (folder / "language/metrics.jsonl").read_text().splitlines()]
         for folder in (tmp_path, prepared)

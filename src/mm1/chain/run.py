@@ -33,6 +33,7 @@ from mm1.eval.runner import evaluate
 from mm1.eval.tasks import Task
 from mm1.eval.world import chat_tasks, pretrained_tasks
 from mm1.steps import Outcome, Step, execute
+from mm1.train.profiling import Profile
 from mm1.train.run import run_stage
 from mm1.train.stage import StageConfig
 from mm1.types import Image
@@ -75,8 +76,12 @@ def run_recipe(
     return write_report(folder)
 
 
-def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress | None = None) -> dict[str, Step]:
+def build_steps(
+    recipe: RecipeConfig, store: Path, say: Say, progress: Progress | None = None, *, profile: bool = False
+) -> dict[str, Step]:
     """The recipe's stages by name, each knowing its inputs; results are looked for in `store`.
+
+    With `profile` a training stage leaves a trace of a few of its steps.
 
     Raises:
         UserError: a stage begins with weights that are not there: of no stage before it, and of no checkpoint.
@@ -89,7 +94,7 @@ def build_steps(recipe: RecipeConfig, store: Path, say: Say, progress: Progress 
             name=name,
             config=_stage_identity(recipe.stage(name), init),
             inputs=(steps["prepare"], *earlier),
-            run=lambda folder, name=name: _train(recipe, name, folder, steps, store, say),  # type: ignore[misc]
+            run=lambda folder, name=name: _train(recipe, name, folder, steps, store, say, profile),  # type: ignore[misc]
         )
     if recipe.eval is not None:
         asked = recipe.eval
@@ -144,7 +149,9 @@ def _prepare(recipe: RecipeConfig, folder: Path, say: Say) -> None:
     prepare(recipe.prepare, folder, say)
 
 
-def _train(recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step], store: Path, say: Say) -> None:
+def _train(
+    recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step], store: Path, say: Say, profile: bool
+) -> None:
     config, prepared = recipe.stage(name), steps["prepare"].folder(store)
     run_stage(
         config,
@@ -157,16 +164,21 @@ def _train(recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step]
         },
         name=name,
         say=say,
+        hooks=[Profile(folder, say)] if profile else [],
     )
 
 
-def train_stage(recipe: RecipeConfig, name: str, folder: Path, world: World, say: Say = print) -> Outcome:
+def train_stage(
+    recipe: RecipeConfig, name: str, folder: Path, world: World, say: Say = print, *, profile: bool = False
+) -> Outcome:
     """One training stage, on all ranks of `world`; every rank returns when the stage stands in its place.
+
+    With `profile` the first rank leaves a trace of a few steps in the stage's folder.
 
     Raises:
         UserError: a stage that it begins with is not finished, or another process is at it; on the first rank only.
     """
-    step = build_steps(recipe, folder, say)[name]
+    step = build_steps(recipe, folder, say, profile=profile and world.is_first)[name]
     if world.is_first:
         return _lead(step, folder)
     if not from_first_rank(False):

@@ -66,7 +66,9 @@ def train(arguments: Namespace) -> None:
     with joined() as world, world.telling_once():
         recipe = _resolve(arguments)
         recipe.stage(arguments.stage)  # is one of the recipe's, or said not to be
-        outcome = train_stage(recipe, arguments.stage, _out(arguments, recipe), world, say=console.print)
+        outcome = train_stage(
+            recipe, arguments.stage, _out(arguments, recipe), world, say=console.print, profile=arguments.profile
+        )
         if world.is_first:
             state = "finished before, skipped" if outcome.skipped else "finished"
             console.print(f"{arguments.stage} {state} → {outcome.folder}")

@@ -104,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--stage", required=True, help="encoder, language, pretrain or sft")
     train.add_argument("--out", type=Path, help="the run folder (runs/RECIPE); its earlier stages must be finished")
     train.add_argument("--smoke", action="store_true", help="as in `mm1 run`")
+    train.add_argument("--profile", action="store_true", help="also write a trace of a few steps, for ui.perfetto.dev")
 
     _evaluate(commands)
 
