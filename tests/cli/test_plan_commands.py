@@ -5,6 +5,8 @@ import json
 import pytest
 
 from mm1.cli.main import EXIT_USER_ERROR, main
+from mm1.config import override
+from mm1.recipes.catalog import load_recipe
 
 
 def test_the_page_fits_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -14,6 +16,16 @@ def test_the_page_fits_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None
     assert max(len(line.rstrip()) for line in tables) <= 80
     for word in ("fits: yes", "image encoder", "kept for the backward", "reduce-scatter", "in all"):
         assert word in printed
+
+
+def test_the_layout_can_be_typed_as_overrides(capsys: pytest.CaptureFixture[str]) -> None:
+    layout = "replicate=2,shard=2,microbatch_rows=1,activation_checkpointing=full"
+    assert main(["plan", "tiny-moe", "--gpus", "4", "--layout", layout]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("to train so: "))
+    stage = override(load_recipe("tiny-moe"), line.removeprefix("to train so: ").split()).pretrain
+    assert stage.microbatch_rows == 1
+    assert (stage.parallel.replicate, stage.parallel.experts) == (2, 1)
+    assert stage.parallel.activation_checkpointing == "full"
 
 
 def test_json_is_one_object_and_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:

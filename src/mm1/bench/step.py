@@ -171,8 +171,8 @@ def stages() -> dict[str, StageConfig]:
     return {
         "tiny": small,
         "text-14m": _stage(text, rows=4, seq_len=512),
-        "avg-pool-22m": _stage(pooled, rows=4, seq_len=256, max_images=4),
-        "experts-27m": _stage(sparse, rows=4, seq_len=256, max_images=2),
+        "avg-pool-21m": _stage(pooled, rows=4, seq_len=256, max_images=4),
+        "experts-23m": _stage(sparse, rows=4, seq_len=256, max_images=2),
         "abstractor-50m": _stage(abstracted, rows=8, seq_len=256, max_images=4, microbatch_rows=4),
         "text-14m-fp32": _stage(text, rows=4, seq_len=512).replace(precision="fp32"),
     }

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mm1.cli import tables
+from mm1.train.planning.hardware import CPU
 from mm1.train.planning.plan import Plan
 
 GIGA = 1e9
@@ -55,8 +56,19 @@ def summary(plan: Plan, stage: str) -> list[str]:
         f"{_count(plan.tokens_per_step)} a step, {plan.days * layout.devices:,.1f} device-days",
         f"layout: {layout.replicate} copies x {layout.shard} shards, experts over {layout.experts}, microbatches of "
         f"{layout.microbatch_rows} rows x {plan.accumulation}, checkpointing {layout.activation_checkpointing}",
+        f"to train so: {' '.join(overrides(plan, stage))}",
         f"Every sequence is full: {plan.seq_len:,} positions in one document, {plan.images_per_sequence} images.",
     ]
+
+
+def overrides(plan: Plan, stage: str) -> list[str]:
+    """What is typed behind `mm1 train RECIPE`, so that it trains in the plan's layout."""
+    layout = plan.layout
+    found = [f"{stage}.microbatch_rows={layout.microbatch_rows}"]
+    for key in ("replicate", "experts", "activation_checkpointing"):
+        if (value := getattr(layout, key)) not in (1, "none"):
+            found.append(f"{stage}.parallel.{key}={value}")
+    return found if plan.gpu == CPU else [*found, f"{stage}.parallel.compile=true"]
 
 
 def by_part(plan: Plan) -> Table:
