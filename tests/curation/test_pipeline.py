@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +20,7 @@ from mm1.curation.config import PROFILES
 from mm1.curation.engine import Runner
 from mm1.curation.fetch import Fetched
 from mm1.curation.funnel import Funnel
-from mm1.curation.pipeline import curate
+from mm1.curation.pipeline import VERSIONS, Pipeline, curate
 from mm1.data.formats.catalog import FORMATS
 from mm1.data.formats.reading import Drop, ReadOptions
 from mm1.types import Image, Text
@@ -210,6 +211,33 @@ def test_sets_do_not_depend_on_how_their_sources_were_cut(tmp_path: Path) -> Non
     assert found[0] == found[1]
 
 
+def test_pages_of_a_list_are_fetched_by_host_and_every_row_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[set[str]] = []
+
+    def fetch(urls, config, tombstones):  # type: ignore[no-untyped-def]
+        wanted = list(urls)
+        asked.append({urlsplit(url).hostname for url in wanted})
+        for url in wanted:
+            yield Fetched(url, None if "gone" in url else page(int(url[-1])).encode(), reason="http_404")
+
+    monkeypatch.setattr(downloads, "fetch", fetch)
+    rows_of_list = [f"https://{n % 3}.example:{443 + n % 2}/{n}" for n in range(9)] + ["none", "https://0.example/gone"]
+    (tmp_path / "list.txt").write_text("\n".join(rows_of_list))
+    sets = []
+    for most in (2, 1000):
+        asked.clear()
+        out = tmp_path / str(most)
+        curate([tmp_path / "list.txt"], out, override(PROFILES["mm1"], [f"sources.part_urls={most}"]), Runner())
+        hosts = [host for part in asked for host in part]
+        assert len(hosts) == len(set(hosts)) == 3
+        found = counts(out)["extract", "page"]
+        assert (found["in"], found["dropped"]) == (11, {"bad_url": 1, "http_404": 1})
+        sets.append(sorted(row["url"] for row in rows(out, "text")))
+    assert sets[0] == sets[1] == sorted(rows_of_list[:9])
+
+
 def test_pictures_come_from_the_web_once_and_bad_ones_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +319,19 @@ def test_offline_a_list_of_pages_is_refused_with_a_sentence(tmp_path: Path) -> N
     (tmp_path / "list.txt").write_text("https://a.example/page\nhttps://b.example/other\n")
     with pytest.raises(UserError, match=r"list\.txt lists addresses of pages.*leave --offline out"):
         curate([tmp_path / "list.txt"], tmp_path / "set", OFFLINE, Runner())
+
+
+def test_a_step_whose_code_gives_something_else_is_done_anew_with_those_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digests() -> dict[str, str]:
+        return {step.name: step.digest for step in Pipeline([], tmp_path, OFFLINE, Runner(), None).steps()}
+
+    before = digests()
+    assert set(before) <= set(VERSIONS)
+    monkeypatch.setitem(VERSIONS, "images", VERSIONS["images"] + 1)
+    after = digests()
+    assert {name for name in before if before[name] != after[name]} == {"images", "interleaved", "captions"}
 
 
 @pytest.mark.parametrize("name", ["text", "interleaved", "captions", "report.html"])

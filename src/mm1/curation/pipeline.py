@@ -2,6 +2,7 @@
 
     extract → texts → duplicates (the text set) → addresses → images → interleaved documents
                                                                     └→ caption pairs (→ CLIP)   → funnel and report
+    lists of pages → (asked by extract; where there are any)
     evaluations → (asked by texts, images, captions; where there are any)
 
     OUT/text, OUT/interleaved, OUT/captions      parquet, for `mm1 prepare`
@@ -29,7 +30,7 @@ from mm1.curation.decontaminate import load_index
 from mm1.curation.engine import Progress, Runner, map_parts
 from mm1.curation.evaluation_files import read_evaluations
 from mm1.curation.obelics import ObelicsRules
-from mm1.curation.sources import Part, list_parts
+from mm1.curation.sources import Part, list_parts, spread
 from mm1.curation.steps import captions, interleaved
 from mm1.curation.steps.addresses import find_addresses
 from mm1.curation.steps.clip import filter_by_score
@@ -47,6 +48,20 @@ from mm1.steps import Step, execute
 Told: TypeAlias = Callable[[str], Progress]
 """Given the name of a step, what is told of its parts."""
 DOWNLOADS, WORK = "downloads", "work"
+VERSIONS = {
+    "lists": 1,
+    "evaluations": 1,
+    "extract": 2,
+    "texts": 1,
+    "duplicates": 1,
+    "addresses": 2,
+    "images": 2,
+    "interleaved": 2,
+    "captions": 2,
+    "clip": 1,
+}
+"""Of each step. Raised with every change of code, in any room that it calls, after which it gives something else for
+the same sources and config: it and the steps after it are then done anew in folders that stand from before."""
 
 
 def curate(
@@ -101,7 +116,8 @@ class Pipeline:
 
     def steps(self) -> list[Step]:
         """All of them, in order."""
-        extract = self._step("extract", self._extract, {"parts": self._identity(), **self._of("sources")})
+        lists = self._lists()
+        extract = self._step("extract", self._extract, {"parts": self._identity(), **self._of("sources")}, *lists)
         kept_out = self._evaluations()
         texts = self._step("texts", self._texts, self._of("text") | {"models": self._models()}, extract, *kept_out)
         duplicates = self._step("duplicates", self._duplicates, {}, extract, texts)
@@ -116,6 +132,7 @@ class Pipeline:
         captions = self._step("captions", self._captions, pairs, *inputs, *kept_out)
         steps = [
             *kept_out,
+            *lists,
             *(extract, texts, duplicates, addresses, images),
             self._step("interleaved", self._interleaved, documents, *inputs),
             captions,
@@ -132,11 +149,16 @@ class Pipeline:
         found = digest_of_evaluations(read_evaluations(config.paths))
         return [self._step("evaluations", self._index, {"found": found, "rules": to_json(config.rules)})]
 
+    def _lists(self) -> list[Step]:
+        """None where no source is a list of pages."""
+        found = [[part.name, part.fingerprint] for part in self.parts if part.kind == "page_urls"]
+        return [self._step("lists", self._spread, {"parts": found})] if found else []
+
     def _step(self, name: str, run: Callable[..., None], config: dict[str, Any], *inputs: Step) -> Step:
         def fill(folder: Path) -> None:
             run(folder, {step.name: step.folder(self.out / WORK) for step in inputs})
 
-        return Step(name=name, config=config, run=fill, inputs=inputs)
+        return Step(name=name, version=VERSIONS[name], config=config, run=fill, inputs=inputs)
 
     def _of(self, *names: str) -> dict[str, Any]:
         values = to_json(self.config)
@@ -177,8 +199,16 @@ class Pipeline:
             if listed or part.kind != "image_urls"
         ]
 
+    def _spread(self, folder: Path, folders: dict[str, Path]) -> None:
+        map_parts(spread, self._first_buckets(), folder, self.runner, self._progress("lists"))
+
+    def _first_buckets(self) -> list[Part]:
+        """One part of each list of pages, by whose name the folder of the list is called."""
+        return [part for part in self.parts if part.kind == "page_urls" and part.start == 0]
+
     def _extract(self, folder: Path, folders: dict[str, Path]) -> None:
-        work = partial(extract_part, config=self.config, downloads=self.out / DOWNLOADS)
+        lists = {part.source: folders["lists"] / part.name for part in self._first_buckets()}
+        work = partial(extract_part, config=self.config, downloads=self.out / DOWNLOADS, lists=lists)
         map_parts(work, self.parts, folder, self.runner, self._progress("extract"))
 
     def _index(self, folder: Path, folders: dict[str, Path]) -> None:

@@ -10,15 +10,14 @@ import pytest
 from pyarrow import parquet
 
 from mm1.config import UserError, from_json, to_json
-from mm1.curation.fetch.fetched import Fetched
-from mm1.curation.page import Dropped, ImageRef, Page
+from mm1.curation.page import ImageRef, Page
 from mm1.curation.sources import Part, SourcesConfig, list_parts, read_images, read_listed, read_pages
 
 HTML = "<!doctype html><p>text"
 
 
-def pages(parts, config=None, **more):
-    return [item for part in parts for item in read_pages(part, config, **more)]
+def pages(parts, config=None):
+    return [item for part in parts for item in read_pages(part, config)]
 
 
 def jsonl(path, rows):
@@ -110,50 +109,6 @@ def test_tables_are_cut_and_names_stay(tmp_path):
     assert len({page.id for page in pages(cut)}) == 80
 
 
-LISTS = {
-    "lines": "https://a.example/1\nhttp://b.example/2\n\nftp://c.example/3\nhttps://a.example/1\nhttps://[bad\n",
-    "csv": "n,url\n1,https://a.example/1\n2,http://b.example/2\n3,nothing\n4,https://a.example/1\n5,\n",
-    "jsonl": "".join(
-        json.dumps({"url": url}) + "\n"
-        for url in ("https://a.example/1", "http://b.example/2", 3, "https://a.example/1", "https://a:b/")
-    ),
-}
-
-
-@pytest.mark.parametrize("layout", LISTS)
-@pytest.mark.parametrize("part_urls", [2, 1000])
-def test_a_list_of_pages_is_downloaded_each_address_once_and_each_row_counted(tmp_path, layout, part_urls):
-    path = tmp_path / "list"
-    path.write_text(LISTS[layout])
-    parts = list_parts([path], SourcesConfig(part_urls=part_urls))
-    asked = []
-
-    def download(urls):
-        for url in urls:
-            asked.append(url)
-            data = HTML.encode() if "a.example" in url else None
-            yield Fetched(url, data, "" if data else "http_404", charset="utf-8")
-
-    found = pages(parts, download=download)
-    assert sorted(asked) == ["http://b.example/2", "https://a.example/1"]
-    reasons = sorted(item.reason for item in found if isinstance(item, Dropped))
-    assert reasons == ["bad_url", "bad_url", "http_404", "repeated_url"]
-    (page,) = (item for item in found if isinstance(item, Page))
-    assert (page.url, page.html, page.encoding) == ("https://a.example/1", HTML.encode(), "utf-8")
-
-
-def test_all_pages_of_a_host_are_in_one_part(tmp_path):
-    path = tmp_path / "list.txt"
-    path.write_text("".join(f"https://{n % 7}.example/{n}\n" for n in range(200)))
-    hosts = []
-    for part in list_parts([path], SourcesConfig(part_urls=20)):
-        asked = []
-        list(read_pages(part, None, lambda urls, asked=asked: asked.extend(urls) or ()))
-        hosts.append({url.split("/")[2] for url in asked})
-    assert len(hosts) == 10
-    assert sum(map(len, hosts)) == len(set.union(*hosts)) == 7
-
-
 def test_lists_of_pictures_are_told_from_lists_of_pages(tmp_path):
     (tmp_path / "a.txt").write_text("https://a.example/1.jpg\nhttps://a.example/2.PNG?x=1\nhttps://a.example/3\n")
     (tmp_path / "b.csv").write_text('url,caption,alt\nhttps://a.example/1," a cat ",cat\nnone,a,b\n')
@@ -207,11 +162,31 @@ def test_a_mistake_is_one_sentence(tmp_path, said):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"url,alt\rhttps://a.example/,b\r", b"x" * 300_000], ids=["bare returns", "one line"])
-def test_a_file_that_only_csv_chokes_on_is_nothing_understood(tmp_path, data):
-    (tmp_path / "a.csv").write_bytes(data)
+def test_a_file_that_only_csv_chokes_on_is_nothing_understood(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"x" * 300_000)
     with pytest.raises(UserError, match="is nothing that pages are read from"):
         list_parts([tmp_path / "a.csv"])
+
+
+@pytest.mark.parametrize("data", [b"url,alt\rhttps://a.example/,b\r", b"https://a.example/\rhttps://b.example/\r"])
+def test_lines_that_end_in_bare_carriage_returns_are_refused(tmp_path, data):
+    (tmp_path / "a.csv").write_bytes(data)
+    with pytest.raises(UserError, match="bare carriage returns"):
+        list_parts([tmp_path / "a.csv"])
+
+
+@pytest.mark.parametrize("html", ["<p>text", '"<!doctype html>' + "<p>text" * 20_000 + '"'], ids=["short", "long"])
+def test_html_in_csv_is_refused_and_not_left_out_without_a_word(tmp_path, html):
+    (tmp_path / "a.csv").write_text(f"html,url\n,https://a.example/0\n{html},https://a.example/1\n")
+    with pytest.raises(UserError, match="CSV with HTML in its column html"):
+        list_parts([tmp_path / "a.csv"])
+
+
+def test_a_column_of_csv_that_is_only_called_like_html_leaves_a_list_a_list(tmp_path):
+    (tmp_path / "a.csv").write_text("content,url\na title,https://a.example/1\n")
+    assert [part.kind for part in list_parts([tmp_path / "a.csv"])] == ["page_urls"]
+    with pytest.raises(UserError, match="CSV with HTML in its column content"):
+        list_parts([tmp_path / "a.csv"], SourcesConfig(html="content"))
 
 
 @pytest.mark.parametrize("name", [b"\xff.warc", b"\xff/a.warc"])

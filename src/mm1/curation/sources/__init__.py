@@ -9,6 +9,9 @@ What a file is, is told by its content. Every page that a source holds comes out
 
 from mm1.curation.sources.folder import read_local as read_local
 from mm1.curation.sources.listing import list_parts as list_parts
+from mm1.curation.sources.page_lists import host_of as host_of
+from mm1.curation.sources.page_lists import read_downloaded as read_downloaded
+from mm1.curation.sources.page_lists import spread as spread
 from mm1.curation.sources.part import Part as Part
 from mm1.curation.sources.part import SourcesConfig as SourcesConfig
 from mm1.curation.sources.reading import Listed as Listed

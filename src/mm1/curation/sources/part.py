@@ -26,8 +26,8 @@ class Part(Config):
     """What one worker reads at once."""
 
     kind: PartKind
-    """`image_urls` holds pictures with captions and no pages: read it with `read_listed`, the others with `read_pages`.
-    """
+    """`image_urls` holds pictures with captions and no pages: read it with `read_listed`; `page_urls` is read with
+    `read_downloaded`, the others with `read_pages`."""
     name: str
     """Names it among all parts of a run, fit for a file's name; the same whenever the same sources are given."""
     source: str

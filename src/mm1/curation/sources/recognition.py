@@ -20,8 +20,10 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from mm1.config import UserError
+from mm1.curation.page import Dropped
 from mm1.curation.sources.part import Layout, PartKind, SourcesConfig
 from mm1.curation.sources.rows import TEXT_KINDS, RowSlice, rows
+from mm1.curation.sources.sniffing import looks_like_html
 from mm1.data.formats import tables
 from mm1.data.formats.reading import Unusable
 from mm1.data.formats.streams import Damaged, head, parse_json
@@ -75,6 +77,8 @@ def recognise(path: Path, config: SourcesConfig) -> Recognised:
     if bare.startswith(b"{"):
         return _of_columns(path, "jsonl", _json_columns(path, bare), config)
     first = bare.partition(b"\n")[0].strip()
+    if b"\r" in first:
+        raise UserError(f"{path} has lines that end in bare carriage returns: convert their ends to line feeds")
     if _is_address(first.decode("utf-8", "replace")):
         return _of_list(path, Recognised("page_urls", "lines", "url"), config)
     names = _csv_names(first)
@@ -119,6 +123,11 @@ def _of_columns(path: Path, layout: Layout, kinds: Mapping[str, str], config: So
         return next((name for name in names if kinds.get(name) in TEXT_KINDS), "")
 
     html = first((config.html,) if config.html else HTML)
+    if html and layout == "csv" and (config.html or _holds_html(path, html)):
+        raise UserError(
+            f"{path} is CSV with HTML in its column {html}, which is read from JSONL or parquet alone: "
+            "convert it, or leave the column out to have its addresses fetched"
+        )
     if html and layout != "csv":
         return Recognised("parquet" if layout == "parquet" else "jsonl", layout, html)
     if (url := first(URLS)) and not config.html:
@@ -126,6 +135,12 @@ def _of_columns(path: Path, layout: Layout, kinds: Mapping[str, str], config: So
     there = ", ".join(f"{name} ({kind})" for name, kind in list(kinds.items())[:20]) or "none"
     wanted = config.html or f"{', '.join(HTML)} (HTML), {' or '.join(URLS[:2])} (addresses)"
     raise UserError(f"{path} has the columns {there}, but no text named {wanted}: name the column of the HTML")
+
+
+def _holds_html(path: Path, column: str) -> bool:
+    """Whether a column of CSV whose name says so does; a field beyond csv's limit is no address or title either."""
+    some = islice(rows(RowSlice(path, "csv", (column,))), _LOOKED_AT)
+    return any(isinstance(row, Dropped) or looks_like_html((row[column] or "").encode()) for _, row in some)
 
 
 def _of_list(path: Path, found: Recognised, config: SourcesConfig) -> Recognised:

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +32,7 @@ from mm1.curation.interleaved import page_reason
 from mm1.curation.lookups import LookupWriter, key_of
 from mm1.curation.page import Extracted, ImageRef
 from mm1.curation.samples import Picture, Sample
+from mm1.curation.sources import host_of
 from mm1.curation.steps import duplicates
 from mm1.curation.steps.extract import PAGES
 from mm1.curation.steps.inputs import PartInputs
@@ -136,4 +136,4 @@ def _bucket(url: str, buckets: int) -> int:
     """0 for what needs no download, else one of `buckets` from 1, the same for all addresses of a host."""
     if not url.lower().startswith(("http:", "https:")):
         return 0
-    return 1 + key_of((urlsplit(url).hostname or "").lower()) % buckets
+    return 1 + key_of(host_of(url)) % buckets

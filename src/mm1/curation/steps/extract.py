@@ -8,7 +8,7 @@ Pictures that a list names come as pages of one picture and no text, so that the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from mm1.curation.extracted import ExtractedWriter
 from mm1.curation.html import extract
 from mm1.curation.page import Dropped, Extracted, Page, Paragraph
 from mm1.curation.samples import Picture, Sample, excerpt
-from mm1.curation.sources import Listed, Part, read_listed, read_pages
+from mm1.curation.sources import Listed, Part, read_downloaded, read_listed, read_pages
 from mm1.curation.tally import Tally
 
 PAGES = "pages.parquet"
@@ -28,12 +28,12 @@ STEP = "extract"
 PAGE, LISTED = "page", "listed image"
 
 
-def extract_part(part: Part, folder: Path, config: CurateConfig, downloads: Path) -> Values:
-    """Fills the folder of a part."""
+def extract_part(part: Part, folder: Path, config: CurateConfig, downloads: Path, lists: Mapping[str, Path]) -> Values:
+    """Fills the folder of a part; `lists` has the folder of each list of pages, spread by host, by its source."""
     tally = Tally()
     unit = LISTED if part.kind == "image_urls" else PAGE
     with ExtractedWriter(folder / PAGES) as writer:
-        for number, item in enumerate(_items(part, config, downloads)):
+        for number, item in enumerate(_items(part, config, downloads, lists)):
             tally.enter(STEP, unit)
             where = f"{part.name}#{number}"
             try:
@@ -52,12 +52,14 @@ def extract_part(part: Part, folder: Path, config: CurateConfig, downloads: Path
     return {"in": counts.entered, "out": counts.kept}
 
 
-def _items(part: Part, config: CurateConfig, downloads: Path) -> Iterator[Page | Listed | Dropped]:
+def _items(
+    part: Part, config: CurateConfig, downloads: Path, lists: Mapping[str, Path]
+) -> Iterator[Page | Listed | Dropped]:
     if part.kind == "image_urls":
         yield from read_listed(part)
     elif part.kind == "page_urls":
         with Downloads(downloads / "pages" / part.name, config.fetch.replace(accept="html")) as store:
-            yield from read_pages(part, config.sources, store.download)
+            yield from read_downloaded(part, lists[part.source], store.download, config.sources)
     else:
         yield from read_pages(part, config.sources)
 

@@ -1,0 +1,90 @@
+"""Lists of pages: each row is read once, each address asked once, each host by one process."""
+
+import json
+
+import pytest
+
+from mm1.curation.fetch.fetched import Fetched
+from mm1.curation.page import Dropped, Page
+from mm1.curation.sources import SourcesConfig, list_parts, page_lists, read_downloaded, spread
+
+HTML = b"<!doctype html><p>text"
+LISTS = {
+    "lines": "https://a.example/1\nhttp://b.example/2\n\nftp://c.example/3\nhttps://a.example/1\nhttps://[bad\n",
+    "csv": "n,url\n1,https://a.example/1\n2,http://b.example/2\n3,nothing\n4,https://a.example/1\n5,\n",
+    "jsonl": "".join(
+        json.dumps({"url": url}) + "\n"
+        for url in ("https://a.example/1", "http://b.example/2", 3, "https://a.example/1", "https://a:b/")
+    ),
+}
+
+
+@pytest.fixture
+def spread_list(tmp_path):
+    """From the text of a list to its parts, spread; the list is gone then."""
+
+    def make(text, part_urls=1000):
+        path = tmp_path / "list"
+        path.write_text(text, newline="")
+        parts = list_parts([path], SourcesConfig(part_urls=part_urls))
+        (tmp_path / "spread").mkdir()
+        spread(parts[-1], tmp_path / "spread")
+        path.unlink()
+        return parts, tmp_path / "spread"
+
+    return make
+
+
+def asked(parts, folder):
+    """What each part asks for."""
+    found = []
+    for part in parts:
+        found.append([])
+        list(read_downloaded(part, folder, lambda urls: found[-1].extend(urls) or ()))
+    return found
+
+
+@pytest.mark.parametrize("layout", LISTS)
+@pytest.mark.parametrize("part_urls", [2, 1000])
+def test_each_address_is_downloaded_once_and_each_row_counted(spread_list, layout, part_urls):
+    parts, folder = spread_list(LISTS[layout], part_urls)
+    urls = []
+
+    def download(wanted):
+        for url in wanted:
+            urls.append(url)
+            data = HTML if "a.example" in url else None
+            yield Fetched(url, data, "" if data else "http_404", charset="utf-8")
+
+    found = [item for part in parts for item in read_downloaded(part, folder, download)]
+    assert sorted(urls) == ["http://b.example/2", "https://a.example/1"]
+    reasons = sorted(item.reason for item in found if isinstance(item, Dropped))
+    assert reasons == ["bad_url", "bad_url", "http_404", "repeated_url"]
+    (page,) = (item for item in found if isinstance(item, Page))
+    assert (page.url, page.html, page.encoding) == ("https://a.example/1", HTML, "utf-8")
+
+
+def test_all_pages_of_a_host_are_in_one_part_whatever_the_port(spread_list, monkeypatch):
+    """The buffer is full after every few lines, so that files are opened again and again."""
+    monkeypatch.setattr(page_lists, "_HELD", 100)
+    ports = ("", ":80", ":443", ":8080")
+    urls = [f"http://{('x', 'X.')[n % 2]}{n % 7}.Example{ports[n % 4]}/{n}" for n in range(200)]
+    parts, folder = spread_list("\n".join(urls), part_urls=20)
+    found = asked(parts, folder)
+    assert sorted(url for part in found for url in part) == sorted(urls)
+    hosts = [{page_lists.host_of(url) for url in part} for part in found]
+    assert len(hosts) == 10
+    assert sum(map(len, hosts)) == len(set.union(*hosts)) == 14
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("https://a.example/" + "x" * 8200, "url_too_long"),
+        ("https://a.example/1\rhttps://a.example/2", "bad_url"),
+    ],
+)
+def test_an_address_that_is_none_is_counted(spread_list, line, reason):
+    parts, folder = spread_list(f"https://a.example/0\n{line}\n")
+    found = [item for part in parts for item in read_downloaded(part, folder, lambda urls: list(urls) and [])]
+    assert [item.reason for item in found] == [reason]
