@@ -83,7 +83,10 @@ def test_a_document_that_prepare_would_refuse_is_dropped_and_the_set_goes_on(tmp
     with DocumentWriter(tmp_path / "a.parquet") as writer:
         with pytest.raises(Dropped, match="document_too_large"):
             writer.write("large", "", ["a" * 60, PictureSegment(b"b" * 41)])
-        writer.write("small", "", ["a" * 60, PictureSegment(b"b" * 40)])
+        for about in ({"url": "u" * 61}, {"alt": "a" * 61}):  # a data: URI is as long as its picture
+            with pytest.raises(Dropped, match="document_too_large"):
+                writer.write("about", "", [PictureSegment(b"b" * 40, **about)])
+        writer.write("small", "", ["a" * 60, PictureSegment(b"b" * 20, "u" * 10, "a" * 10)])
     assert [document.id for document in read(tmp_path / "a.parquet")] == ["small"]
 
 

@@ -89,11 +89,12 @@ class DocumentWriter:
             more: What stands in the further columns.
 
         Raises:
-            Dropped: document_too_large, more than `mm1 prepare` reads; nothing is written of it.
+            Dropped: document_too_large, with its addresses and alt texts more than `mm1 prepare` reads; nothing is
+                written of it.
         """
         made = [_segment(segment) for segment in segments]
         assert made, f"{name} is an empty document"
-        size = sum(len(part["text"] or "") + len(part["image"] or b"") for part in made)
+        size = sum(len(part[name] or "") for part in made for name in ("text", "image", "url", "alt"))
         if size > MAX_DOCUMENT_BYTES:
             raise Dropped("document_too_large")
         self._rows.append({"id": name, "url": url, "segments": made, **(more or {})})
