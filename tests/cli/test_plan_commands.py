@@ -31,7 +31,7 @@ def test_the_layout_can_be_typed_as_overrides(capsys: pytest.CaptureFixture[str]
 def test_json_is_one_object_and_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:
     days = []
     for steps in (100, 200):
-        assert main(["plan", "tiny", "--gpus", "1", "--json", f"pretrain.steps={steps}"]) == 0
+        assert main(["plan", "tiny", "--gpus", "1", "--json", "--layout", "shard=1", f"pretrain.steps={steps}"]) == 0
         days.append(json.loads(capsys.readouterr().out)["days"])
     assert days[1] == pytest.approx(2 * days[0])
 

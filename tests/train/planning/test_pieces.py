@@ -32,9 +32,8 @@ def test_pieces_have_all_parameters(name: str) -> None:
     assert all(piece.trained == piece.parameters for piece in found)
 
 
-@pytest.mark.parametrize("recipe", ["mm1-3b", "mm1-7b-moe"])
-def test_traced_products_are_those_of_the_costs(recipe: str) -> None:
-    config = load_recipe(recipe).stage("pretrain")
+def test_traced_products_are_those_of_the_costs() -> None:
+    config = load_recipe("mm1-7b-moe").stage("pretrain")
     found, flops = pieces(config, 1, TraceConfig()), flops_per_sequence(config)
     traced = dict.fromkeys(PARTS, 0.0)
     for piece in found:
