@@ -7,6 +7,7 @@ Every rank computes the reference alone: the plain model on every rank's microba
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import sys
@@ -29,6 +30,7 @@ from mm1.distributed.mesh import World, joined
 from mm1.models.mm1 import MM1
 from mm1.models.moe import MoEConfig
 from mm1.train import parallelize as parallelize_module
+from mm1.train.blocks import compile_blocks
 from mm1.train.layout import ParallelConfig
 from mm1.train.loop import normalise_gradients
 from mm1.train.objectives import next_token
@@ -173,6 +175,13 @@ def compare_gathered_in_bf16(world: World, batches: Sequence[Batch]) -> dict[str
     return {"loss": abs(loss - expected) / float(count), "gradients": relative}
 
 
+def compare_compiled(world: World, batches: Sequence[Batch]) -> dict[str, Any]:
+    """Compiled, with gathering and exchanges in the midst of blocks; traced, that is, and run as it was traced."""
+    traced = functools.partial(compile_blocks, backend="eager")
+    with mock.patch.object(parallelize_module, "compile_blocks", traced):
+        return compare(world, MIXED.replace(compile=True, activation_checkpointing="full"), batches, DROPLESS)
+
+
 def without_images(batch: Batch) -> Batch:
     """The same rows, of which a text model sees the placeholders only."""
     return replace(batch, images=batch.images[:0], image_index=torch.full_like(batch.image_index, -1))
@@ -238,6 +247,7 @@ def main(folder: Path) -> None:
             "full": compare(world, full, batches, DROPLESS),
             "selective": compare(world, selective, batches, DROPLESS),
             "kept gathered": compare(world, MIXED.replace(reshard_after_forward=False), batches, DROPLESS),
+            "compiled": compare_compiled(world, batches),
             "bf16": compare_gathered_in_bf16(world, batches),
         }
         checkpoints = check_checkpoints(world, folder)

@@ -153,4 +153,4 @@ def test_blocks_of_a_kind_are_compiled_once_and_give_the_same_numbers(compiled: 
 @pytest.mark.slow
 def test_compiled_for_good(compiled: Callable[..., dict[str, Any]]) -> None:
     found = compiled("aot_eager", "inductor")
-    assert max(result["apart"] for case, result in found.items() if case != "images") <= 1e-4
+    assert max(result["apart"] for case, result in found.items() if case != "images") <= 1e-3

@@ -30,6 +30,7 @@ EQUAL = (
     "full",
     "selective",
     "kept gathered",
+    "compiled",
 )
 
 
