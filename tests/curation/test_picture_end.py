@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from mm1.curation.picture_end import MAX_SCANS, picture_end
+from mm1.curation.picture_end import picture_end
 from mm1.data.image import ImageFormat
 from tests.curation.pictures import FORMATS, encoded, scene
 
@@ -85,11 +85,3 @@ def test_pixels_of_a_bmp_that_begin_where_its_colours_are_are_all_kept(start: in
 def test_sides_of_an_old_bmp_have_no_sign() -> None:
     data = b"BM" + struct.pack("<IIIIHHHH", 0, 0, 26, 12, 40_000, 1, 1, 24) + bytes(120_000)
     assert picture_end(data + b"zip", "BMP") == len(data)
-
-
-def test_a_jpeg_of_more_scans_than_any_encoder_makes_is_none() -> None:
-    """Each costs a hundred bytes and goes through all pixels: a megabyte of them keeps a processor busy for minutes."""
-    data = encoded(scene(), "JPEG", progressive=True)
-    last = data[data.rindex(b"\xff\xda") : -2]
-    assert picture_end(data[:-2] + last * 20 + data[-2:], "JPEG") == len(data) + 20 * len(last)
-    assert picture_end(data[:-2] + last * MAX_SCANS + data[-2:], "JPEG") is None

@@ -124,6 +124,22 @@ def test_other_modes_become_rgb(make) -> None:
     assert red > 150 > blue
 
 
+@pytest.mark.parametrize("mode", ["P", "RGB", "RGBA", "LA", "PA", "1", "L", "I;16", "I"])
+@pytest.mark.parametrize("strip", [1, 100, 23 * 12])
+def test_a_picture_converted_in_strips_is_the_same(monkeypatch, mode: str, strip: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (31, 23, 4), np.uint8)
+    if mode.startswith("I"):
+        image = PillowImage.fromarray(pixels.view(np.uint16)[:, :, 0].copy()).convert(mode)
+    else:
+        image = PillowImage.fromarray(pixels).convert(mode)
+    if mode in ("P", "RGB", "L", "1"):
+        image.info["transparency"] = {"RGB": tuple(pixels[3, 4, :3].tolist())}.get(mode, 1)
+    whole = image_module._to_rgb(image)
+    monkeypatch.setattr(image_module, "_STRIP", strip)
+    assert whole.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image_module._to_rgb(image)), np.asarray(whole))
+
+
 def reason(data: bytes, **limits: int) -> str:
     with pytest.raises(BadImage) as caught:
         decode(data, 12, **limits)

@@ -142,8 +142,8 @@ def inspect(data: bytes, rules: ImageRules) -> Picture:
     Raises:
         Dropped: `unreadable` (none of data/image.py's formats: SVG, a page, nothing), `too_many_pixels`, `animated`,
             `format` (one that the rules do not take), `small`, `large`, `aspect`, all of these from the header alone;
-            then `corrupt` (broken, cut anywhere, or of more scans than any encoder makes), and `polyglot` (a page or
-            script hides in it).
+            `corrupt` (broken, cut anywhere, or of more blocks or scans than any encoder writes), and `polyglot` (a
+            page or script hides in it).
     """
     try:
         image = EncodedImage(data, rules.max_pixels)
@@ -151,7 +151,7 @@ def inspect(data: bytes, rules: ImageRules) -> Picture:
         if reason is not None:
             raise Dropped(reason)
         end = picture_end(data, image.format)
-        if end is None:  # before its pixels, for a JPEG of many scans takes minutes to decode
+        if end is None:
             raise Dropped("corrupt")
         seen = look(image.squashed(SIDE))
     except BadImage as error:

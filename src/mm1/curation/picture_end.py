@@ -18,9 +18,6 @@ _JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _JPEG_ALONE = {0x01, 0xD8}
 """Markers with no length and content."""
 _END_OF_IMAGE = 0xD9
-MAX_SCANS = 100
-"""Of a JPEG; progressive ones have about ten. Each may be of a hundred bytes and cost a walk through all pixels."""
-_SCAN = 0xDA
 _BMP_PLAIN = (0, 3)
 """Compressions that are none: plain pixels, and plain pixels with masks."""
 
@@ -35,7 +32,7 @@ def picture_end(data: bytes, format: ImageFormat) -> int | None:
 
 
 def _jpeg(data: bytes) -> int | None:
-    place, scans = 2, 0
+    place = 2
     while True:
         found = _JPEG_MARKER.search(data, place)
         if found is None:
@@ -43,9 +40,6 @@ def _jpeg(data: bytes) -> int | None:
         marker, place = found[1][0], found.end()
         if marker == _END_OF_IMAGE:
             return place
-        scans += marker == _SCAN
-        if scans > MAX_SCANS:
-            return None
         if marker not in _JPEG_ALONE:
             place += int.from_bytes(data[place : place + 2], "big")
 

@@ -21,12 +21,17 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
+from mm1.data.picture_blocks import too_many_blocks
 from mm1.data.sub_images import SubImagesConfig, choose_grid, cut
 
 ImageFormat: TypeAlias = Literal["PNG", "JPEG", "WEBP", "GIF", "BMP"]
 FORMATS: tuple[ImageFormat, ...] = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 64_000_000
 """Refused from the header alone, before any memory is taken for the pixels."""
+
+_STRIP = 1 << 18
+"""Pixels that are laid on white, or scaled from 16 bits, at a time: each takes twelve bytes meanwhile. At the limit
+of pixels a picture takes what Pillow decodes, and as much for its RGB: 256 MB each."""
 
 _AVERAGED = ("L", "LA", "RGB", "RGBA")
 """Modes whose values can be averaged as they are; Pillow weighs colours by their alpha."""
@@ -37,7 +42,8 @@ Reason: TypeAlias = Literal["unreadable", "corrupt", "animated", "too_many_pixel
 class BadImage(Exception):
     """Bytes that give no picture. `reason` is one of a few fixed words, fit for counting:
 
-    unreadable (none of the accepted formats), corrupt (broken or cut short), animated, too_many_pixels.
+    unreadable (none of the accepted formats), corrupt (broken, cut short, or of more blocks than any encoder writes),
+    animated, too_many_pixels.
     """
 
     def __init__(self, reason: Reason) -> None:
@@ -149,6 +155,8 @@ def _every_error_a_bad_image() -> Iterator[None]:
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     """The picture's header; its pixels are still to be loaded."""
+    if too_many_blocks(data):
+        raise BadImage("corrupt")
     image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     if image.width * image.height > max_pixels:
         raise BadImage("too_many_pixels")
@@ -167,6 +175,8 @@ def _png_exif(data: bytes) -> bytes | None:
         size, name = int.from_bytes(data[place : place + 4]), data[place + 4 : place + 8]
         if name == b"eXIf":
             return data[place + 8 : place + 8 + size]
+        if name == b"IEND":
+            break
         place += size + 12
     return None
 
@@ -201,13 +211,25 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow mode as RGB; transparency is laid on white, 16-bit grey scaled to 8."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        grey = np.asarray(image, dtype=np.float32) / 257.0
-        return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(ground, layer).convert("RGB")
-    return image.convert("RGB")
+    is_grey16, is_transparent = image.mode.startswith("I"), image.has_transparency_data
+    if not is_grey16 and not is_transparent:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    convert = _grey16_to_rgb if is_grey16 else _on_white
+    rows = max(1, _STRIP // image.width)
+    if rows >= image.height:
+        return convert(image)
+    made = Image.new("RGB", image.size)
+    for top in range(0, image.height, rows):
+        made.paste(convert(image.crop((0, top, image.width, min(top + rows, image.height)))), (0, top))
+    return made
+
+
+def _grey16_to_rgb(image: Image.Image) -> Image.Image:
+    grey = np.asarray(image, dtype=np.float32) / 257.0
+    return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    layer = image.convert("RGBA")
+    ground = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(ground, layer).convert("RGB")
