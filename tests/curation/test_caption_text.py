@@ -10,6 +10,17 @@ from mm1.curation.caption_text import CaptionTextRules, clean, text_reason
 from mm1.curation.text.language import identify
 
 RULES = CaptionTextRules()
+SOME_RULES = st.builds(
+    CaptionTextRules,
+    min_words=st.integers(1, 4),
+    max_words=st.integers(1, 4),
+    max_characters=st.integers(1, 40),
+    min_letters=st.integers(0, 12),
+    min_letter_share=st.floats(0, 1),
+    max_repeated_words=st.floats(0, 1),
+    languages=st.lists(st.sampled_from(["en", "de"]), max_size=2).map(tuple),
+    max_other_language=st.floats(0, 1),
+)
 
 
 def english(text: str) -> tuple[str, float]:
@@ -122,3 +133,17 @@ def test_long_texts_come_to_an_end(part: str) -> None:
 )
 def test_quotation_marks_around_all_of_a_text_are_the_authors_habit(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    one=SOME_RULES,
+    other=SOME_RULES,
+    text=st.lists(st.sampled_from(["boat", "lake", "red", "1234"]), min_size=1, max_size=5).map(" ".join),
+    said=st.tuples(st.sampled_from(["en", "de", "fr"]), st.floats(0, 1)),
+)
+def test_what_keeps_either_rules_keeps_both_in_one(
+    one: CaptionTextRules, other: CaptionTextRules, text: str, said: tuple[str, float]
+) -> None:
+    if None in (text_reason(text, rules, lambda _: said) for rules in (one, other)):
+        assert text_reason(text, one.or_of(other), lambda _: said) is None

@@ -176,6 +176,43 @@ def test_bytes_are_counted_over_all_pages_that_show_them(tmp_path: Path) -> None
     assert kept == {"local:stays0.png": 5, "local:stays1.png": 5, "local:own.png": 2}
 
 
+@pytest.mark.parametrize("under", ["one address", "many addresses"])
+def test_galleries_make_no_image_of_a_document_more_frequent(tmp_path: Path, under: str) -> None:
+    """On 3 pages with prose and on 9 without; 12 pages are too many for a caption, and 3 not for a document."""
+    tags = [image("a.png" if under == "one address" else f"a{n}.png", "A red boat on a quiet lake") for n in range(12)]
+    pages = {f"p{n}.html": page(n, [tags[n]]) for n in range(3)}
+    pages |= {
+        f"g{n}.html": f"<body>{tags[n]}{image(f'own{n}.png', f'View {chr(97 + n)} of a hotel')}" for n in range(3, 12)
+    }
+    pictures = {name: picture(1) for name in ("a.png", *(f"a{n}.png" for n in range(12)))}
+    pictures |= {f"own{n}.png": picture(n) for n in range(3, 12)}
+    out = tmp_path / "set"
+    curate([write_site(tmp_path / "site", pages, pictures)], out, OFFLINE, Runner())
+    assert [len(urls(row)) for row in rows(out, "interleaved")] == [1, 1, 1]
+    assert {url for row in rows(out, "captions") for url in urls(row)} == {f"local:own{n}.png" for n in range(3, 12)}
+    reason = "frequent_url" if under == "one address" else "frequent_bytes"
+    assert counts(out)["captions", "image of a page"]["dropped"] == {reason: 12}
+    dropped = {} if under == "one address" else {"frequent_bytes": 9}
+    assert counts(out)["image copies", "image"]["dropped"] == dropped
+
+
+def test_what_every_page_shows_is_no_caption_s_image_though_one_page_alone_tells_of_it(tmp_path: Path) -> None:
+    pages = {f"{n:02}.html": "<body>" + image("a.png") for n in range(10)}
+    pages["told.html"] = "<body>" + image("a.png", "A red boat on a quiet lake")
+    out = tmp_path / "set"
+    curate([write_site(tmp_path / "site", pages, {"a.png": picture(1)})], out, OFFLINE, Runner())
+    assert counts(out)["addresses", "image"]["dropped"] == {"frequent_url": 1}
+
+
+def test_one_page_that_shows_bytes_under_many_addresses_counts_once(tmp_path: Path) -> None:
+    tags = [image(f"a{n}.png", "A red boat on a quiet lake") for n in range(12)]
+    out = tmp_path / "set"
+    site = write_site(tmp_path / "site", {"p.html": page(1, tags)}, {f"a{n}.png": picture(1) for n in range(12)})
+    curate([site], out, OFFLINE, Runner())
+    assert [urls(row) for row in rows(out, "interleaved")] == [["local:a0.png"]]
+    assert [urls(row) for row in rows(out, "captions")] == [["local:a0.png"]]
+
+
 def test_copies_of_a_page_make_its_images_no_more_frequent(tmp_path: Path) -> None:
     pages = {f"{n:02}.html": page(1, [image("a.png", "A red boat on a quiet lake")]) for n in range(12)}
     out = tmp_path / "set"
@@ -284,6 +321,14 @@ def test_captions_come_from_pages_that_no_other_set_takes_and_each_image_has_one
         " A large red boat on a lake in the evening\n": ["local:a2.png"],
     }
     assert counts(out)["caption copies", "image of a page"]["dropped"] == {"repeated_image": 1}
+
+
+def test_images_of_texts_that_only_the_rules_of_captions_take_are_fetched_as_well(tmp_path: Path) -> None:
+    site = write_site(tmp_path / "site", {"a.html": "<body>" + image("a.png", "Boats")}, {"a.png": picture(1)})
+    out = tmp_path / "set"
+    changes = ["captions.text.min_words=1", "captions.text.min_letters=1", "captions.text.languages=[]"]
+    curate([site], out, override(OFFLINE, changes), Runner())
+    assert [row["segments"][1]["text"] for row in rows(out, "captions")] == [" Boats\n"]
 
 
 def test_a_text_that_stands_with_many_images_tells_of_none(tmp_path: Path) -> None:

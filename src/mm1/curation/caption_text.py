@@ -75,6 +75,16 @@ class CaptionTextRules(Config):
     """Confidence in a language that is none of these, from which a text is refused. The other way round, a bar for the
     wanted language, would refuse "A cat & a dog": of a few words no classifier is sure."""
 
+    def or_of(self, other: CaptionTextRules) -> CaptionTextRules:
+        """Rules that every text keeps which keeps these or the other ones."""
+        lowest, highest = ("min_words", "min_letters", "min_letter_share"), ("max_words", "max_characters")
+        highest = (*highest, "max_repeated_words", "max_other_language")
+        values = {name: min(getattr(self, name), getattr(other, name)) for name in lowest}
+        values |= {name: max(getattr(self, name), getattr(other, name)) for name in highest}
+        named = self.languages and other.languages
+        values["languages"] = tuple(dict.fromkeys((*self.languages, *other.languages))) if named else ()
+        return CaptionTextRules(**values)
+
 
 def clean(text: str) -> str:
     """The text without what HTML left in it, quotation marks around all of it, and its figure's number; white space

@@ -65,7 +65,8 @@ class CurateConfig(Config):
         languages=(),
     )
     """What the text of an image must be for it to be fetched, where its page gives no document. Looser than
-    `captions.text`, so that a change of those rules fetches nothing anew."""
+    `captions.text`, so that a change of those rules fetches nothing anew; where `captions.text` lets more through, that
+    is fetched as well (`text_worth_fetching`)."""
     evaluations: EvaluationsConfig = EvaluationsConfig()
     download: bool = True
     """Whether pages and images are fetched from the network; without it, those that are not at hand are dropped."""
@@ -83,6 +84,11 @@ class CurateConfig(Config):
     def keeping_out(self, paths: tuple[Path, ...]) -> CurateConfig:
         """The same, without what evaluations in these files ask."""
         return self.replace(evaluations=self.evaluations.replace(paths=paths))
+
+    @property
+    def text_worth_fetching(self) -> CaptionTextRules:
+        """What the text of an image must be for it to be fetched: nothing that `captions.text` takes is missing."""
+        return self.worth_fetching.or_of(self.captions.text)
 
     @property
     def stored_images(self) -> ImageRules:

@@ -78,12 +78,13 @@ def write_sorted(path: Path, rows: Sequence[Mapping[str, Any]] | pa.Table, schem
 
 
 def group_keys(
-    files: Sequence[Path], runner: Runner, at_least: int = 1, beside: Sequence[str] = ()
+    files: Sequence[Path], runner: Runner, at_least: int = 1, beside: Sequence[str] = (), sums: Sequence[str] = ()
 ) -> Iterator[pa.Table]:
     """The keys of all files whose weights add up to `at_least`, each once, in order, a range of keys at a time.
 
     Yields tables with `key`, `total` (of the weights), `first` and `last` (the smallest and the greatest order), `rows`
-    (how many there are) and the columns `beside`, which must be the same wherever the key is.
+    (how many there are), the columns `beside`, which must be the same wherever the key is, and the sums of the columns
+    `sums`.
     """
     ranges = num_ranges(files, runner.memory)
     if ranges == 0:
@@ -101,6 +102,7 @@ def group_keys(
             col("order").max().alias("last"),
             col("order").count().alias("rows"),
             *(col(name).any_value().alias(name) for name in beside),
+            *(col(name).cast(uint64).sum().alias(name) for name in sums),
         )
         table = frame.where(col("total") >= at_least).to_arrow()
         yield table.sort_by("key").combine_chunks()

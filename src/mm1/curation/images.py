@@ -45,7 +45,7 @@ class ImageRules(Config):
     ban_words: tuple[str, ...] = ("logo", "button", "icon", "plugin", "widget")
     """An address that has one of them anywhere, in any case, is refused: "silicon" holds "icon", as the rule has it."""
     max_occurrences: int = Field(10, ge=1)
-    """Images whose URL, or whose MD5, occurs more often in the whole set are dropped; counted by the pipeline."""
+    """Images whose URL, or whose MD5, more pages show are dropped; counted by the pipeline (steps/occurrences.py)."""
     declared_size: bool = False
     """Whether the size in which the page shows an image must keep the limits of side and shape as well (OBELICS)."""
 

@@ -52,12 +52,12 @@ VERSIONS = {
     "lists": 1,
     "evaluations": 1,
     "extract": 2,
-    "texts": 1,
+    "texts": 2,
     "duplicates": 1,
-    "addresses": 2,
-    "images": 2,
-    "interleaved": 2,
-    "captions": 2,
+    "addresses": 3,
+    "images": 3,
+    "interleaved": 3,
+    "captions": 3,
     "clip": 1,
 }
 """Of each step. Raised with every change of code, in any room that it calls, after which it gives something else for
@@ -121,8 +121,8 @@ class Pipeline:
         kept_out = self._evaluations()
         texts = self._step("texts", self._texts, self._of("text") | {"models": self._models()}, extract, *kept_out)
         duplicates = self._step("duplicates", self._duplicates, {}, extract, texts)
-        asked = ("worth_fetching", "download_buckets")
-        addresses = self._step("addresses", self._addresses, self._of(*asked) | self._rules(), extract, duplicates)
+        asked = self._of("download_buckets") | {"text": to_json(self.config.text_worth_fetching)} | self._rules()
+        addresses = self._step("addresses", self._addresses, asked, extract, duplicates)
         pictures = self._of("download", "pictures_a_part") | self._rules() | {"pictures": self._pictures()}
         images = self._step("images", self._images, pictures, addresses, *kept_out)
         inputs = (extract, duplicates, addresses, images)

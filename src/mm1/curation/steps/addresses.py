@@ -1,19 +1,20 @@
-"""Pages → the addresses of images that are worth looking at, each once, with the number of pages that show it.
+"""Pages → the addresses of images that are worth looking at, each once, and for which set.
 
-    parts/PART/refs-00000.parquet     groups.py's keys, an address each, once a page
-    wanted/                           lookups.py: key of an address that is wanted → pages that show it
-    frequent/                         likewise of those that too many pages show
+    parts/PART/shown-00000.parquet    occurrences.py's rows: which pages show which addresses
+    parts/PART/refs-00000.parquet     addresses that a page asks for, once a page
+    frequent/                         occurrences.py: addresses that too many pages show
+    wanted/                           lookups.py: key of an address that is wanted → for which sets (occurrences.BITS)
     here-00000.parquet                wanted addresses in sources and pages, by rising keys
     web-00000.parquet                 wanted addresses to download, by bucket, all of a host in one
     tally.json
 
-Counted are the pages that are no copies of others: those that keep the text rules, and of the rest those with an image
-that has a fit caption. An address is wanted if it has none of the banned words, and not too many pages show it.
+A page that may give a document asks for its images, and every page that is no copy for those that have a fit caption.
+An address is wanted for a set that asks for it if it has none of the set's banned words and not too many pages show it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,28 +22,41 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mm1.curation.captions import CaptionRules, choose
 from mm1.curation.config import CurateConfig
 from mm1.curation.engine import Progress, Runner, Values, map_parts
 from mm1.curation.extracted import read_extracted
-from mm1.curation.groups import KEYS, RunWriter, group_keys
+from mm1.curation.groups import RunWriter, group_keys
 from mm1.curation.images import url_reason
 from mm1.curation.interleaved import page_reason
 from mm1.curation.lookups import LookupWriter, key_of
-from mm1.curation.page import Extracted, ImageRef
+from mm1.curation.page import Extracted
 from mm1.curation.samples import Picture, Sample
 from mm1.curation.sources import host_of
 from mm1.curation.steps import duplicates
 from mm1.curation.steps.extract import PAGES
 from mm1.curation.steps.inputs import PartInputs
+from mm1.curation.steps.occurrences import (
+    BITS,
+    CAPTIONS,
+    DOCUMENTS,
+    SETS,
+    SHOWN,
+    frequent,
+    image_rules,
+    write_frequent,
+)
 from mm1.curation.tally import Tally
 from mm1.curation.text.language import identify
 
 STEP, IMAGE = "addresses", "image"
 WANTED, FREQUENT, HERE, WEB = "wanted", "frequent", "here", "web"
-_REFS = KEYS.append(pa.field("url", pa.string())).append(pa.field("source", pa.string()))
-_WANTED = pa.schema([("key", pa.uint64()), ("bucket", pa.uint32()), ("total", pa.uint64()), *list(_REFS)[3:]])
+_ADDRESS = [pa.field("url", pa.string()), pa.field("source", pa.string())]
+_REFS = pa.schema([*SHOWN, *_ADDRESS])
+_WANTED = pa.schema([("key", pa.uint64()), ("bucket", pa.uint32()), *_ADDRESS])
+_ROWS_AT_ONCE = 4096
 _NAME = 500
 """Characters of an address by which a sample is called: data: URIs may be megabytes."""
 
@@ -53,13 +67,14 @@ def find_addresses(
     """Fills the folder of the step."""
     map_parts(partial(refer_part, config=config), parts, folder / "parts", runner, progress)
     files = [path for part in parts for path in sorted((folder / "parts" / part.name).glob("refs-*.parquet"))]
+    shown = [path for part in parts for path in sorted((folder / "parts" / part.name).glob("shown-*.parquet"))]
+    write_frequent(folder / FREQUENT, shown, config, runner)
     tally = Tally()
-    with LookupWriter(folder / WANTED) as wanted, LookupWriter(folder / FREQUENT) as frequent:
-        for number, found in enumerate(group_keys(files, runner, beside=("url", "source"))):
-            reasons = np.array(_reasons(found, config, tally))
-            for table, chosen in ((wanted, reasons == ""), (frequent, reasons == "frequent_url")):
-                table.add(found["key"].to_numpy()[chosen], found["total"].to_numpy()[chosen])
-            _write_wanted(folder, number, found.filter(reasons == ""), config)
+    with LookupWriter(folder / WANTED) as wanted:
+        for number, found in enumerate(group_keys(files, runner, beside=("url", "source"), sums=SETS)):
+            bits = _judge(found, folder, config, tally)
+            wanted.add(found["key"].to_numpy()[bits > 0], bits[bits > 0])
+            _write_wanted(folder, number, found.filter(bits > 0), config)
     tally.of(STEP, IMAGE)
     tally.save(folder)
 
@@ -73,43 +88,55 @@ def refer_part(part: PartInputs, folder: Path, config: CurateConfig) -> Values:
     """Fills the folder of a part."""
     pages = addresses = 0
     status = None if part.listed else np.load(part.folders["duplicates"] / duplicates.STATUS)
-    with RunWriter(folder, "refs", _REFS) as runs:
+    with RunWriter(folder, "refs", _REFS) as refs, RunWriter(folder, "shown", SHOWN) as shown:
         for row in read_extracted(part.folders["extract"] / PAGES):
             pages += 1
             state = duplicates.RULED_OUT if status is None else int(status[row.number])
-            for url in dict.fromkeys(image.url for image in worth_fetching(row.page, state, config)):
-                addresses += 1
-                values = {"key": address_key(url, part.source), "order": part.order(row.number), "weight": 1}
-                runs.add({**values, "url": url, "source": part.source}, len(url))
+            if state == duplicates.DUPLICATE:
+                continue
+            for url, asked in asked_for(row.page, state, config).items():
+                ref = {"key": address_key(url, part.source), "order": part.order(row.number), "weight": 1}
+                shown.add({**ref, DOCUMENTS: int(state == duplicates.KEPT), CAPTIONS: 1})
+                if any(asked.values()):
+                    addresses += 1
+                    sets = {name: int(asked[name]) for name in SETS}
+                    refs.add({**ref, **sets, "url": url, "source": part.source}, len(url))
     return {"pages": pages, "addresses": addresses}
 
 
-def worth_fetching(page: Extracted, state: int, config: CurateConfig) -> Iterator[ImageRef]:
-    """The images of a page that may come into a set."""
-    if state == duplicates.DUPLICATE:
-        return
+def asked_for(page: Extracted, state: int, config: CurateConfig) -> dict[str, dict[str, bool]]:
+    """The addresses that a page shows, each once, with the sets for which the page asks for it."""
+    found: dict[str, dict[str, bool]] = {}
     interleaved = state == duplicates.KEPT and page_reason(page, config.interleaved) is None
-    rules = CaptionRules(text=config.worth_fetching)
+    rules = CaptionRules(text=config.text_worth_fetching)
     for image in page.images:
-        if interleaved or not isinstance(choose(image, rules, identify), str):
-            yield image
+        asked = found.setdefault(image.url, {DOCUMENTS: interleaved, CAPTIONS: False})
+        asked[CAPTIONS] = asked[CAPTIONS] or not isinstance(choose(image, rules, identify), str)
+    return found
 
 
-def _reasons(found: pa.Table, config: CurateConfig, tally: Tally) -> list[str]:
-    """Why each of a table's addresses is not wanted, "" where it is; all are counted."""
-    limit = max(config.interleaved.images.max_occurrences, config.captions.images.max_occurrences)
-    reasons = []
-    for url, total in zip(found["url"].to_pylist(), found["total"].to_pylist(), strict=True):
-        reason = _banned(url, config) or ("frequent_url" if total > limit else "")
+def _judge(found: pa.Table, folder: Path, config: CurateConfig, tally: Tally) -> NDArray[np.uint64]:
+    """For which sets each of a table's addresses is wanted; all are counted."""
+    rules, tables, judged = image_rules(config), frequent(folder / FREQUENT), []
+    for row in (row for batch in found.to_batches(_ROWS_AT_ONCE) for row in batch.to_pylist()):
+        wanted, reason, note = 0, "", f"asked for by {row['total']} pages"
+        for name in SETS:
+            pages = tables[name].get(row["key"])
+            banned = url_reason(row["url"], rules[name])
+            if row[name] and banned is None and pages is None:
+                wanted |= BITS[name]
+            elif row[name] and not reason:
+                reason = banned or "frequent_url"
+                note = note if banned else f"shown by {pages} pages"
+        judged.append(wanted)
         tally.enter(STEP, IMAGE)
-        name = url[:_NAME]
-        sample = partial(Sample, name, (Picture(name),), f"on {total} pages")
-        if reason:
-            tally.drop(STEP, IMAGE, reason, name, sample)
+        address = row["url"][:_NAME]
+        sample = partial(Sample, address, (Picture(address),), note)
+        if wanted:
+            tally.keep(STEP, IMAGE, address, sample)
         else:
-            tally.keep(STEP, IMAGE, name, sample)
-        reasons.append(reason)
-    return reasons
+            tally.drop(STEP, IMAGE, reason, address, sample)
+    return np.array(judged, np.uint64)
 
 
 def _write_wanted(folder: Path, number: int, found: pa.Table, config: CurateConfig) -> None:
@@ -125,11 +152,6 @@ def _write_wanted(folder: Path, number: int, found: pa.Table, config: CurateConf
 def _write(path: Path, table: pa.Table) -> None:
     if table.num_rows:
         pq.write_table(table, path, row_group_size=4096, compression="zstd")
-
-
-def _banned(url: str, config: CurateConfig) -> str | None:
-    reasons = [url_reason(url, rules) for rules in (config.interleaved.images, config.captions.images)]
-    return None if None in reasons else reasons[0]
 
 
 def _bucket(url: str, buckets: int) -> int:

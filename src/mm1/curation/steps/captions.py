@@ -33,7 +33,7 @@ from mm1.curation.images import LookUp, StoredImage
 from mm1.curation.lookups import Lookup, LookupWriter, key_of
 from mm1.curation.page import Dropped
 from mm1.curation.samples import Picture, Sample
-from mm1.curation.steps import duplicates
+from mm1.curation.steps import duplicates, occurrences
 from mm1.curation.steps.addresses import address_key
 from mm1.curation.steps.caption_copies import CANDIDATE, PAIRS, REPEATED, find_repeated
 from mm1.curation.steps.extract import PAGES
@@ -67,7 +67,7 @@ class Inputs:
 
     def rows(self, part: PartInputs) -> Iterator[tuple[Row, LookUp]]:
         """The pages that are asked, each with the images as it sees them."""
-        look_up = SetImages(self.found, self.pictures).of(part.source, self.rules.images)
+        look_up = SetImages(self.found, self.pictures, occurrences.CAPTIONS).of(part.source)
         status = None if part.listed else np.load(part.folders["duplicates"] / duplicates.STATUS)
         for row in read_extracted(part.folders["extract"] / PAGES):
             if status is None or status[row.number] != duplicates.DUPLICATE:

@@ -26,6 +26,7 @@ from mm1.curation.steps import duplicates, obelics
 from mm1.curation.steps.addresses import address_key
 from mm1.curation.steps.extract import PAGE, PAGES, show
 from mm1.curation.steps.inputs import PartInputs
+from mm1.curation.steps.occurrences import DOCUMENTS
 from mm1.curation.steps.set_images import SetImages
 from mm1.curation.tally import Tally
 
@@ -54,7 +55,7 @@ class Inputs:
         if of_obelics is not None:
             rules = obelics.SetRules(step / SET, part, of_obelics)
             return lambda row: rules.assemble(row.number, row.url, row.page)
-        look_up = SetImages(self.found, self.pictures).of(part.source, self.config.interleaved.images)
+        look_up = SetImages(self.found, self.pictures, DOCUMENTS).of(part.source)
         return lambda row: assemble(row.page, look_up, self.config.interleaved)
 
 

@@ -41,6 +41,7 @@ from mm1.curation.page import Extracted
 from mm1.curation.steps import duplicates
 from mm1.curation.steps.extract import PAGES
 from mm1.curation.steps.inputs import PartInputs
+from mm1.curation.steps.occurrences import DOCUMENTS
 from mm1.curation.steps.set_images import SetImages
 from mm1.curation.text.language import identify
 from mm1.curation.text.perplexity import PerplexityModel
@@ -75,7 +76,7 @@ class Inputs:
 
     def look_up(self, part: PartInputs) -> LookUp:
         """The images as the pages of a part see them."""
-        return SetImages(self.found, self.pictures).of(part.source, self.rules.images)
+        return SetImages(self.found, self.pictures, DOCUMENTS).of(part.source)
 
     def judges(self, step: Path) -> Judges:
         """Whom the rules ask."""

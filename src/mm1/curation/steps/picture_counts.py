@@ -1,9 +1,11 @@
 """What came of the images: each address counted once, and bytes that are shown too often.
 
-    counts/UNIT/tally.json, md5-….parquet    of a file of the store
-    copies/                                  lookups.py: key of an MD5 → pages that show it, if too many for a set
-    files.json                               the files of the store by their numbers
-    tally.json                               of what was shown too often
+    counts/UNIT/tally.json, stored-….parquet     of a file of the store: its outcomes, the MD5s of its images
+    md5s/                                        lookups.py: key of an address → key of its image's MD5
+    shown/PART/md5-00000.parquet                 occurrences.py's rows: which pages show which MD5s
+    copies/                                      occurrences.py: MD5s that too many pages show
+    judged/UNIT/tally.json                       the addresses of those
+    files.json                                   the files of the store by their numbers
 
 An address that the records of several WARCs have is in several files of the store; it counts where the index has it.
 """
@@ -11,27 +13,32 @@ An address that the records of several WARCs have is in several files of the sto
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mm1.curation.config import CurateConfig
 from mm1.curation.engine import Runner, Values, map_parts
-from mm1.curation.groups import KEYS, RunWriter, group_keys
+from mm1.curation.groups import KEYS, RunWriter, group_keys, write_sorted
 from mm1.curation.image_store import ImageFile, place_of
 from mm1.curation.images import StoredImage
 from mm1.curation.lookups import Lookup, LookupWriter
 from mm1.curation.samples import Picture, Sample
+from mm1.curation.sources import Part
 from mm1.curation.steps import addresses
 from mm1.curation.steps.addresses import IMAGE
+from mm1.curation.steps.occurrences import BITS, SETS, SHOWN, frequent, sets_of, write_frequent
 from mm1.curation.tally import Tally
 from mm1.files import write_atomically
 
 STEP, COPIES_STEP = "images", "image copies"
-STORE, FILES, INDEX, COUNTS, COPIES = "images.arrow", "files.json", "index", "counts", "copies"
+STORE, FILES, INDEX, COPIES = "images.arrow", "files.json", "index", "copies"
+COUNTS, STORED, MD5S, SHOWN_BY, JUDGED = "counts", "stored", "md5s", "shown", "judged"
+_STORED = KEYS.append(pa.field("md5", pa.uint64()))
 
 
 @dataclass(frozen=True)
@@ -48,33 +55,31 @@ class Unit:
     high: int = 0
 
 
-def count_pictures(folder: Path, units: Sequence[Unit], wanted: Path, config: CurateConfig, runner: Runner) -> None:
-    """Adds the counts to the folder of the step."""
-    map_parts(partial(count_unit, step=folder, wanted=wanted), units, folder / COUNTS, runner)
-    paths = [path for unit in units for path in sorted((folder / COUNTS / unit.name).glob("md5-*.parquet"))]
-    limits = config.interleaved.images.max_occurrences, config.captions.images.max_occurrences
-    files = stored_files(folder)
+def count_pictures(
+    folder: Path, units: Sequence[Unit], parts: Sequence[Part], wanted: Path, config: CurateConfig, runner: Runner
+) -> None:
+    """Adds the counts to the folder of the step; `parts` are those whose pages show the images."""
+    map_parts(partial(count_unit, step=folder), units, folder / COUNTS, runner)
+    with LookupWriter(folder / MD5S) as table:
+        stored = [path for unit in units for path in _files(folder / COUNTS / unit.name, STORED)]
+        for found in group_keys(stored, runner, beside=("md5",)):
+            table.add(found["key"].to_numpy(), found["md5"].to_numpy())
+    map_parts(partial(show_part, step=folder, wanted=wanted), parts, folder / SHOWN_BY, runner)
+    shown = [path for part in parts for path in _files(folder / SHOWN_BY / part.name, "md5")]
+    write_frequent(folder / COPIES, shown, config, runner)
+    map_parts(partial(judge_unit, step=folder, wanted=wanted), units, folder / JUDGED, runner)
     tally = Tally()
-    counts = tally.of(COPIES_STEP, IMAGE)
-    with LookupWriter(folder / COPIES) as table:
-        for found in group_keys(paths, runner):
-            totals, rows = found["total"].to_numpy(), found["rows"].to_numpy()
-            table.add(found["key"].to_numpy()[totals > min(limits)], totals[totals > min(limits)])
-            frequent = totals > max(limits)
-            counts.enter(int(rows.sum()))
-            counts.keep(int(rows[~frequent].sum()))
-            counts.drop("frequent_bytes", int(rows[frequent].sum()))
-            for first, total in _pairs(found.filter(frequent)):
-                _offer(tally, files, first, total)
+    for step in (STEP, COPIES_STEP):
+        tally.of(step, IMAGE)
     tally.save(folder)
 
 
-def count_unit(unit: Unit, folder: Path, step: Path, wanted: Path) -> Values:
-    """Fills the folder of a unit's counts."""
+def count_unit(unit: Unit, folder: Path, step: Path) -> Values:
+    """What came of a unit's addresses, and the MD5s of those with an image."""
     tally = Tally()
-    index, totals = Lookup(step / INDEX), Lookup(wanted / addresses.WANTED)
+    index = Lookup(step / INDEX)
     file = ImageFile(step / unit.kind / unit.name / STORE)
-    with RunWriter(folder, "md5", KEYS) as md5s:
+    with RunWriter(folder, STORED, _STORED) as stored:
         for row, (key, url, reason) in enumerate(file.outcomes()):
             order = place_of(unit.number, row)
             if index.get(key) != order:
@@ -86,7 +91,7 @@ def count_unit(unit: Unit, folder: Path, step: Path, wanted: Path) -> Values:
                 continue
             image = file.get(row)
             assert isinstance(image, StoredImage)
-            md5s.add({"key": md5_key(image.picture.md5), "order": order, "weight": totals.get(key)})
+            stored.add({"key": key, "order": order, "weight": 1, "md5": md5_key(image.picture.md5)})
             tally.keep(STEP, IMAGE, name, sample)
             tally.statistics.size("pixels an image", image.picture.width * image.picture.height)
             tally.statistics.size("bytes an image", len(image.data))
@@ -96,24 +101,49 @@ def count_unit(unit: Unit, folder: Path, step: Path, wanted: Path) -> Values:
     return {"in": counts.entered, "out": counts.kept}
 
 
+def show_part(part: Part, folder: Path, step: Path, wanted: Path) -> Values:
+    """Which MD5s the pages of a part show, each once a page, under addresses that are wanted for the set."""
+    md5s, sets = Lookup(step / MD5S), Lookup(wanted / addresses.WANTED)
+    tables = [SHOWN.empty_table()]
+    for path in _files(wanted / "parts" / part.name, "shown"):
+        table = pq.read_table(path, partitioning=None)
+        keys = table["key"].to_numpy()
+        (found, there), (bits, _) = md5s.find(keys), sets.find(keys)
+        columns = {"key": found, "order": table["order"], "weight": table["weight"]}
+        columns |= {name: table[name].to_numpy() * (bits & BITS[name] > 0) for name in SETS}
+        tables.append(pa.table(columns).cast(SHOWN).filter(pa.array(there)))
+    pages = pa.concat_tables(tables).group_by(["key", "order"], use_threads=False)
+    found = pages.aggregate([(name, "max") for name in ("weight", *SETS)]).rename_columns(SHOWN.names)
+    write_sorted(folder / "md5-00000.parquet", found.sort_by([("key", "ascending"), ("order", "ascending")]), SHOWN)
+    return {"out": found.num_rows}
+
+
+def judge_unit(unit: Unit, folder: Path, step: Path, wanted: Path) -> Values:
+    """Of a unit's addresses with an image, those whose bytes are too frequent for each set that wants them."""
+    tally, copies, sets = Tally(), frequent(step / COPIES), Lookup(wanted / addresses.WANTED)
+    file = ImageFile(step / unit.kind / unit.name / STORE)
+    for path in _files(step / COUNTS / unit.name, STORED):
+        for key, order, _, md5 in zip(*pq.read_table(path, partitioning=None).to_pydict().values(), strict=True):
+            tally.enter(COPIES_STEP, IMAGE)
+            pages = [copies[name].get(md5) for name in sets_of(sets.get(key) or 0)]
+            if None in pages:
+                tally.of(COPIES_STEP, IMAGE).keep()
+                continue
+            _, row = divmod(order, place_of(1, 0))
+            sample = partial(_show, key, file.name(row)[1], f"shown by {pages[0]} pages")
+            tally.drop(COPIES_STEP, IMAGE, "frequent_bytes", f"{key:016x}", sample)
+    tally.save(folder)
+    counts = tally.of(COPIES_STEP, IMAGE)
+    return {"in": counts.entered, "out": counts.kept}
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    return sorted(folder.glob(f"{name}-*.parquet"))
+
+
 def md5_key(md5: bytes) -> int:
     """An MD5 as a key."""
     return int.from_bytes(md5[:8], "big")
-
-
-def _pairs(found: pa.Table) -> Iterator[tuple[int, int]]:
-    yield from zip(found["first"].to_pylist(), found["total"].to_pylist(), strict=True)
-
-
-def _offer(tally: Tally, files: Sequence[Path], first: int, total: int) -> None:
-    """An image that is shown too often, as a sample."""
-    number, row = divmod(first, place_of(1, 0))
-
-    def make() -> Sample:
-        key, url = ImageFile(files[number]).name(row)
-        return _show(key, url, f"on {total} pages")
-
-    tally.samples.offer(COPIES_STEP, "frequent_bytes", str(first), make)
 
 
 def _show(key: int, url: str, note: str = "") -> Sample:

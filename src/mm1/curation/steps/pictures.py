@@ -103,7 +103,7 @@ def look_at_pictures(
     _write_index(folder / INDEX, folders, runner)
     units = [*records, *files, *web]
     save_files(folder, units)
-    count_pictures(folder, units, wanted, config, runner)
+    count_pictures(folder, units, sources, wanted, config, runner)
 
 
 class _Output:

@@ -1,6 +1,6 @@
 """The images of the set as the pages of a part see them: `look_up` of interleaved.py and captions.py.
 
-    look_up = SetImages(addresses_folder, pictures_folder).of(source, rules)
+    look_up = SetImages(addresses_folder, pictures_folder, DOCUMENTS).of(source)
     look_up("https://a.example/cat.jpg")      # StoredImage, or "frequent_url", "http_404", "corrupt", …
 
 Knows nothing of what the rules ask of an image itself.
@@ -11,36 +11,35 @@ from __future__ import annotations
 from pathlib import Path
 
 from mm1.curation.image_store import ImageStore
-from mm1.curation.images import ImageRules, LookUp, StoredImage
+from mm1.curation.images import LookUp, StoredImage
 from mm1.curation.lookups import Lookup
-from mm1.curation.steps import addresses
-from mm1.curation.steps.addresses import address_key
+from mm1.curation.steps.addresses import FREQUENT, address_key
+from mm1.curation.steps.occurrences import frequent
 from mm1.curation.steps.picture_counts import COPIES, INDEX, md5_key, stored_files
 
 
 class SetImages:
-    """All images, through memory maps.
+    """All images as one set has them, through memory maps.
 
     Args:
         found: the folder of addresses.py.
         pictures: that of pictures.py.
+        name: of the set, one of occurrences.SETS.
     """
 
-    def __init__(self, found: Path, pictures: Path) -> None:
-        self._wanted, self._frequent = Lookup(found / addresses.WANTED), Lookup(found / addresses.FREQUENT)
-        self._copies = Lookup(pictures / COPIES)
+    def __init__(self, found: Path, pictures: Path, name: str) -> None:
+        self._frequent, self._copies = frequent(found / FREQUENT)[name], frequent(pictures / COPIES)[name]
         self._store = open_store(pictures)
 
-    def of(self, source: str, rules: ImageRules) -> LookUp:
+    def of(self, source: str) -> LookUp:
         """What pages of a source get under an address."""
-        limit = rules.max_occurrences
 
         def look_up(url: str) -> StoredImage | str:
             key = address_key(url, source)
-            if (self._frequent.get(key) or self._wanted.get(key) or 0) > limit:
+            if self._frequent.get(key) is not None:
                 return "frequent_url"
             image = self._store.get(key)
-            if isinstance(image, StoredImage) and (self._copies.get(md5_key(image.picture.md5)) or 0) > limit:
+            if isinstance(image, StoredImage) and self._copies.get(md5_key(image.picture.md5)) is not None:
                 return "frequent_bytes"
             return image
 
