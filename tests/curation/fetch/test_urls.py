@@ -7,8 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
+from mm1.curation.fetch.config import MAX_URL
 from mm1.curation.fetch.failed import Failed
-from mm1.curation.fetch.urls import MAX_LENGTH, parse_url, resolve_location
+from mm1.curation.fetch.urls import parse_url, resolve_location
 
 
 @pytest.mark.parametrize(
@@ -136,4 +137,4 @@ def test_a_location_that_is_no_address() -> None:
 def test_what_is_stripped_counts_for_the_length() -> None:
     """The address as it was given is written down, in lines of bounded length."""
     with pytest.raises(Failed, match="url_too_long"):
-        parse_url("https://a.example/" + "\n" * MAX_LENGTH)
+        parse_url("https://a.example/" + "\n" * MAX_URL)

@@ -17,6 +17,9 @@ from mm1 import __version__
 from mm1.config import Config
 from mm1.data.image import MAX_PIXELS
 
+MAX_URL = 8192
+"""Characters of an address, as found; a longer one is not asked for."""
+
 
 class FetchConfig(Config):
     """Limits and manners of the downloader. Memory is at most about `concurrency` times `max_bytes`."""
@@ -51,7 +54,7 @@ class FetchConfig(Config):
     """After so many requests in a row that could not reach a host, the rest of its addresses are given up
     (host_down)."""
     max_waiting: PositiveInt = 20_000
-    """Addresses read ahead, so that many hosts can take turns."""
+    """Addresses read ahead, so that many hosts can take turns; each of at most MAX_URL characters."""
 
     retries: NonNegativeInt = 2
     """Further tries after a temporary failure, in the same run."""

@@ -18,10 +18,9 @@ from urllib.parse import quote, urljoin
 import idna
 from yarl import URL
 
+from mm1.curation.fetch.config import MAX_URL
 from mm1.curation.fetch.failed import Failed
 
-MAX_LENGTH = 8192
-"""Characters, as found."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _PARTS = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*):(?://(?P<authority>[^/?#]*))?(?P<path>[^?#]*)(?P<query>\?[^#]*)?", re.I
@@ -42,7 +41,7 @@ def parse_url(text: str, ports: Collection[int] = (80, 443)) -> URL:
     Raises:
         Failed: url_too_long, not_http, bad_url, credentials, bad_host, bad_port.
     """
-    if len(text) > MAX_LENGTH:
+    if len(text) > MAX_URL:
         raise Failed("url_too_long")
     text = re.sub(r"[\t\n\r]", "", text.strip("".join(map(chr, range(33)))))
     parts = _PARTS.match(_backslashes_turned(text))

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from mm1.curation.fetch.config import MAX_URL
 from mm1.curation.page import Dropped, Page
 from mm1.curation.sources.part import Part, SourcesConfig
 from mm1.curation.sources.rows import RowSlice, rows
 
-LONGEST = 8192
-"""Characters of an address, as of the downloader's (fetch/urls.py): thousands wait in memory for their hosts' turns."""
 _HELD = 32 << 20
 """Bytes of lines that are held, of all buckets together, before they are written."""
 
@@ -131,7 +130,7 @@ def host_of(url: str) -> str:
 def address(value: object) -> str | Dropped:
     """An http or https address that can be taken apart and written as UTF-8; `bad_url` or `url_too_long` if not."""
     text = value.strip() if isinstance(value, str) else ""
-    if len(text) > LONGEST:
+    if len(text) > MAX_URL:
         return Dropped("url_too_long")
     try:
         text.encode()
