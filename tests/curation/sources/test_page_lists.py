@@ -77,6 +77,12 @@ def test_all_pages_of_a_host_are_in_one_part_whatever_the_port(spread_list, monk
     assert sum(map(len, hosts)) == len(set.union(*hosts)) == 7
 
 
+def test_a_host_has_one_name_however_it_is_spelled():
+    spelled = ("http://b\u00fccher.example/a", "https://XN--bcher-kva.Example.:8443/b", "http://B\u00dcCHER.example?c")
+    assert {page_lists.host_of(url) for url in spelled} == {"xn--bcher-kva.example"}
+    assert page_lists.host_of("http://" + "\u00fc" * 300 + ".example/") == "\u00fc" * 300 + ".example"
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

@@ -123,8 +123,12 @@ def _bucket(key: str, buckets: int) -> int:
 
 
 def host_of(url: str) -> str:
-    """The name of an address's host, by which its manners count: without port, in lower case."""
-    return (urlsplit(url).hostname or "").removesuffix(".")
+    """The name of an address's host, by which its manners count: without port, in lower case and ASCII."""
+    name = (urlsplit(url).hostname or "").removesuffix(".")
+    try:
+        return name if name.isascii() else name.encode("idna").decode()
+    except UnicodeError:  # no name of a host, which the downloader refuses
+        return name
 
 
 def address(value: object) -> str | Dropped:
