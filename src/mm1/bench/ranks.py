@@ -45,10 +45,8 @@ def run(processes: int, module: str, arguments: Sequence[str]) -> None:
     with started(processes, module, arguments) as launched:
         said, _ = launched.communicate()
         if launched.returncode:
-            last = said.strip().splitlines()[-30:]
-            raise UserError(
-                f"{processes} processes of {module} ended with code {launched.returncode}: " + "\n".join(last)
-            )
+            last = "\n".join(said.strip().splitlines()[-30:])
+            raise UserError(f"{processes} processes of {module} ended with code {launched.returncode}: {last}")
 
 
 def kill(launched: subprocess.Popen[str]) -> None:

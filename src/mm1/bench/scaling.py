@@ -38,6 +38,9 @@ class ScalingBenchConfig(Config):
     """Of each measurement; medians are told."""
 
 
+PARTS = ("computing", "gloo's threads", "in line for a CPU", "communication", "idle")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
     """Where the time of a run of several ranks went; seconds are means over steps and ranks."""
@@ -124,18 +127,9 @@ def _median(found: list[Shares]) -> Shares:
 
 def table(measured: Scaling) -> list[Table]:
     """Weak scaling, then starts."""
-    scaling = Table(title=f"Weak scaling: {measured.rows} rows a process, {measured.steps} steps", title_justify="left")
-    for column in (
-        "processes",
-        "tokens/s",
-        "efficiency",
-        "ms a step",
-        "computing",
-        "gloo's threads",
-        "in line for a CPU",
-    ):
-        scaling.add_column(column, justify="right")
-    for column in ("communication", "idle"):
+    title = f"Weak scaling: {measured.rows} rows a process, {measured.steps} steps"
+    scaling = Table(title=title, title_justify="left")
+    for column in ("processes", "tokens/s", "efficiency", "ms a step", *PARTS):
         scaling.add_column(column, justify="right")
     first = measured.shares[0]
     for one in measured.shares:

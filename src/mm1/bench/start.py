@@ -67,12 +67,11 @@ def _train_and_kill(processes: int, folder: Path, began: float, *, checkpoint: b
     with ranks.started(processes, "mm1.cli", command) as launched:
         step = _next_step(launched)
         seconds = time.perf_counter() - began
-        first = step
         while checkpoint and not any(folder.glob("steps/*pretrain*/checkpoints/step-*")):
             step = _next_step(launched)
         killed = time.perf_counter()
         ranks.kill(launched)
-    return seconds, step if checkpoint else first, killed
+    return seconds, step, killed
 
 
 def _next_step(launched: subprocess.Popen[str]) -> int:

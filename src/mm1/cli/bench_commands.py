@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from mm1.bench import data, figures, generate_figures, plan, step
+from mm1.bench import data, figures, generate_figures, plan, scaling, step
 from mm1.bench.generate import bench_generate
 from mm1.bench.plan_curve import write_curve
 from mm1.bench.train import TrainBenchConfig, bench_train
@@ -60,6 +60,13 @@ def _step(arguments: Namespace) -> Shown:
     return [step.table(measured)], step.lines(measured), step.to_values(measured)
 
 
+def _scaling(arguments: Namespace) -> Shown:
+    processes = [number for number in arguments.processes.split(",") if number]
+    asked = {"repetitions": arguments.repetitions, "steps": arguments.steps, "processes": processes}
+    measured = scaling.bench_scaling(from_json(scaling.ScalingBenchConfig, asked, "mm1 bench scaling"), console.print)
+    return scaling.table(measured), scaling.lines(measured), scaling.to_json(measured)
+
+
 def _generate(arguments: Namespace) -> Shown:
     asked = {name: getattr(arguments, name) for name in ("model", "repetitions", "questions", "shots", "device")}
     config = from_json(generate_figures.GenerateBenchConfig, asked, "mm1 bench generate")
@@ -85,6 +92,7 @@ MEASUREMENTS: dict[str, Callable[[Namespace], Shown]] = {
     "train": _train,
     "plan": _plan,
     "step": _step,
+    "scaling": _scaling,
     "data": _data,
     "generate": _generate,
     "curate": _curate,
