@@ -66,6 +66,7 @@ def test_a_bad_assignment_is_one_line_that_names_the_key_and_the_nearest(assignm
     ("changes", "said"),
     [
         ({"learning_rate": "fast"}, r"^'learning_rate' is 'fast': input should be a valid number"),
+        ({"xyzzy": 1.0}, r"^unknown key 'xyzzy': the keys there are .*learning_rate"),
         ({"learning_rte": 1.0}, r"^unknown key 'learning_rte': did you mean 'learning_rate'\?$"),
     ],
 )

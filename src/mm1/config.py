@@ -226,12 +226,18 @@ def _paths(values: Any, prefix: str = "") -> list[str]:
 
 
 def _suggest(key: str, candidates: Sequence[str]) -> str:
-    """A question naming the nearest real key: by the whole path first, then by the last word."""
+    """A question naming the nearest real key, by the whole path first, then by the last word; or the keys there."""
     near = difflib.get_close_matches(key, candidates, n=1, cutoff=0.75)
     if not near:
         last_words = {candidate.rpartition(".")[2]: candidate for candidate in reversed(candidates)}
         near = [last_words[word] for word in difflib.get_close_matches(key.rpartition(".")[2], last_words, n=1)]
-    return f": did you mean '{near[0]}'?" if near else ": `mm1 show RECIPE` lists the keys"
+    if near:
+        return f": did you mean '{near[0]}'?"
+    level, parent = list[str](), key
+    while not level and parent:
+        parent = parent.rpartition(".")[0]
+        level = [name.rpartition(".")[2] for name in candidates if name.rpartition(".")[0] == parent]
+    return f": the keys{f' of {parent!r}' if parent else ' there'} are {', '.join(level)}" if level else ""
 
 
 def describe(error: ValidationError, known: Sequence[str] = ()) -> str:

@@ -60,6 +60,8 @@ def test_what_is_no_size_is_one_sentence() -> None:
         (["--languages", ""], "'' is no language"),
         (['captions.text.languages=["EN"]'], "'EN' is no language"),
         (["--languages", "de", "--profile", "obelics"], "for English alone"),
+        (["text.quality.buckets=[]"], "'text.quality.buckets' is []: tuple should have at least 1 item"),
+        (["text.qqqq=1"], "unknown key 'text.qqqq': the keys of 'text' are rules, languages,"),
         (["--memory", "0"], "--memory is '0': give at least 16MB"),
         (["--memory", "4096"], "--memory is '4096': give at least 16MB"),
     ],

@@ -1,6 +1,7 @@
 """From sources to sets: nothing is lost, nothing depends on how the work was cut, and what is finished stays."""
 
 import base64
+import errno
 import json
 import os
 import signal
@@ -15,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mm1.config import UserError, override
-from mm1.curation import downloads
+from mm1.curation import downloads, pipeline
 from mm1.curation.config import PROFILES
 from mm1.curation.engine import Runner
 from mm1.curation.fetch import Fetched
 from mm1.curation.funnel import Funnel
 from mm1.curation.pipeline import VERSIONS, Pipeline, curate
+from mm1.curation.sources import list_parts
 from mm1.data.formats.catalog import FORMATS
 from mm1.data.formats.reading import Drop, ReadOptions
 from mm1.types import Image, Text
@@ -377,6 +379,77 @@ def test_a_step_whose_code_gives_something_else_is_done_anew_with_those_after_it
     monkeypatch.setitem(VERSIONS, "images", VERSIONS["images"] + 1)
     after = digests()
     assert {name for name in before if before[name] != after[name]} == {"images", "interleaved", "captions"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "redone"),
+    [
+        (["fetch.robots=false"], {"extract", "images"}),
+        (["fetch.opt_out=[]"], {"extract", "images"}),
+        (["fetch.max_bytes=1000"], {"extract", "images"}),
+        (["fetch.retries=0"], {"extract", "images"}),
+        (["fetch.concurrency=8", "fetch.host_delay_seconds=3", "fetch.per_host=1", "fetch.max_waiting=9"], set()),
+        (["download=false", "fetch.robots=false"], {"extract", "images"}),
+    ],
+)
+def test_what_decides_what_is_fetched_redoes_the_steps_that_fetch(
+    tmp_path: Path, changes: list[str], redone: set[str]
+) -> None:
+    (tmp_path / "list.txt").write_text("https://a.example/page\n")
+    parts = list_parts([tmp_path / "list.txt"])
+
+    def configs(*changes: str) -> dict[str, object]:
+        config = override(PROFILES["mm1"], changes)
+        return {step.name: step.config for step in Pipeline(parts, tmp_path, config, Runner(), None).steps()}
+
+    before, after = configs(), configs(*changes)
+    assert {name for name in before if before[name] != after[name]} == redone
+    assert configs("download=false") == configs("download=false", "fetch.robots=false")
+
+
+def test_models_of_quality_that_moved_redo_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "digest", lambda folder: folder.read_text())
+    (tmp_path / "one").write_text("same")
+    (tmp_path / "two").write_text("same")
+    (tmp_path / "other").write_text("other")
+
+    def digests(name: str) -> list[str]:
+        config = override(OFFLINE, [f"text.quality.model={tmp_path / name}"])
+        return [step.digest for step in Pipeline([], tmp_path, config, Runner(), None).steps()]
+
+    assert digests("one") == digests("two")
+    assert digests("one") != digests("other")
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK])
+def test_sets_are_copied_where_there_are_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise OSError(error, os.strerror(error))
+
+    sources, out = write_site(tmp_path / "site", {"a.html": page(1)}, {}), tmp_path / "set"
+    monkeypatch.setattr(os, "link", link)
+    curate([sources], out, OFFLINE, Runner())
+    assert len(rows(out, "text")) == 1
+
+
+def test_another_failure_of_a_link_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(OSError, match="No space"):
+        curate([write_site(tmp_path / "site", {"a.html": page(1)}, {})], tmp_path / "set", OFFLINE, Runner())
+
+
+@pytest.mark.parametrize("out", ["file", "file/set"])
+def test_a_file_in_the_place_of_the_folder_of_sets_is_refused(tmp_path: Path, out: str) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(
+        UserError, match=r"file is a file, and the sets are written into a folder: choose another --out"
+    ):
+        curate([write_site(tmp_path / "site", {"a.html": page(1)}, {})], tmp_path / out, OFFLINE, Runner())
 
 
 @pytest.mark.parametrize("name", ["text", "interleaved", "captions", "report.html"])

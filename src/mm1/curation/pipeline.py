@@ -94,6 +94,9 @@ def curate(
 def _check_out(paths: Sequence[Path], out: Path, what: str) -> None:
     """Results replace what has their names, which must be earlier results; and they must be no sources themselves."""
     place = out.resolve()
+    for folder in (place, *place.parents):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is a file, and the sets are written into a folder: choose another --out")
     for path in paths:
         if path.is_dir() and path.resolve() in (place, *place.parents):
             raise UserError(f"{out} lies in the {what} {path}, and would be read with it: choose an --out beside it")
@@ -117,13 +120,16 @@ class Pipeline:
     def steps(self) -> list[Step]:
         """All of them, in order."""
         lists = self._lists()
-        extract = self._step("extract", self._extract, {"parts": self._identity(), **self._of("sources")}, *lists)
+        pages = {"parts": self._identity(), **self._of("sources"), **(self._fetching() if lists else {})}
+        extract = self._step("extract", self._extract, pages, *lists)
         kept_out = self._evaluations()
-        texts = self._step("texts", self._texts, self._of("text") | {"models": self._models()}, extract, *kept_out)
+        judged = self._of("text") | {"models": self._models()}
+        del judged["text"]["quality"]["model"]  # its digest says what it is, wherever it lies
+        texts = self._step("texts", self._texts, judged, extract, *kept_out)
         duplicates = self._step("duplicates", self._duplicates, {}, extract, texts)
         asked = self._of("download_buckets") | {"text": to_json(self.config.text_worth_fetching)} | self._rules()
         addresses = self._step("addresses", self._addresses, asked, extract, duplicates)
-        pictures = self._of("download", "pictures_a_part") | self._rules() | {"pictures": self._pictures()}
+        pictures = self._of("pictures_a_part") | self._rules() | {"pictures": self._pictures(), **self._fetching()}
         images = self._step("images", self._images, pictures, addresses, *kept_out)
         inputs = (extract, duplicates, addresses, images)
         documents = self._of("interleaved") | {"models": self._models()}
@@ -163,6 +169,10 @@ class Pipeline:
     def _of(self, *names: str) -> dict[str, Any]:
         values = to_json(self.config)
         return {name: values[name] for name in names}
+
+    def _fetching(self) -> dict[str, Any]:
+        """Whether and how pages and images are fetched, for the steps that do."""
+        return {"fetch": self.config.fetch.deciding if self.config.download else None}
 
     def _rules(self) -> dict[str, Any]:
         """Those that decide which images are looked at: what else is asked of documents and captions changes none."""

@@ -144,6 +144,7 @@ MISTAKES = {
     "its first line is no JSON": lambda folder: [folder / "b.jsonl"],
     "no text named html": lambda folder: [folder / "c.jsonl"],
     "no readable parquet footer": lambda folder: [folder / "d.parquet"],
+    "is empty: leave it out": lambda folder: [folder / "f.jsonl"],
     "it is truncated": lambda folder: [folder / "e.jsonl.gz"],
 }
 
@@ -155,6 +156,7 @@ def test_a_mistake_is_one_sentence(tmp_path, said):
     (tmp_path / "b.jsonl").write_text("{broken\n{}")
     (tmp_path / "c.jsonl").write_text('{"title": "a"}')
     (tmp_path / "d.parquet").write_bytes(b"PAR1 broken")
+    (tmp_path / "f.jsonl").touch()
     (tmp_path / "e.jsonl.gz").write_bytes(gzip.compress(b'{"html": "a"}')[:12])
     said = said.replace("nothing is given", "there is nothing to read")
     with pytest.raises(UserError, match=said) as caught:

@@ -101,7 +101,7 @@ def test_what_can_not_be_read_is_counted(folder: Path, tmp_path: Path) -> None:
 
 def test_mistakes_are_one_sentence_and_leave_nothing(folder: Path, tmp_path: Path) -> None:
     few = _write(tmp_path / "few.jsonl", [_good(number) for number in range(30)])
-    with pytest.raises(UserError, match="too few to measure by"):
+    with pytest.raises(UserError, match=r"of 30 good texts \d+ fall into the tenth .* measure by: give more"):
         train_quality([few], [], tmp_path / "model", CONFIG)
     with pytest.raises(UserError, match="is there already"):
         train_quality([few], [], folder, CONFIG)

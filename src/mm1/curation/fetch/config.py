@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from mm1 import __version__
-from mm1.config import Config
+from mm1.config import Config, to_json
 from mm1.data.image import MAX_PIXELS
 
 MAX_URL = 8192
 """Characters of an address, as found; a longer one is not asked for."""
+
+_MANNERS = ("concurrency", "per_host", "host_delay_seconds", "max_waiting", "backoff_seconds", "seed")
 
 
 class FetchConfig(Config):
@@ -106,6 +108,14 @@ class FetchConfig(Config):
                 "must be printable ASCII that begins with a name, as in acme-research/1.0 (how to reach us)"
             )
         return user_agent
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The fields that decide what becomes of an address, as plain JSON: whoever keeps outcomes depends on them.
+
+        Manners, which decide only when it is asked, are left out, as is `accept`, which each step sets.
+        """
+        return {name: value for name, value in to_json(self).items() if name not in (*_MANNERS, "accept")}
 
     @property
     def robots_names(self) -> tuple[str, ...]:

@@ -74,6 +74,8 @@ def recognise(path: Path, config: SourcesConfig) -> Recognised:
     if start.startswith(b"PAR1"):
         return _of_columns(path, "parquet", _table_columns(path), config)
     bare = start.removeprefix(codecs.BOM_UTF8).lstrip()
+    if not bare:
+        raise UserError(f"{path} is empty: leave it out")
     if bare.startswith(b"{"):
         return _of_columns(path, "jsonl", _json_columns(path, bare), config)
     first = bare.partition(b"\n")[0].strip()

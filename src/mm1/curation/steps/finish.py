@@ -1,12 +1,13 @@
 """What all steps tell and left, as a person finds it: the sets, the funnel, the report.
 
-OUT/text/PART.parquet, OUT/interleaved/…, OUT/captions/…     the same files as in the steps' folders (hard links)
+OUT/text/PART.parquet, OUT/interleaved/…, OUT/captions/…     as in the steps' folders (hard links, or copies)
 OUT/funnel.json
 OUT/report.html
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -26,6 +27,8 @@ from mm1.files import write_atomically
 
 FUNNEL, REPORT = "funnel.json", "report.html"
 TEXT, INTERLEAVED, CAPTIONS = SETS = "text", "interleaved", "captions"
+_NO_LINKS = (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+"""What a file system says that has no hard links, or no more of them."""
 ORDER = (
     (extract.STEP, extract.PAGE),
     (extract.STEP, extract.LISTED),
@@ -40,7 +43,7 @@ ORDER = (
     (captions.COPIES_STEP, captions.UNIT),
     (clip.STEP, captions.UNIT),
 )
-"""In which the funnel has the steps; those that nothing came into are left out."""
+"""In which the funnel has the steps; those that were not asked for are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +113,20 @@ def _place(folder: Path, files: Sequence[Path]) -> int:
     for path in files:
         rows = pq.read_metadata(path).num_rows if path.exists() else 0
         if rows:
-            os.link(path, fresh / f"{path.parent.name}.parquet")
+            _link(path, fresh / f"{path.parent.name}.parquet")
             documents += rows
     if folder.exists():
         os.replace(folder, old)
     os.replace(fresh, folder)
     shutil.rmtree(old, ignore_errors=True)
     return documents
+
+
+def _link(path: Path, place: Path) -> None:
+    """The file in another place too, in the room of one where the file system can do that."""
+    try:
+        os.link(path, place)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(path, place)

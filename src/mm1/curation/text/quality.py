@@ -34,7 +34,7 @@ class QualityRules(Config):
 
     model: Path | None = None
     """A folder of `mm1 curate train-quality`; None asks nothing."""
-    buckets: tuple[Bucket, ...] = ("head", "middle")
+    buckets: tuple[Bucket, ...] = Field(default=("head", "middle"), min_length=1)
     """Which thirds by perplexity are kept; CCNet's authors train on head and middle."""
     pareto_alpha: float | None = Field(default=classifier.PARETO_ALPHA, gt=0)
     """Of the rule of chance by the classifier's score, GPT-3's 9; None does not ask the classifier."""

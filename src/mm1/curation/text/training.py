@@ -120,8 +120,8 @@ def _read(kind: str, paths: Sequence[Path], most: int) -> _Texts:
             break
     if len(texts.held) < _LEAST or not texts.learned:
         raise UserError(
-            f"of the {kind} texts {len(texts.held)} would be held out, too few to measure by: give more than "
-            f"{_LEAST * _HELD_OUT} different ones"
+            f"of {len(texts.held) + len(texts.learned)} {kind} texts {len(texts.held)} fall into the tenth that is "
+            f"held out, where {_LEAST} are needed to measure by: give more different ones"
         )
     return texts
 
