@@ -3,6 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Of `make gpu`. To rehearse it where there is no GPU: make gpu DEVICE=cpu GEOMETRIES=small STEPS=40
+DEVICE ?= cuda
+GEOMETRIES ?= mm1-3b,llama-8b-half,experts-8,experts-8-dense
+STEPS ?= 60
+FIGURES ?= runs/gpu
+
 .PHONY: demo test check gpu clean
 
 demo: .venv/.installed            ## train, evaluate and report the tiny MM1 on the CPU
@@ -17,9 +23,16 @@ check: .venv/.installed-dev       ## lint, formatting, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-gpu:                              ## GPU tests and the benchmark with the interpreter at hand (torch with CUDA, no network)
-	PYTHONPATH=src $(PYTHON) -m pytest -m gpu tests/gpu
-	PYTHONPATH=src $(PYTHON) -m mm1.cli bench train --device cuda
+gpu:                              ## GPU tests and benchmarks, figures in $(FIGURES), with the interpreter at hand (no network)
+	mkdir -p $(FIGURES)
+	@failed=; \
+	try() { echo "$$@"; PYTHONPATH=src "$$@" || failed="$$failed; $$*"; }; \
+	bench() { what=$$1; shift; try $(PYTHON) -m mm1.cli bench $$what "$$@" --device $(DEVICE) --out $(FIGURES)/$$what.json; }; \
+	try $(PYTHON) -m pytest -m gpu tests/gpu --junitxml $(FIGURES)/tests.xml; \
+	bench geometry $(GEOMETRIES) --steps $(STEPS) --folder $(FIGURES); \
+	bench train --repetitions 3; \
+	bench generate --repetitions 3; \
+	test -z "$$failed" || { echo "failed$$failed"; exit 1; }
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

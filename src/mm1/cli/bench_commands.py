@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from mm1.bench import data, figures, generate_figures, plan, scaling, step
+from mm1.bench import data, figures, generate_figures, geometry_run, plan, scaling, step
 from mm1.bench.generate import bench_generate
 from mm1.bench.plan_curve import write_curve
 from mm1.bench.train import TrainBenchConfig, bench_train
@@ -67,6 +67,14 @@ def _scaling(arguments: Namespace) -> Shown:
     return scaling.table(measured), scaling.lines(measured), scaling.to_json(measured)
 
 
+def _geometry(arguments: Namespace) -> Shown:
+    asked = {name: getattr(arguments, name) for name in ("overrides", "steps", "device", "folder")}
+    asked["names"] = [name for name in arguments.names.split(",") if name]
+    config = from_json(geometry_run.GeometryBenchConfig, asked, "mm1 bench geometry")
+    measured = geometry_run.bench_geometry(config, say=console.print)
+    return [geometry_run.table(measured)], [], geometry_run.to_json(measured)
+
+
 def _generate(arguments: Namespace) -> Shown:
     asked = {name: getattr(arguments, name) for name in ("model", "repetitions", "questions", "shots", "device")}
     config = from_json(generate_figures.GenerateBenchConfig, asked, "mm1 bench generate")
@@ -93,6 +101,7 @@ MEASUREMENTS: dict[str, Callable[[Namespace], Shown]] = {
     "plan": _plan,
     "step": _step,
     "scaling": _scaling,
+    "geometry": _geometry,
     "data": _data,
     "generate": _generate,
     "curate": _curate,

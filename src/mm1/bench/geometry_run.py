@@ -1,0 +1,255 @@
+"""`mm1 bench geometry`: models of real size for some steps on one device, with an interruption in the middle.
+
+    process 1   steps 1 … 30, SIGTERM, checkpoint, exit code 75    ┐ metrics.jsonl → speed, MFU by real lengths,
+    process 2   goes on from step 30 … 60, weights                 ┘ share of waiting for data, peak memory, pauses
+
+MFU counts a training step as three forwards of `models/counts.py`: real lengths, causal pairs of each document, logits
+of targets; what is computed twice is no part of it. The first steps of each process are left out: they compile. Knows
+nothing of how the figures are shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from rich.table import Table
+
+from mm1.bench.geometry import sources_of, stages, tokenizer_at
+from mm1.config import Config, UserError, override, save_json
+from mm1.models.counts import TRAINING_FACTOR, flops_forward
+from mm1.models.mm1 import MM1Config
+from mm1.train.checkpoints import EX_TEMPFAIL
+from mm1.train.costs import parameters
+from mm1.train.planning.hardware import HARDWARE
+from mm1.train.run import METRICS, build_loader
+from mm1.train.stage import StageConfig
+
+LEFT_OUT = 10
+"""Steps after each start that speed is not told of."""
+BYTES_ON_DISK = 16
+"""A parameter: a checkpoint's weights and AdamW's two averages, and the weights that are written in the end."""
+
+
+class GeometryBenchConfig(Config):
+    """What is trained, where, how long."""
+
+    names: tuple[str, ...]
+    """Of `geometry.stages()`."""
+    overrides: tuple[str, ...] = ()
+    """`key.path=value`, of every stage."""
+    device: Literal["cpu", "cuda"] | None = None
+    """CUDA where there is one when None."""
+    steps: int = Field(default=60, ge=4 * LEFT_OUT, multiple_of=2 * LEFT_OUT)
+    """Half of them before the interruption."""
+    folder: Path | None = None
+    """Where checkpoints lie meanwhile; the system's folder for temporary files when None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """One model."""
+
+    name: str
+    parameters: int
+    seconds: float
+    """Of a step."""
+    tokens_per_second: float
+    """Places of images included, padding not."""
+    text_tokens_per_second: float
+    images_per_second: float
+    flops_per_second: float
+    mfu: float | None
+    """Of the data sheet's dense bf16 peak; None where the device has none on record."""
+    data_share: float
+    """Of the time, waiting for batches."""
+    fill: float
+    peak_bytes: int
+    """The larger of both processes'."""
+    first_step_seconds: float
+    """From the first process's start."""
+    stop_seconds: float
+    """From SIGTERM's step to the end of the process: a checkpoint of everything."""
+    resumed_seconds: float
+    """From the second process's start to its first step."""
+    losses: dict[int, float]
+    """By step."""
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometries:
+    """All that was measured."""
+
+    device: str
+    torch: str
+    trained: list[Trained]
+
+
+def bench_geometry(config: GeometryBenchConfig, say: Callable[[str], None]) -> Geometries:
+    """Trains one after another.
+
+    Raises:
+        UserError: no model has such a name, the disk is too small, or training failed.
+    """
+    known = stages()
+    if unknown := [name for name in config.names if name not in known]:
+        raise UserError(f"mm1 bench geometry knows no model '{unknown[0]}': choose of {', '.join(known)}")
+    device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    trained = []
+    for name in config.names:
+        stage = override(known[name], config.overrides).replace(
+            steps=config.steps,
+            log_every=LEFT_OUT,
+            checkpoint_every=config.steps,
+            checkpoints_kept=1,
+            num_workers=4 if device == "cuda" else 0,
+        )
+        with tempfile.TemporaryDirectory(dir=config.folder) as folder:
+            trained.append(_train(name, stage, Path(folder), device, say))
+    title = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    return Geometries(device=title, torch=torch.__version__, trained=trained)
+
+
+def _train(name: str, stage: StageConfig, folder: Path, device: str, say: Callable[[str], None]) -> Trained:
+    count = parameters(stage)["total"]
+    free = shutil.disk_usage(folder).free
+    if free < count * BYTES_ON_DISK:
+        raise UserError(
+            f"{folder.parent} has {free / 1e9:.0f} GB free, but a checkpoint and the weights of {name} need "
+            f"{count * BYTES_ON_DISK / 1e9:.0f} GB: give --folder on a larger disk"
+        )
+    save_json(stage, folder / "stage.json")
+    half = stage.steps // 2
+    say(f"{name}: {count / 1e9:.2f}B parameters, {half} steps")
+    first, before_stop = _leg(folder, device, half)
+    say(f"{name}: first step after {first:.1f} s; stopped in {before_stop['stop']:.1f} s, goes on")
+    resumed, after = _leg(folder, device, 0)
+    say(f"{name}: next step after {resumed:.1f} s")
+    assert after["first_step"] == half + 1, f"went on with step {after['first_step']}, not {half + 1}"
+    lines = {line["step"]: line for line in map(json.loads, (folder / "run" / METRICS).read_text().splitlines())}
+    windows = [(LEFT_OUT, half), (half + LEFT_OUT, stage.steps)]
+    peak_bytes = max(before_stop["peak_bytes"], after["peak_bytes"])
+    return Trained(
+        name=name,
+        parameters=count,
+        **_speed(stage, lines, windows, folder, device),
+        peak_bytes=peak_bytes,
+        first_step_seconds=first,
+        stop_seconds=before_stop["stop"],
+        resumed_seconds=resumed,
+        losses={step: line["loss"] for step, line in lines.items()},
+        config=stage.model_dump(mode="json"),
+    )
+
+
+def _leg(folder: Path, device: str, stop: int) -> tuple[float, dict[str, Any]]:
+    """Seconds to the first step of a process, and what it wrote with the seconds of its "stop"."""
+    leg = folder / "leg.json"
+    command = [sys.executable, "-m", "mm1.bench.geometry_leg", str(folder / "stage.json"), str(folder / "run")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    began = time.time()
+    done = subprocess.run(
+        [*command, str(leg), device, str(stop)], env=environment, capture_output=True, text=True, check=False
+    )
+    expected = EX_TEMPFAIL if stop else 0
+    if done.returncode != expected:
+        last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-30:])
+        raise UserError(f"training ended with exit code {done.returncode}, not {expected}: {last}")
+    values: dict[str, Any] = json.loads(leg.read_text())
+    return values["first_step_at"] - began, {**values, "stop": time.time() - leg.stat().st_mtime}
+
+
+def _speed(
+    stage: StageConfig, lines: dict[int, dict[str, Any]], windows: list[tuple[int, int]], folder: Path, device: str
+) -> dict[str, Any]:
+    """Of the steps in `windows`, each (after step, to step), both of them logged."""
+
+    def sum_of(value: Callable[[dict[str, Any]], float]) -> float:
+        return sum(value(lines[end]) - value(lines[start]) for start, end in windows)
+
+    seconds, tokens, images = (sum_of(lambda line, key=key: line[key]) for key in ("seconds", "tokens", "images"))
+    steps = sum(end - start for start, end in windows)
+    flops = TRAINING_FACTOR * _flops_forward(stage, windows, folder)
+    peak = _peak(device)
+    return {
+        "seconds": seconds / steps,
+        "tokens_per_second": tokens / seconds,
+        "text_tokens_per_second": (tokens - images * stage.model.num_image_tokens) / seconds,
+        "images_per_second": images / seconds,
+        "flops_per_second": flops / seconds,
+        "mfu": None if peak is None else flops / seconds / peak,
+        "data_share": sum_of(lambda line: line["time"]["data"]) / seconds,
+        "fill": tokens / (steps * stage.data.rows * stage.data.seq_len),
+    }
+
+
+def _flops_forward(stage: StageConfig, windows: list[tuple[int, int]], folder: Path) -> int:
+    """Operations of the steps in `windows`, of batches that are made again."""
+    assert isinstance(stage.model, MM1Config)
+    tokenizer = tokenizer_at(folder / "tokenizer.json")
+    loader = build_loader(stage, sources_of(stage, tokenizer), tokenizer)
+    total = 0
+    for start, end in windows:
+        for batch in loader.batches(start, end):
+            segments = batch.segment_ids + batch.tokens.shape[1] * torch.arange(len(batch.tokens))[:, None]
+            _, lengths = segments[batch.segment_ids >= 0].unique(return_counts=True)
+            total += flops_forward(
+                stage.model,
+                tokens=int(lengths.sum()),
+                images=batch.num_images,
+                attended_pairs=int((lengths * (lengths + 1) // 2).sum()),
+                targets=len(batch.target_index),
+            )["total"]
+    return total
+
+
+def _peak(device: str) -> float | None:
+    """bf16 operations a second by the data sheet; None where there is none."""
+    if device == "cpu":
+        return None
+    title = torch.cuda.get_device_name().lower()
+    return next((one.products for name, one in HARDWARE.items() if name in title), None)
+
+
+COLUMNS: dict[str, Callable[[Trained], str]] = {
+    "B parameters": lambda one: f"{one.parameters / 1e9:.2f}",
+    "s a step": lambda one: f"{one.seconds:.3f}",
+    "MFU": lambda one: "" if one.mfu is None else f"{one.mfu:.1%}",
+    "TFLOP/s": lambda one: f"{one.flops_per_second / 1e12:.4g}",
+    "tokens/s": lambda one: f"{one.tokens_per_second:,.0f}",
+    "of text": lambda one: f"{one.text_tokens_per_second:,.0f}",
+    "fill": lambda one: f"{one.fill:.1%}",
+    "data": lambda one: f"{one.data_share:.1%}",
+    "peak GB": lambda one: f"{one.peak_bytes / 1e9:.1f}",
+    "s to step 1": lambda one: f"{one.first_step_seconds:.1f}",
+    "s to stop": lambda one: f"{one.stop_seconds:.1f}",
+    "s to go on": lambda one: f"{one.resumed_seconds:.1f}",
+}
+
+
+def table(measured: Geometries) -> Table:
+    """Models down."""
+    result = Table(title=f"{measured.device}, PyTorch {measured.torch}", title_justify="left", box=None, pad_edge=False)
+    result.add_column("model", no_wrap=True)
+    for column in COLUMNS:
+        result.add_column(column, justify="right")
+    for one in measured.trained:
+        result.add_row(one.name, *(show(one) for show in COLUMNS.values()))
+    return result
+
+
+def to_json(measured: Geometries) -> dict[str, Any]:
+    """For scripts."""
+    return asdict(measured)
