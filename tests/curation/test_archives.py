@@ -63,25 +63,23 @@ def rows(out: Path, name: str) -> list[dict[str, object]]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Everything that was to be downloaded."""
-    asked: list[str] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that were to be downloaded: none is."""
+    addresses: list[str] = []
 
     def fetch(urls, config, tombstones):  # type: ignore[no-untyped-def]
-        asked.extend(urls)
+        addresses.extend(urls)
         return iter(())
 
     monkeypatch.setattr(downloads, "fetch", fetch)
-    return asked
+    return addresses
 
 
 @pytest.mark.parametrize("name", ["crawl.warc", "crawl.warc.gz"])
-def test_pages_and_images_of_a_crawl_come_from_its_records(
-    tmp_path: Path, name: str, _nothing_is_asked: list[str]
-) -> None:
+def test_pages_and_images_of_a_crawl_come_from_its_records(tmp_path: Path, name: str, asked: list[str]) -> None:
     site = SITE | {"https://a.example/gone.png": picture(3)}
     curate([write_warc(tmp_path / name, site)], tmp_path / "set", PROFILES["mm1"], Runner())
-    assert _nothing_is_asked == []
+    assert asked == []
     steps = funnel(tmp_path / "set")
     assert (steps["extract", "page"]["out"], steps["extract", "page"]["dropped"]) == (3, {"not_html": 3})
     assert (steps["images", "image"]["in"], steps["images", "image"]["dropped"]) == (3, {"corrupt": 1})
@@ -103,13 +101,13 @@ def test_offline_an_image_that_no_record_has_is_counted_as_such(tmp_path: Path) 
     assert funnel(tmp_path / "set")["images", "image"]["dropped"] == {"corrupt": 1, "offline": 1}
 
 
-def test_a_second_crawl_of_the_same_pages_adds_nothing(tmp_path: Path, _nothing_is_asked: list[str]) -> None:
+def test_a_second_crawl_of_the_same_pages_adds_nothing(tmp_path: Path, asked: list[str]) -> None:
     site = SITE | {"https://a.example/gone.png": picture(3)}
     first = write_warc(tmp_path / "a.warc.gz", site)
     second = write_warc(tmp_path / "b.warc", dict(reversed(site.items())))
     curate([first], tmp_path / "one", PROFILES["mm1"], Runner())
     curate([first, second], tmp_path / "two", PROFILES["mm1"], Runner())
-    assert _nothing_is_asked == []
+    assert asked == []
     for name in SETS:
         assert rows(tmp_path / "one", name) == rows(tmp_path / "two", name)
     assert funnel(tmp_path / "two")["duplicates", "page"]["dropped"] == {"exact_copy": 3}
