@@ -77,8 +77,8 @@ class CaptionTextRules(Config):
 
     def or_of(self, other: CaptionTextRules) -> CaptionTextRules:
         """Rules that every text keeps which keeps these or the other ones."""
-        lowest, highest = ("min_words", "min_letters", "min_letter_share"), ("max_words", "max_characters")
-        highest = (*highest, "max_repeated_words", "max_other_language")
+        lowest = ("min_words", "min_letters", "min_letter_share")
+        highest = ("max_words", "max_characters", "max_repeated_words", "max_other_language")
         values = {name: min(getattr(self, name), getattr(other, name)) for name in lowest}
         values |= {name: max(getattr(self, name), getattr(other, name)) for name in highest}
         named = self.languages and other.languages
