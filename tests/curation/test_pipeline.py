@@ -198,6 +198,18 @@ def test_galleries_make_no_image_of_a_document_more_frequent(tmp_path: Path, und
     assert counts(out)["image copies", "image"]["dropped"] == dropped
 
 
+def test_an_address_that_is_ruled_out_for_a_set_counts_for_no_bytes_of_that_set(tmp_path: Path) -> None:
+    """It is fetched for the documents; the bytes that captions see are on one page."""
+    tag = image("a.png", "A red boat on a quiet lake")
+    pages = {f"p{n}.html": page(n, [tag]) for n in range(3)} | {f"g{n}.html": f"<body>{tag}" for n in range(9)}
+    pages["own.html"] = "<body>" + image("b.png", "A large red boat on a lake")
+    out = tmp_path / "set"
+    site = write_site(tmp_path / "site", pages, {"a.png": picture(1), "b.png": picture(1)})
+    curate([site], out, OFFLINE, Runner())
+    assert [urls(row) for row in rows(out, "interleaved")] == [["local:a.png"]] * 3
+    assert [urls(row) for row in rows(out, "captions")] == [["local:b.png"]]
+
+
 def test_what_every_page_shows_is_no_caption_s_image_though_one_page_alone_tells_of_it(tmp_path: Path) -> None:
     pages = {f"{n:02}.html": "<body>" + image("a.png") for n in range(10)}
     pages["told.html"] = "<body>" + image("a.png", "A red boat on a quiet lake")
