@@ -223,30 +223,31 @@ def _peak(device: str) -> float | None:
     return next((one.products for name, one in HARDWARE.items() if name in title), None)
 
 
-COLUMNS: dict[str, Callable[[Trained], str]] = {
-    "B parameters": lambda one: f"{one.parameters / 1e9:.2f}",
-    "s a step": lambda one: f"{one.seconds:.3f}",
-    "MFU": lambda one: "" if one.mfu is None else f"{one.mfu:.1%}",
+ROWS: dict[str, Callable[[Trained], str]] = {
+    "parameters": lambda one: f"{one.parameters / 1e6:,.1f} M",
+    "seconds a step": lambda one: f"{one.seconds:.3f}",
+    "MFU": lambda one: "unknown peak" if one.mfu is None else f"{one.mfu:.1%}",
     "TFLOP/s": lambda one: f"{one.flops_per_second / 1e12:.4g}",
     "tokens/s": lambda one: f"{one.tokens_per_second:,.0f}",
-    "of text": lambda one: f"{one.text_tokens_per_second:,.0f}",
+    "text tokens/s": lambda one: f"{one.text_tokens_per_second:,.0f}",
+    "images/s": lambda one: f"{one.images_per_second:,.1f}",
     "fill": lambda one: f"{one.fill:.1%}",
-    "data": lambda one: f"{one.data_share:.1%}",
-    "peak GB": lambda one: f"{one.peak_bytes / 1e9:.1f}",
-    "s to step 1": lambda one: f"{one.first_step_seconds:.1f}",
-    "s to stop": lambda one: f"{one.stop_seconds:.1f}",
-    "s to go on": lambda one: f"{one.resumed_seconds:.1f}",
+    "waiting for data": lambda one: f"{one.data_share:.1%}",
+    "peak memory": lambda one: f"{one.peak_bytes / 1e9:.2f} GB",
+    "seconds to step 1": lambda one: f"{one.first_step_seconds:.1f}",
+    "seconds to stop": lambda one: f"{one.stop_seconds:.1f}",
+    "seconds to go on": lambda one: f"{one.resumed_seconds:.1f}",
 }
 
 
 def table(measured: Geometries) -> Table:
-    """Models down."""
+    """Models side by side."""
     result = Table(title=f"{measured.device}, PyTorch {measured.torch}", title_justify="left", box=None, pad_edge=False)
-    result.add_column("model", no_wrap=True)
-    for column in COLUMNS:
-        result.add_column(column, justify="right")
+    result.add_column("")
     for one in measured.trained:
-        result.add_row(one.name, *(show(one) for show in COLUMNS.values()))
+        result.add_column(one.name, justify="right")
+    for row, show in ROWS.items():
+        result.add_row(row, *map(show, measured.trained))
     return result
 
 

@@ -38,9 +38,6 @@ class ScalingBenchConfig(Config):
     """Of each measurement; medians are told."""
 
 
-PARTS = ("computing", "gloo's threads", "in line for a CPU", "communication", "idle")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
     """Where the time of a run of several ranks went; seconds are means over steps and ranks."""
@@ -126,27 +123,33 @@ def _median(found: list[Shares]) -> Shares:
 
 
 def table(measured: Scaling) -> list[Table]:
-    """Weak scaling, then starts."""
+    """Numbers of processes side by side: weak scaling, then starts."""
     title = f"Weak scaling: {measured.rows} rows a process, {measured.steps} steps"
-    scaling = Table(title=title, title_justify="left")
-    for column in ("processes", "tokens/s", "efficiency", "ms a step", *PARTS):
-        scaling.add_column(column, justify="right")
-    first = measured.shares[0]
-    for one in measured.shares:
-        parts = (one.computed, one.beside, one.queued, one.communicating, one.idle)
-        scaling.add_row(
-            str(one.processes),
-            f"{one.tokens_per_second:,.0f}",
-            f"{efficiency(first, one):.0%}",
-            f"{1000 * one.seconds:.0f}",
-            *(f"{part / one.seconds:.1%}" for part in parts),
-        )
-    start = Table(title="Seconds until training goes", title_justify="left")
-    for column in ("processes", "command to first step", "kill to first step after it"):
-        start.add_column(column, justify="right")
-    for each in measured.starts:
-        start.add_row(str(each.processes), f"{each.first:.1f}", f"{each.resumed:.1f}")
+    scaling, first = _empty(title, measured), measured.shares[0]
+    rows: dict[str, Callable[[Shares], str]] = {
+        "tokens/s": lambda one: f"{one.tokens_per_second:,.0f}",
+        "efficiency": lambda one: f"{efficiency(first, one):.0%}",
+        "ms a step": lambda one: f"{1000 * one.seconds:.0f}",
+        "  computing": lambda one: f"{one.computed / one.seconds:.1%}",
+        "  in line for a CPU": lambda one: f"{one.queued / one.seconds:.1%}",
+        "  communication": lambda one: f"{one.communicating / one.seconds:.1%}",
+        "  waiting for a slower rank": lambda one: f"{one.idle / one.seconds:.1%}",
+        "gloo's threads meanwhile": lambda one: f"{one.beside / one.seconds:.1%}",
+    }
+    for name, show in rows.items():
+        scaling.add_row(name, *map(show, measured.shares))
+    start = _empty("Seconds until training goes", measured)
+    start.add_row("command to first step", *(f"{one.first:.1f}" for one in measured.starts))
+    start.add_row("kill to first step after it", *(f"{one.resumed:.1f}" for one in measured.starts))
     return [scaling, start]
+
+
+def _empty(title: str, measured: Scaling) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("processes")
+    for one in measured.shares:
+        table.add_column(str(one.processes), justify="right")
+    return table
 
 
 def efficiency(first: Shares, one: Shares) -> float:
