@@ -73,10 +73,22 @@ def test_a_run_that_is_left_in_the_middle_keeps_what_came(tmp_path: Path, asked:
     assert asked == URLS
 
 
+def test_what_was_asked_for_together_is_found_by_whoever_asks_for_a_part_of_it(
+    tmp_path: Path, asked: list[str]
+) -> None:
+    with Downloads(tmp_path, CONFIG, lambda url: f"shelf-{int(url[-1]) % 2}") as store:
+        first = by_url(store.download(URLS))
+    for number in (0, 1):
+        with Downloads(tmp_path / f"shelf-{number}", CONFIG) as store:
+            assert by_url(store.download(URLS[number::2])) == {url: first[url] for url in URLS[number::2]}
+    assert asked == URLS
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shelf-0", "shelf-1"]
+
+
 def test_offline_nobody_is_asked(tmp_path: Path, asked: list[str]) -> None:
     with Downloads(tmp_path, CONFIG) as store:
         list(store.download(URLS[:1]))
-        found = by_url(store.recall(URLS[:2]))
+        found = by_url(store.stored(URLS[:2]))
     assert found[URLS[0]].data is not None
     assert found[URLS[1]] == Fetched(URLS[1], reason="offline")
     assert asked == URLS[:1]
@@ -87,7 +99,7 @@ def test_nothing_of_the_outcome_is_lost_in_the_log(tmp_path: Path, asked: list[s
         with Downloads(tmp_path, CONFIG) as store:
             return next(ask(store))
 
-    assert outcome(lambda store: store.download(URLS[:1])) == outcome(lambda store: store.recall(URLS[:1]))
+    assert outcome(lambda store: store.download(URLS[:1])) == outcome(lambda store: store.stored(URLS[:1]))
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,27 @@ def test_pictures_come_from_the_web_once_and_bad_ones_are_counted(
     assert sorted(asked) == sorted([*names[:3], names[2]]), "only what gave nothing is asked again by this fetch"
 
 
+@pytest.mark.parametrize(("a_part", "times"), [(2048, 1), (3, 4)])
+def test_many_hosts_of_few_pictures_take_turns_in_one_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_part: int, times: int
+) -> None:
+    asked: list[set[str]] = []
+
+    def fetch(urls, config, tombstones):  # type: ignore[no-untyped-def]
+        wanted = list(urls)
+        asked.append({urlsplit(url).hostname for url in wanted})
+        for url in wanted:
+            yield Fetched(url, picture(int(urlsplit(url).path[1:-4])))
+
+    monkeypatch.setattr(downloads, "fetch", fetch)
+    names = [f"https://{number}.example/{number}.png" for number in range(12)]
+    site = write_site(tmp_path / "site", {"p.html": page(1, map(image, names))}, {})
+    out = tmp_path / "set"
+    curate([site], out, override(PROFILES["mm1"], [f"pictures_a_part={a_part}"]), Runner())
+    assert (len(asked), sum(map(len, asked))) == (times, 12)
+    assert [urls(row) for row in rows(out, "interleaved")] == [names]
+
+
 def test_pictures_that_stand_in_the_page_itself_are_understood(tmp_path: Path) -> None:
     uri = f"data:image/png;base64,{base64.b64encode(picture(1)).decode()}"
     out = tmp_path / "set"

@@ -74,7 +74,7 @@ class CurateConfig(Config):
     download_buckets: int = Field(256, ge=1)
     """Hosts are spread over so many parts of downloading. Once a folder has downloads, it keeps this number."""
     pictures_a_part: int = Field(2048, ge=1)
-    """Images at hand that are decoded in one part."""
+    """Images that are decoded in one part, about; of those to download, all of a bucket are in one."""
 
     def in_languages(self, codes: tuple[str, ...]) -> CurateConfig:
         """The same for texts and captions in these languages; () takes all."""

@@ -1,20 +1,22 @@
-r"""What was downloaded stays: a log of addresses and bytes, beside the record of those that gave nothing.
+r"""What was downloaded stays: logs of addresses and bytes, beside the records of those that gave nothing.
 
     with Downloads(folder, FetchConfig()) as store:
-        for got in store.download(urls): …        # from the log, from the record of failures, or from the network
+        for got in store.download(urls): …        # from a log, from a record of failures, or from the network
 
-    folder/bytes.log           {"url": …, "size": 5}\n12345{"url": …}\n…     one after the other, only ever appended to
-    folder/tombstones.jsonl    fetch/tombstones.py
+    folder/SHELF/bytes.log           {"url": …, "size": 5}\n12345{"url": …}\n…     only ever appended to
+    folder/SHELF/tombstones.jsonl    fetch/tombstones.py
 
-No address is asked twice, whatever rules change and however a run ended: a torn last entry is cut off when the log is
-opened next. In memory are the places of the log's entries. Knows nothing of what is in the bytes.
+Which shelf an address belongs on is the caller's to say, so that many can be asked for together and still be found by
+whoever asks for some of them later. No address is asked twice, whatever rules change and however a run ended: a torn
+last entry is cut off when its log is opened next. In memory are the places of the logs' entries. Knows nothing of what
+is in the bytes.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -28,22 +30,77 @@ _LONGEST_HEADER = 1 << 20
 
 
 class Downloads:
-    """The downloads in one folder; a context manager, and one process at a time has it."""
+    """The downloads in one folder; a context manager.
 
-    def __init__(self, folder: Path, config: FetchConfig) -> None:
-        self._folder, self._config = folder, config
-        self._places: dict[int, int] = {}
+    Args:
+        folder: of the shelves.
+        config: how to fetch.
+        shelf_of: the name of an address's shelf, always the same; "" is the folder itself. A shelf is opened with its
+            first address, and one process at a time has it.
+    """
+
+    def __init__(self, folder: Path, config: FetchConfig, shelf_of: Callable[[str], str] = lambda url: "") -> None:
+        self._folder, self._config, self._shelf_of = folder, config, shelf_of
+        self._shelves: dict[str, _Shelf] = {}
         self._open = ExitStack()
 
     def __enter__(self) -> Downloads:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def _shelf(self, url: str) -> _Shelf:
+        name = self._shelf_of(url)
+        if name not in self._shelves:
+            again = self._config.retry_temporary_after_seconds
+            self._shelves[name] = self._open.enter_context(_Shelf(self._folder / name, again))
+        return self._shelves[name]
+
+    def download(self, urls: Iterable[str]) -> Iterator[Fetched]:
+        """One outcome for each address: first those that are there, then what comes, as it comes."""
+        missing: list[str] = []
+        for url in urls:
+            if (got := self._shelf(url).find(url)) is None:
+                missing.append(url)
+            else:
+                yield got
+        for got in fetch(missing, self._config, self):
+            self._shelf(got.url).append(got)
+            yield got
+
+    def recall(self, url: str) -> Fetched | None:
+        """The failure on record (`Failures`)."""
+        return self._shelf(url).tombstones.recall(url)
+
+    def record(self, outcome: Fetched) -> None:
+        """Remembers a failure (`Failures`)."""
+        self._shelf(outcome.url).tombstones.record(outcome)
+
+    def stored(self, urls: Iterable[str]) -> Iterator[Fetched]:
+        """As `download`, and nobody is asked: what is not there is `offline`."""
+        for url in urls:
+            yield self._shelf(url).find(url) or Fetched(url, reason="offline")
+
+
+class _Shelf:
+    """One log and one record; a context manager."""
+
+    def __init__(self, folder: Path, retry_temporary_after_seconds: float) -> None:
+        self._folder, self._again = folder, retry_temporary_after_seconds
+        self._places: dict[int, int] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> _Shelf:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._open.enter_context(locked(self._folder / "lock", "downloads", wait=True))
         path = self._folder / "bytes.log"
         path.touch()
         self._log = self._open.enter_context(path.open("r+b"))
         self._log.truncate(self._load())
-        again = self._config.retry_temporary_after_seconds
-        self._tombstones = self._open.enter_context(Tombstones(self._folder / "tombstones.jsonl", again))
+        self.tombstones = self._open.enter_context(Tombstones(self._folder / "tombstones.jsonl", self._again))
         return self
 
     def __exit__(
@@ -77,32 +134,18 @@ class Downloads:
         except (ValueError, KeyError, TypeError, AttributeError):  # a machine that failed has left rubbish
             return None
 
-    def download(self, urls: Iterable[str]) -> Iterator[Fetched]:
-        """One outcome for each address: first those that are there, then what comes, as it comes."""
-        missing: list[str] = []
-        for url in urls:
-            place = self._places.get(key_of(url))
-            if place is None:
-                missing.append(url)
-            else:
-                yield self._stored(place)
-        for got in fetch(missing, self._config, self._tombstones):
-            self._append(got)
-            yield got
-
-    def recall(self, urls: Iterable[str]) -> Iterator[Fetched]:
-        """As `download`, and nobody is asked: what is not there is `offline`."""
-        for url in urls:
-            place = self._places.get(key_of(url))
-            yield Fetched(url, reason="offline") if place is None else self._stored(place)
-
-    def _stored(self, place: int) -> Fetched:
+    def find(self, url: str) -> Fetched | None:
+        """What the log has of an address."""
+        place = self._places.get(key_of(url))
+        if place is None:
+            return None
         found = self._read_header(place)
         assert found is not None
         got, _, length = found
         return replace(got, data=self._log.read(length))
 
-    def _append(self, got: Fetched) -> None:
+    def append(self, got: Fetched) -> None:
+        """Adds what has bytes to the log."""
         if got.data is None or key_of(got.url) in self._places:
             return
         values = {"url": got.url, "size": len(got.data), "final_url": got.final_url}

@@ -55,7 +55,7 @@ VERSIONS = {
     "texts": 2,
     "duplicates": 1,
     "addresses": 3,
-    "images": 3,
+    "images": 4,
     "interleaved": 3,
     "captions": 3,
     "clip": 1,

@@ -24,7 +24,7 @@ from mm1.curation.fetch.failed import Failed, is_permanent
 from mm1.curation.fetch.fetched import Fetched
 from mm1.curation.fetch.guard import Resolve
 from mm1.curation.fetch.schedule import Request
-from mm1.curation.fetch.tombstones import Tombstones
+from mm1.curation.fetch.tombstones import Failures
 from mm1.curation.fetch.urls import parse_url
 from mm1.data.image import BadImage, check_header
 
@@ -32,7 +32,7 @@ _BATCH = 256
 
 
 def outcomes(
-    urls: Iterable[str], config: FetchConfig, tombstones: Tombstones | None, resolve: Resolve
+    urls: Iterable[str], config: FetchConfig, tombstones: Failures | None, resolve: Resolve
 ) -> Iterator[Fetched]:
     """What `mm1.curation.fetch.fetch` promises."""
     source, more, pending = iter(urls), True, 0
@@ -60,7 +60,7 @@ def outcomes(
                 yield outcome
 
 
-def _prepare(url: str, ports: tuple[int, ...], tombstones: Tombstones | None) -> Request | Fetched:
+def _prepare(url: str, ports: tuple[int, ...], tombstones: Failures | None) -> Request | Fetched:
     """What is to be asked, or an outcome that needs no network."""
     try:
         target = parse_url(url, ports)

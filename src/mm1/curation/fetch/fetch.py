@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from mm1.config import UserError
 from mm1.curation.fetch.config import FetchConfig
 from mm1.curation.fetch.fetched import Fetched
-from mm1.curation.fetch.tombstones import Tombstones
+from mm1.curation.fetch.tombstones import Failures
 
 
 def system_resolve(host: str) -> list[str]:
@@ -23,7 +23,7 @@ def system_resolve(host: str) -> list[str]:
 def fetch(
     urls: Iterable[str],
     config: FetchConfig,
-    tombstones: Tombstones | None = None,
+    tombstones: Failures | None = None,
     resolve: Callable[[str], Sequence[str]] = system_resolve,
 ) -> Iterator[Fetched]:
     """Asks for every address and yields one outcome for each, in the order in which they come: sort them if it matters.

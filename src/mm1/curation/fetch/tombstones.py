@@ -17,9 +17,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from mm1.curation.fetch.fetched import Fetched
 from mm1.curation.funnel import REASON
+
+
+class Failures(Protocol):
+    """What a download asks of a record, and tells it."""
+
+    def recall(self, url: str) -> Fetched | None: ...
+    def record(self, outcome: Fetched) -> None: ...
 
 
 class Tombstones:

@@ -141,7 +141,7 @@ def _judge(found: pa.Table, folder: Path, config: CurateConfig, tally: Tally) ->
 
 def _write_wanted(folder: Path, number: int, found: pa.Table, config: CurateConfig) -> None:
     """The addresses of a table, apart by whether they need a download."""
-    buckets = [_bucket(url, config.download_buckets) for url in found["url"].to_pylist()]
+    buckets = [bucket_of(url, config.download_buckets) for url in found["url"].to_pylist()]
     table = found.append_column("bucket", pa.array(buckets, pa.uint32())).select(_WANTED.names).cast(_WANTED)
     web = pc.greater(table["bucket"], 0)
     _write(folder / f"{HERE}-{number:05d}.parquet", table.filter(pc.invert(web)))
@@ -154,7 +154,7 @@ def _write(path: Path, table: pa.Table) -> None:
         pq.write_table(table, path, row_group_size=4096, compression="zstd")
 
 
-def _bucket(url: str, buckets: int) -> int:
+def bucket_of(url: str, buckets: int) -> int:
     """0 for what needs no download, else one of `buckets` from 1, the same for all addresses of a host."""
     if not url.lower().startswith(("http:", "https:")):
         return 0

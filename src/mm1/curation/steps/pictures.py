@@ -2,7 +2,7 @@
 
     records/PART/        from the records of a WARC that are images
     files/FILES-N/       from sources' folders and data: URIs, a range of keys each
-    web/BUCKET-N/        downloaded, all of a host in one
+    web/WEB-N/           downloaded, all of a host in one, and of as many hosts as take turns well
         images.arrow     image_store.py
         keys-….parquet   groups.py's keys of addresses
     recorded/, index/    lookups.py: key of an address → file and row; where several WARCs have it, in the first
@@ -16,6 +16,7 @@ a question about an image that is not there is not answered. A page that has the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +30,6 @@ from mm1.curation.data_uri import read_data_uri
 from mm1.curation.decontaminate import open_index
 from mm1.curation.downloads import Downloads
 from mm1.curation.engine import Progress, Runner, Values, map_parts
-from mm1.curation.fetch import Fetched
 from mm1.curation.groups import KEYS, RunWriter, group_keys, read_range
 from mm1.curation.image_store import ImageWriter, place_of
 from mm1.curation.images import ImageRules, StoredImage, inspect
@@ -41,6 +41,8 @@ from mm1.curation.steps.addresses import address_key
 from mm1.curation.steps.picture_counts import INDEX, STORE, Unit, count_pictures, save_files
 
 KEY_FILES = "keys"
+_OPEN_BUCKETS = 64
+"""Of downloads at a time: three files are open for each, and a process may often have 1,024 in all."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def look_at_pictures(
     map_parts(read, files, folder / "files", runner, progress)
     folders += [folder / "files" / unit.name for unit in files]
 
-    web = _web_units(wanted, first=len(folders))
+    web = _web_units(wanted, config, first=len(folders))
     fetch = partial(
         look_at_web, wanted=wanted, recorded=folder / "recorded", downloads=downloads, config=config, fit=fit
     )
@@ -165,19 +167,17 @@ def look_at_files(
 def look_at_web(
     unit: Unit, folder: Path, wanted: Path, recorded: Path, downloads: Path, config: CurateConfig, fit: Fit
 ) -> Values:
-    """The images of the hosts of a bucket."""
+    """The images of the hosts of some buckets."""
+
+    def shelf_of(url: str) -> str:
+        return f"bucket-{addresses.bucket_of(url, config.download_buckets):05d}"
+
     keys = {url: key for key, url, _ in _rows(wanted, addresses.WEB, "bucket", unit, Lookup(recorded))}
-    with _Output(unit, folder, fit) as output:
-        for got in _download(list(keys), downloads / "images" / f"bucket-{unit.low:05d}", config):
+    fetch = config.fetch.replace(accept="image")
+    with _Output(unit, folder, fit) as output, Downloads(downloads / "images", fetch, shelf_of) as store:
+        for got in (store.download if config.download else store.stored)(keys):
             output.add(keys[got.url], got.url, got.reason if got.data is None else got.data)
     return output.values
-
-
-def _download(urls: Sequence[str], folder: Path, config: CurateConfig) -> Iterator[Fetched]:
-    if not urls:
-        return
-    with Downloads(folder, config.fetch.replace(accept="image")) as store:
-        yield from store.download(urls) if config.download else store.recall(urls)
 
 
 def _rows(wanted: Path, name: str, column: str, unit: Unit, recorded: Lookup) -> Iterator[tuple[int, str, str]]:
@@ -196,11 +196,22 @@ def _file_units(wanted: Path, config: CurateConfig, first: int) -> list[Unit]:
     return [Unit("files", f"files-{n:05d}", first + n, low, high - 1) for n, (low, high) in ranges]
 
 
-def _web_units(wanted: Path, first: int) -> list[Unit]:
-    found: set[int] = set()
+def _web_units(wanted: Path, config: CurateConfig, first: int) -> list[Unit]:
+    """Neighbouring buckets together, while they are few and hold few addresses.
+
+    Hosts are slow, so many must take turns: one bucket after the other would take the sum of their times.
+    """
+    sizes: Counter[int] = Counter()
     for path in wanted.glob(f"{addresses.WEB}-*.parquet"):
-        found.update(pq.read_table(path, columns=["bucket"], partitioning=None)["bucket"].unique().to_pylist())
-    return [Unit("web", f"bucket-{b:05d}", first + n, b, b) for n, b in enumerate(sorted(found))]
+        sizes.update(pq.read_table(path, columns=["bucket"], partitioning=None)["bucket"].to_pylist())
+    groups: list[list[int]] = []
+    for bucket in sorted(sizes):
+        held = sum(sizes[other] for other in groups[-1]) if groups else 0
+        if groups and len(groups[-1]) < _OPEN_BUCKETS and held + sizes[bucket] <= config.pictures_a_part:
+            groups[-1].append(bucket)
+        else:
+            groups.append([bucket])
+    return [Unit("web", f"web-{n:05d}", first + n, found[0], found[-1]) for n, found in enumerate(groups)]
 
 
 def _write_index(folder: Path, units: Sequence[Path], runner: Runner) -> None:
