@@ -3,9 +3,8 @@
     process 1   steps 1 … 30, SIGTERM, checkpoint, exit code 75    ┐ metrics.jsonl → speed, MFU by real lengths,
     process 2   goes on from step 30 … 60, weights                 ┘ share of waiting for data, peak memory, pauses
 
-MFU counts a training step as three forwards of `models/counts.py`: real lengths, causal pairs of each document, logits
-of targets; what is computed twice is no part of it. The first steps of each process are left out: they compile. Knows
-nothing of how the figures are shown.
+Operations and MFU are those of the log (train/speed.py). The first steps of each process are left out: they compile.
+Knows nothing of what a step costs.
 """
 
 from __future__ import annotations
@@ -26,14 +25,11 @@ import torch
 from pydantic import Field
 from rich.table import Table
 
-from mm1.bench.geometry import sources_of, stages, tokenizer_at
+from mm1.bench.geometry import stages
 from mm1.config import Config, UserError, override, save_json
-from mm1.models.counts import TRAINING_FACTOR, flops_forward
-from mm1.models.mm1 import MM1Config
 from mm1.train.checkpoints import EX_TEMPFAIL
 from mm1.train.costs import parameters
-from mm1.train.planning.hardware import HARDWARE
-from mm1.train.run import METRICS, build_loader
+from mm1.train.run import METRICS
 from mm1.train.stage import StageConfig
 
 LEFT_OUT = 10
@@ -69,9 +65,11 @@ class Trained:
     """Places of images included, padding not."""
     text_tokens_per_second: float
     images_per_second: float
+    flops: dict[str, int]
+    """Of the steps that speed is told of, by part."""
     flops_per_second: float
     mfu: float | None
-    """Of the data sheet's dense bf16 peak; None where the device has none on record."""
+    """Of the data sheet's peak, by real lengths; None where it is not known."""
     data_share: float
     """Of the time, waiting for batches."""
     fill: float
@@ -144,7 +142,7 @@ def _train(name: str, stage: StageConfig, folder: Path, device: str, say: Callab
     return Trained(
         name=name,
         parameters=count,
-        **_speed(stage, lines, windows, folder, device),
+        **_speed(stage, lines, windows),
         peak_bytes=peak_bytes,
         first_step_seconds=first,
         stop_seconds=before_stop["stop"],
@@ -171,56 +169,27 @@ def _leg(folder: Path, device: str, stop: int) -> tuple[float, dict[str, Any]]:
     return values["first_step_at"] - began, {**values, "stop": time.time() - leg.stat().st_mtime}
 
 
-def _speed(
-    stage: StageConfig, lines: dict[int, dict[str, Any]], windows: list[tuple[int, int]], folder: Path, device: str
-) -> dict[str, Any]:
+def _speed(stage: StageConfig, lines: dict[int, dict[str, Any]], windows: list[tuple[int, int]]) -> dict[str, Any]:
     """Of the steps in `windows`, each (after step, to step), both of them logged."""
 
     def sum_of(value: Callable[[dict[str, Any]], float]) -> float:
         return sum(value(lines[end]) - value(lines[start]) for start, end in windows)
 
     seconds, tokens, images = (sum_of(lambda line, key=key: line[key]) for key in ("seconds", "tokens", "images"))
-    steps = sum(end - start for start, end in windows)
-    flops = TRAINING_FACTOR * _flops_forward(stage, windows, folder)
-    peak = _peak(device)
+    steps, last = sum(end - start for start, end in windows), lines[stage.steps]
+    flops = {part: int(sum_of(lambda line, part=part: line["flops"][part])) for part in last["flops"]}
+    speed = flops["total"] / seconds
     return {
         "seconds": seconds / steps,
         "tokens_per_second": tokens / seconds,
         "text_tokens_per_second": (tokens - images * stage.model.num_image_tokens) / seconds,
         "images_per_second": images / seconds,
-        "flops_per_second": flops / seconds,
-        "mfu": None if peak is None else flops / seconds / peak,
+        "flops": flops,
+        "flops_per_second": speed,
+        "mfu": None if last["mfu"] is None else speed * last["mfu"] / last["flops_per_second"],
         "data_share": sum_of(lambda line: line["time"]["data"]) / seconds,
         "fill": tokens / (steps * stage.data.rows * stage.data.seq_len),
     }
-
-
-def _flops_forward(stage: StageConfig, windows: list[tuple[int, int]], folder: Path) -> int:
-    """Operations of the steps in `windows`, of batches that are made again."""
-    assert isinstance(stage.model, MM1Config)
-    tokenizer = tokenizer_at(folder / "tokenizer.json")
-    loader = build_loader(stage, sources_of(stage, tokenizer), tokenizer)
-    total = 0
-    for start, end in windows:
-        for batch in loader.batches(start, end):
-            segments = batch.segment_ids + batch.tokens.shape[1] * torch.arange(len(batch.tokens))[:, None]
-            _, lengths = segments[batch.segment_ids >= 0].unique(return_counts=True)
-            total += flops_forward(
-                stage.model,
-                tokens=int(lengths.sum()),
-                images=batch.num_images,
-                attended_pairs=int((lengths * (lengths + 1) // 2).sum()),
-                targets=len(batch.target_index),
-            )["total"]
-    return total
-
-
-def _peak(device: str) -> float | None:
-    """bf16 operations a second by the data sheet; None where there is none."""
-    if device == "cpu":
-        return None
-    title = torch.cuda.get_device_name().lower()
-    return next((one.products for name, one in HARDWARE.items() if name in title), None)
 
 
 ROWS: dict[str, Callable[[Trained], str]] = {
