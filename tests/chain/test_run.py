@@ -186,6 +186,20 @@ def test_what_an_outside_checkpoint_holds_decides_not_where_it_lies(tmp_path):
     assert {name for name in a if a[name] != b[name]} == {"pretrain", "sft", "eval"}
 
 
+def test_a_stage_is_the_same_one_watched_or_not(tmp_path):
+    from mm1.chain.run import build_steps
+    from mm1.train.watch import UNWATCHED, Watch
+
+    plain, watched = (
+        {
+            name: step.digest
+            for name, step in build_steps(smoke(load_recipe("tiny")), tmp_path, print, watch=watch).items()
+        }
+        for watch in (UNWATCHED, Watch(profile=True, track="wandb"))
+    )
+    assert plain == watched
+
+
 @pytest.mark.parametrize(
     ("name", "fresh", "logged"),
     [

@@ -5,15 +5,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 import mm1
-from mm1.cli import tables
+from mm1.cli import commands, tables
 from mm1.cli.main import EXIT_INTERRUPTED, EXIT_USER_ERROR, main
 from mm1.config import UserError, override
 from mm1.recipes.tiny import tiny, tiny_avgpool
+from mm1.steps import Outcome
+from mm1.train.watch import Watch
 
 TOO_LARGE_TO_ALLOCATE = ["pretrain.model.decoder.dim=65536", "pretrain.model.decoder.num_layers=100"]
 
@@ -189,3 +192,25 @@ assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == be
 def test_importing_any_module_writes_nothing_starts_nothing_and_prints_nothing(tmp_path: Path) -> None:
     assert python("import sys; sys.dont_write_bytecode = True\n" + IMPORT_ALL, tmp_path) == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_tracking_and_profiling_reach_the_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Watch] = []
+
+    def stage(*arguments: Any, watch: Watch, **_: Any) -> Outcome:
+        asked.append(watch)
+        return Outcome(folder=tmp_path, seconds=0)
+
+    def recipe(*arguments: Any, watch: Watch, **_: Any) -> Path:
+        asked.append(watch)
+        (tmp_path / "summary.json").write_text('{"eval": [], "seconds": 1}')
+        return tmp_path
+
+    monkeypatch.setattr(commands, "train_stage", stage)
+    monkeypatch.setattr(commands, "run_recipe", recipe)
+    out = ["--out", str(tmp_path)]
+    assert main(["train", "tiny", "--stage", "sft", "--profile", "--track", "wandb", *out]) == 0
+    assert main(["run", "tiny", "--track", "tensorboard", *out]) == 0
+    assert asked == [Watch(profile=True, track="wandb"), Watch(track="tensorboard")]
+    with pytest.raises(SystemExit):
+        main(["run", "tiny", "--track", "paper", *out])

@@ -11,6 +11,7 @@ from mm1.train.progress import display
 
 def record(step: int, **changes: Any) -> dict[str, Any]:
     values = {"step": step, "loss": 1.23456, "tokens": 1000 * step, "seconds": 2.0 * step, "time": {"data": 0.1 * step}}
+    values |= {"mfu": None, "flops_per_second": None, "data_pauses": 0.0}
     return {**values, **changes}
 
 
@@ -46,6 +47,27 @@ def test_no_loss_is_said_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     with display("text", 100, said.append) as shown:
         shown.show(record(10, loss=None))
     assert "loss none" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"mfu": 0.434, "flops_per_second": 4.3e14}, "500 tokens/s · MFU 43% · data 5%"),
+        ({"flops_per_second": 4.3e14}, "500 tokens/s · 430.0 TFLOP/s · data 5%"),
+        ({"flops_per_second": 1.23e9}, "500 tokens/s · 1.2 GFLOP/s · data 5%"),
+        ({"data_pauses": 12.3}, "remaining 0:10 · paused 12 s for data"),
+    ],
+)
+def test_what_is_used_of_the_machine_and_why_it_stood_still(
+    changes: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    said: list[str] = []
+    with display("text", 15, said.append) as shown:
+        shown.show(record(10, **changes))
+        shown.show(record(20))
+    assert text in said[0]
+    assert text not in said[1]
 
 
 def test_a_terminal_gets_a_bar_and_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ from mm1.steps import Outcome, Step, execute
 from mm1.train.profiling import Profile
 from mm1.train.run import run_stage
 from mm1.train.stage import StageConfig
+from mm1.train.watch import UNWATCHED, Watch
 from mm1.types import Image
 
 Say = Callable[[str], None]
@@ -53,6 +54,7 @@ def run_recipe(
     *,
     store: Path | None = None,
     wait: bool = False,
+    watch: Watch = UNWATCHED,
 ) -> Path:
     """Runs every stage into `folder` and writes its summary and report; returns the report's path.
 
@@ -63,11 +65,12 @@ def run_recipe(
         progress: called as evaluation advances.
         store: where the stages' results stand, if several runs share them.
         wait: wait for another process that runs a stage of the same store.
+        watch: what else is written down while stages train.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save_json(recipe, folder / RECIPE)
     outcomes: dict[str, Outcome] = {}
-    for name, step in build_steps(recipe, store or folder, say, progress).items():
+    for name, step in build_steps(recipe, store or folder, say, progress, watch=watch).items():
         say(f"── {name}")
         outcomes[name] = execute(step, folder, store, wait)
         state = "finished before, skipped" if outcomes[name].skipped else "finished"
@@ -77,11 +80,9 @@ def run_recipe(
 
 
 def build_steps(
-    recipe: RecipeConfig, store: Path, say: Say, progress: Progress | None = None, *, profile: bool = False
+    recipe: RecipeConfig, store: Path, say: Say, progress: Progress | None = None, *, watch: Watch = UNWATCHED
 ) -> dict[str, Step]:
     """The recipe's stages by name, each knowing its inputs; results are looked for in `store`.
-
-    With `profile` a training stage leaves a trace of a few of its steps.
 
     Raises:
         UserError: a stage begins with weights that are not there: of no stage before it, and of no checkpoint.
@@ -94,7 +95,7 @@ def build_steps(
             name=name,
             config=_stage_identity(recipe.stage(name), init),
             inputs=(steps["prepare"], *earlier),
-            run=lambda folder, name=name: _train(recipe, name, folder, steps, store, say, profile),  # type: ignore[misc]
+            run=lambda folder, name=name: _train(recipe, name, folder, steps, store, say, watch),  # type: ignore[misc]
         )
     if recipe.eval is not None:
         asked = recipe.eval
@@ -150,7 +151,7 @@ def _prepare(recipe: RecipeConfig, folder: Path, say: Say) -> None:
 
 
 def _train(
-    recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step], store: Path, say: Say, profile: bool
+    recipe: RecipeConfig, name: str, folder: Path, steps: dict[str, Step], store: Path, say: Say, watch: Watch
 ) -> None:
     config, prepared = recipe.stage(name), steps["prepare"].folder(store)
     run_stage(
@@ -164,21 +165,23 @@ def _train(
         },
         name=name,
         say=say,
-        hooks=[Profile(folder, say)] if profile else [],
+        hooks=[Profile(folder, say)] if watch.profile else [],
+        track=watch.track,
     )
 
 
 def train_stage(
-    recipe: RecipeConfig, name: str, folder: Path, world: World, say: Say = print, *, profile: bool = False
+    recipe: RecipeConfig, name: str, folder: Path, world: World, say: Say = print, *, watch: Watch = UNWATCHED
 ) -> Outcome:
     """One training stage, on all ranks of `world`; every rank returns when the stage stands in its place.
 
-    With `profile` the first rank leaves a trace of a few steps in the stage's folder.
+    A trace that `watch` asks for is that of the first rank.
 
     Raises:
         UserError: a stage that it begins with is not finished, or another process is at it; on the first rank only.
     """
-    step = build_steps(recipe, folder, say, profile=profile and world.is_first)[name]
+    watch = replace(watch, profile=watch.profile and world.is_first)
+    step = build_steps(recipe, folder, say, watch=watch)[name]
     if world.is_first:
         return _lead(step, folder)
     if not from_first_rank(False):

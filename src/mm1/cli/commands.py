@@ -27,6 +27,7 @@ from mm1.eval.model import MM1Model
 from mm1.recipes.catalog import load_recipe
 from mm1.recipes.smoke import smoke
 from mm1.recipes.studies import load_study
+from mm1.train.watch import Watch
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -54,7 +55,7 @@ def run(arguments: Namespace) -> None:
     recipe = _resolve(arguments)
     folder = _out(arguments, recipe)
     with EvalProgress(console) as progress:
-        report = run_recipe(recipe, folder, say=console.print, progress=progress)
+        report = run_recipe(recipe, folder, say=console.print, progress=progress, watch=Watch(track=arguments.track))
     summary = json.loads((folder / "summary.json").read_text())
     if summary["eval"]:
         tables.show(console, tables.scores(summary["eval"]))
@@ -66,9 +67,8 @@ def train(arguments: Namespace) -> None:
     with joined() as world, world.telling_once():
         recipe = _resolve(arguments)
         recipe.stage(arguments.stage)  # is one of the recipe's, or said not to be
-        outcome = train_stage(
-            recipe, arguments.stage, _out(arguments, recipe), world, say=console.print, profile=arguments.profile
-        )
+        watch = Watch(profile=arguments.profile, track=arguments.track)
+        outcome = train_stage(recipe, arguments.stage, _out(arguments, recipe), world, say=console.print, watch=watch)
         if world.is_first:
             state = "finished before, skipped" if outcome.skipped else "finished"
             console.print(f"{arguments.stage} {state} → {outcome.folder}")

@@ -29,6 +29,7 @@ MODULES = {
 """Where a command's function is, if not in commands.py."""
 EXTRAS = ("curate",)
 """Commands whose packages are an extra of that name."""
+TRACKERS = ("tensorboard", "wandb")
 Command: TypeAlias = Callable[[argparse.Namespace], "int | None"]
 
 
@@ -98,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     _recipe(run)
     run.add_argument("--out", type=Path, help="the run folder (runs/RECIPE)")
     run.add_argument("--smoke", action="store_true", help="shrink every stage to seconds, to see that all is in place")
+    run.add_argument("--track", choices=TRACKERS, help="also send the log of every stage there")
 
     train = commands.add_parser("train", help="run one training stage of a recipe (under torchrun for more processes)")
     _recipe(train)
@@ -105,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, help="the run folder (runs/RECIPE); its earlier stages must be finished")
     train.add_argument("--smoke", action="store_true", help="as in `mm1 run`")
     train.add_argument("--profile", action="store_true", help="also write a trace of a few steps, for ui.perfetto.dev")
+    train.add_argument("--track", choices=TRACKERS, help="also send the log there")
 
     _evaluate(commands)
 

@@ -26,6 +26,7 @@ from mm1.distributed.checkpoint import CheckpointFailed
 from mm1.distributed.collectives import any_rank, num_ranks
 from mm1.distributed.saver import Saver
 from mm1.train.loop import StepInfo
+from mm1.train.pauses import PAUSE
 from mm1.train.progress import Say
 from mm1.train.state import TrainState
 
@@ -69,9 +70,17 @@ class Checkpoints:
         if stop or step % self._every == 0:
             with info.state.clock.measure("checkpoint"):
                 self._finish(step)
-                self._saver.begin(step, info.state.tensors(), info.state.values())
+                self._begin(info)
         if stop:
             self._end(step)
+
+    def _begin(self, info: StepInfo) -> None:
+        """Begins a checkpoint; training stands still while its tensors are copied."""
+        values = info.state.values()  # waits for the device, which is no pause
+        began = time.perf_counter()
+        self._saver.begin(info.step, info.state.tensors(), values)
+        if (copied := time.perf_counter() - began) > PAUSE:
+            self._say(f"step {info.step} stood still for {copied:.1f} s while its checkpoint was copied to memory")
 
     def _finish(self, step: int) -> None:
         """Waits for the checkpoint in flight, and says what is worth knowing of it."""
@@ -89,7 +98,7 @@ class Checkpoints:
         if written and self._failing:
             self._say(f"checkpoints are written again: that of step {self._saver.step} is the newest")
             self._failing = False
-        if busy and (waited := time.perf_counter() - began) > 1:
+        if busy and (waited := time.perf_counter() - began) > PAUSE:
             self._say(
                 f"step {step} waited {waited:.0f} s until the checkpoint of step {self._saver.step} was written: "
                 "raise checkpoint_every, or write to faster storage"

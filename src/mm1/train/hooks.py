@@ -18,36 +18,55 @@ from mm1.data.plan import Plan
 from mm1.files import write_atomically
 from mm1.train.loop import StepInfo
 from mm1.train.progress import Display
+from mm1.train.speed import UNKNOWN, Speed
 from mm1.train.state import Totals
+from mm1.train.tracking import Track
 
 
 class MetricsLog:
-    """Appends a line to metrics.jsonl every `every` steps and at the last one, and hands it to the display.
+    """Appends a line to metrics.jsonl every `every` steps and at the last one, and hands it to display and tracker.
 
     A line has `step`, `loss` and `loss_by_source` (means over the targets since the line before, without auxiliary
     terms), the objective's extra values (means over microbatches since then), `learning_rate`, `grad_norm`, `fill`
-    (share of positions since then that are not padding), and cumulative `tokens`, `target_tokens`,
-    `target_tokens_by_source`, `images`, `seconds`, `time` by kind of work, `skipped_steps`. Microbatches whose loss is
-    not finite count in `tokens` and `images` only; a mean of nothing is null.
+    (share of positions since then that are not padding), `flops_per_second` (operations that the model needs, by real
+    lengths, of all ranks since then; of the wall's seconds), `mfu` (their share of the devices' peak), `data_pauses`
+    (seconds of ranks since then in long waits for data), and cumulative `tokens`, `target_tokens`,
+    `target_tokens_by_source`, `images`, `flops` by part, `seconds`, `time` by kind of work, `skipped_steps`.
+    Microbatches whose loss is not finite count in `tokens`, `images` and `flops` only; a mean of nothing is null, and
+    so is what is not known.
     """
 
-    def __init__(self, path: Path | None, *, every: int, display: Display, max_skipped: int) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        every: int,
+        display: Display,
+        max_skipped: int,
+        speed: Speed = UNKNOWN,
+        track: Track | None = None,
+    ) -> None:
         """`path` is None on the ranks that do not write; they too call `on_step`, because summing takes all."""
         self._path = path
         self._every = every
         self._display = display
         self._max_skipped = max_skipped
+        self._speed = speed
+        self._track = track
 
     def on_step(self, info: StepInfo) -> None:
         state = info.state
         if info.step % self._every == 0 or info.is_last:
-            totals = state.tally.read()
-            record = _record(info, totals)
+            # The clock is read when the device has done what was counted.
+            totals = {**state.tally.read(), "seconds": state.clock.total()}
+            record = _record(info, totals, self._speed)
             state.logged = totals
             if self._path is not None:
                 with self._path.open("a") as file:
                     file.write(json.dumps(record) + "\n")
             self._display.show(record)
+            if self._track is not None:
+                self._track(record)
             self._check_skipped(record)
         self._display.advance(info.step)
 
@@ -89,12 +108,12 @@ class PlanFile:
                 self._plan.save(self._folder)
 
 
-def _record(info: StepInfo, totals: Totals) -> dict[str, Any]:
+def _record(info: StepInfo, totals: Totals, speed: Speed) -> dict[str, Any]:
     state = info.state
     since = {name: value - state.logged.get(name, 0.0) for name, value in totals.items()}
     sources = [name.removeprefix("loss/") for name in totals if name.startswith("loss/")]
     losses = {name: _mean(since[f"loss/{name}"], since[f"targets/{name}"]) for name in sources}
-    microbatches = since["microbatches"]
+    microbatches, flops = since["microbatches"], speed.flops(since)
     extra = {name.removeprefix("extra/"): _mean(since[name], microbatches) for name in totals if "extra/" in name}
     return {
         "step": info.step,
@@ -107,7 +126,11 @@ def _record(info: StepInfo, totals: Totals) -> dict[str, Any]:
         "target_tokens": int(totals["targets"]),
         "images": int(totals["images"]),
         "fill": since["tokens"] / since["positions"],
-        "seconds": state.clock.total(),
+        "flops": speed.flops(totals),
+        "flops_per_second": None if flops is None else flops["total"] / since["seconds"],
+        "mfu": None if flops is None else speed.mfu(flops["total"], since["seconds"]),
+        "data_pauses": since["data_pauses"],
+        "seconds": totals["seconds"],
         "time": dict(state.clock.seconds),
         "skipped_steps": int(state.skipped),
         **extra,

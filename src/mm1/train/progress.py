@@ -1,6 +1,6 @@
 """How training shows itself: a bar on a terminal, a plain line every logged step elsewhere.
 
-    pretrain  120/690 · loss 1.234 · 4,512 tokens/s · data 2 % · remaining 2:10
+    pretrain  120/690 · loss 1.234 · 4,512 tokens/s · MFU 43% · data 2% · remaining 2:10
 
 The caller may pass its own `say`, a function that prints one line. Knows nothing of training but the log's records.
 """
@@ -90,10 +90,13 @@ class Rates:
         self._steps = steps
         self._last: dict[str, Any] | None = None
         self._loss: float | None = None
+        self._used = self._paused = ""
         self._tokens_per_second = self._data_share = self._seconds_per_step = float("nan")
 
     def update(self, record: dict[str, Any]) -> None:
         last, self._last, self._loss = self._last, record, record["loss"]
+        self._used = _used(record["mfu"], record["flops_per_second"])
+        self._paused = f" · paused {pause:.0f} s for data" if (pause := record["data_pauses"]) else ""
         if last is None:
             last = {"seconds": 0.0, "tokens": 0, "step": 0, "time": {"data": 0.0}}
         seconds = max(record["seconds"] - last["seconds"], 1e-9)
@@ -102,7 +105,7 @@ class Rates:
         self._seconds_per_step = seconds / max(1, record["step"] - last["step"])
 
     def text(self, step: int) -> str:
-        """Loss, tokens a second, share of the time spent waiting for data, remaining time; "" before a record."""
+        """Loss, tokens a second, MFU, share of the time spent waiting for data, remaining time; "" before a record."""
         if self._last is None:
             return ""
         minutes, seconds = divmod(round(self._seconds_per_step * (self._steps - step)), 60)
@@ -110,6 +113,16 @@ class Rates:
         remaining = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
         loss = "none" if self._loss is None else f"{self._loss:.4g}"
         return (
-            f"loss {loss} · {self._tokens_per_second:,.0f} tokens/s · data {self._data_share:.0%} · "
-            f"remaining {remaining}"
+            f"loss {loss} · {self._tokens_per_second:,.0f} tokens/s{self._used} · data {self._data_share:.0%} · "
+            f"remaining {remaining}{self._paused}"
         )
+
+
+def _used(mfu: float | None, flops_per_second: float | None) -> str:
+    """How much of the machine is used: MFU; operations a second where the peak is not known; "" where neither is."""
+    if mfu is not None:
+        return f" · MFU {mfu:.0%}"
+    if flops_per_second is None:
+        return ""
+    scale, unit = (1e12, "TFLOP/s") if flops_per_second >= 1e12 else (1e9, "GFLOP/s")
+    return f" · {flops_per_second / scale:.1f} {unit}"

@@ -38,13 +38,18 @@ from mm1.train.deaths import telling_of_deaths
 from mm1.train.ema import Average
 from mm1.train.hooks import MetricsLog, PlanFile, truncate_log
 from mm1.train.loop import Hook, LoopConfig, train
+from mm1.train.memory import PeakMemory, memory_line
 from mm1.train.objectives import build_objective
 from mm1.train.optimizer import Optimizers, freeze
 from mm1.train.outcome import finish, mixture_line
 from mm1.train.parallelize import autocast, parallelize, reporting_traffic, resolve_precision
+from mm1.train.pauses import Pauses
 from mm1.train.progress import Display, Say, display
+from mm1.train.speed import Speed, speed_of
 from mm1.train.stage import StageConfig
 from mm1.train.state import TrainState
+from mm1.train.tracking import Track, Tracker, tracking
+from mm1.train.tracking import check as check_tracker
 
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
@@ -72,6 +77,7 @@ def run_stage(
     say: Say = print,
     hooks: Sequence[Hook] = (),
     device: str | None = None,
+    track: Tracker | None = None,
 ) -> dict[str, Any]:
     """Trains `config` in `folder`, or goes on with it, and returns what stage.json then holds.
 
@@ -85,13 +91,15 @@ def run_stage(
         say: prints a line.
         hooks: called after the log and before the checkpoint.
         device: "cpu" or "cuda"; CUDA where there is one when None.
+        track: where the log's numbers also go, while training goes on.
 
     Raises:
         UserError: parts of the config that do not fit each other, the ranks, or what the folder was begun with; or
-            another rank, or a process that prepares batches, died.
+            another rank, or a process that prepares batches, died; or what `track` needs is missing.
         Interrupted: SIGTERM or SIGINT came; a checkpoint was saved, and the same call goes on from it.
     """
     init_weights = init_weights or {}
+    check_tracker(track)
     config.check_parts(tokenizer.vocab_size)
     if set(init_weights) != set(config.init):
         raise UserError(f"init names {sorted(config.init)}, but weights were given for {sorted(init_weights)}")
@@ -120,7 +128,13 @@ def run_stage(
             pin_memory=world.device.type == "cuda",
         )
         plan_file = PlanFile(folder if world.is_first else None, loader.plan, every=config.checkpoint_every)
-        with display(name, config.steps, say, shown=world.is_first) as shown, _saver(config, folder, world) as saver:
+        speed = speed_of(config, state.model, world)
+        _introduce(config, state, speed, own_say)
+        with (
+            display(name, config.steps, say, shown=world.is_first) as shown,
+            _saver(config, folder, world) as saver,
+            tracking(track if world.is_first else None, folder, name, config, state.step) as tracked,
+        ):
             checkpoints = Checkpoints(
                 saver,
                 every=config.checkpoint_every,
@@ -130,7 +144,14 @@ def run_stage(
                 say=own_say,
             )
             # The checkpoint comes last, when all that belongs to its step is written.
-            own_hooks = [_log(config, folder, state, world, shown), *hooks, plan_file, checkpoints]
+            own_hooks: list[Hook] = [
+                Pauses(state.clock.seconds["data"], own_say),
+                PeakMemory(world.device, own_say),
+                _log(config, folder, state, world, shown, speed, tracked),
+                *hooks,
+                plan_file,
+                checkpoints,
+            ]
             objective = build_objective(config.objective, config.loss)
             microbatches = config.data.rows // world.size // rows
             objective = reporting_traffic(objective, state.model, config.parallel, microbatches)
@@ -218,12 +239,30 @@ def loop_config(config: StageConfig, rows: int, world: World) -> LoopConfig:
     )
 
 
-def _log(config: StageConfig, folder: Path, state: TrainState, world: World, shown: Display) -> MetricsLog:
+def _introduce(config: StageConfig, state: TrainState, speed: Speed, say: Say) -> None:
+    """What is known before the first step, and why that one takes long."""
+    say(memory_line(state))
+    if speed.why:
+        say(speed.why)
+    if config.parallel.compile:
+        say("the first step takes a minute or more, because blocks are compiled")
+
+
+def _log(
+    config: StageConfig, folder: Path, state: TrainState, world: World, shown: Display, speed: Speed, track: Track
+) -> MetricsLog:
     """The log, going on from the state's step."""
     if world.is_first:
         truncate_log(folder / METRICS, state.step)
     path = folder / METRICS if world.is_first else None
-    return MetricsLog(path, every=config.log_every, display=shown, max_skipped=config.max_skipped_steps)
+    return MetricsLog(
+        path,
+        every=config.log_every,
+        display=shown,
+        max_skipped=config.max_skipped_steps,
+        speed=speed,
+        track=track,
+    )
 
 
 def _saver(config: StageConfig, folder: Path, world: World) -> Saver:

@@ -24,9 +24,12 @@ from mm1.train.optimizer import Optimizers
 from mm1.types import Batch, Losses
 
 Totals: TypeAlias = dict[str, float]
-"""Sums since the first step, over all ranks: "tokens" (positions that are not padding), "positions", "images"; and,
-over the microbatches whose losses and extra values were finite: "microbatches" (their number), "loss" (without
-auxiliary terms), "targets", "loss/SOURCE", "targets/SOURCE", "extra/NAME"."""
+"""Sums since the first step, over all ranks: those of `COUNTED`, and, over the microbatches whose losses and extra
+values were finite: "microbatches" (their number), "loss" (without auxiliary terms), "targets", "loss/SOURCE",
+"targets/SOURCE", "extra/NAME"."""
+COUNTED = ("tokens", "positions", "images", "attended_pairs", "logits", "data_pauses")
+"""What the host counts: positions that are not padding; all positions; images; pairs of a position with itself or an
+earlier one of its document; positions with a target; seconds of ranks in long waits for data."""
 
 
 class Tally:
@@ -35,7 +38,7 @@ class Tally:
     def __init__(self, before: Totals | None = None) -> None:
         """`before` is what `read` gave when a checkpoint was made, to go on from."""
         self._before = before or {}
-        self._host = torch.zeros(3, dtype=torch.float64)
+        self._host = torch.zeros(len(COUNTED), dtype=torch.float64)
         self._device: Tensor | None = None
         self._names: list[str] = []
 
@@ -45,8 +48,11 @@ class Tally:
         One whose losses are not finite counts as read but has no part in the losses: sums are cumulative, and a single
         NaN would stay in them for the rest of the run.
         """
-        tokens = float((batch.segment_ids >= 0).sum())
-        self._host += torch.tensor([tokens, batch.segment_ids.numel(), batch.num_images], dtype=torch.float64)
+        real = batch.segment_ids >= 0
+        # Positions count from 0 in every segment, so each has one more than its own number to attend to.
+        pairs = torch.where(real, batch.positions + 1, 0).sum()
+        counted = (int(real.sum()), real.numel(), batch.num_images, int(pairs), batch.target_index.numel(), 0)
+        self._host += torch.tensor(counted, dtype=torch.float64)
         one, loss = torch.ones_like(losses.count), losses.source_totals.sum()
         scalars = torch.stack([one, loss, losses.count, *losses.extra.values()])
         row = torch.cat([scalars, losses.source_totals, losses.source_counts]).double()
@@ -56,12 +62,16 @@ class Tally:
         assert self._names in ([], names), "the sources or the objective's extra values changed during training"
         self._names, self._device = names, row if self._device is None else self._device + row
 
+    def add_pause(self, seconds: float) -> None:
+        """Counts a long wait of this rank for data."""
+        self._host[COUNTED.index("data_pauses")] += seconds
+
     def read(self) -> Totals:
         """The totals over all ranks and earlier parts of an interrupted run. The host waits for the device."""
         if self._device is None:
             return dict(self._before)
         values = sum_(torch.cat([self._host.to(self._device.device), self._device])).tolist()
-        names = ["tokens", "positions", "images", *self._names]
+        names = [*COUNTED, *self._names]
         return {name: self._before.get(name, 0.0) + value for name, value in zip(names, values, strict=True)}
 
 

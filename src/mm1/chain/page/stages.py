@@ -36,6 +36,7 @@ ACTIVITIES = ("data", "compute", "optimizer", "checkpoint")
 LOGGED = frozenset(
     {"step", "loss", "loss_by_source", "target_tokens_by_source", "learning_rate", "grad_norm", "tokens"}
     | {"target_tokens", "images", "fill", "seconds", "time", "skipped_steps"}
+    | {"flops", "flops_per_second", "mfu", "data_pauses"}
 )
 """The columns every stage logs; whatever else stands in a row is the objective's own and gets its own curve."""
 
@@ -103,6 +104,7 @@ def _small(stage: Stage) -> Markup:
         ("tokens/s", _rates(stage, "tokens")),
         ("images/s", _rates(stage, "images")),
         ("packing fill, %", [100 * fill for fill in stage.column("fill")]),
+        ("MFU, %", [100 * share for share in stage.column("mfu")]),
         ("gradient norm", stage.column("grad_norm")),
         *((key.replace("_", " "), stage.column(key)) for key in own),
     ]
