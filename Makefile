@@ -5,9 +5,10 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 # Of `make gpu`. To rehearse it where there is no GPU: make gpu DEVICE=cpu GEOMETRIES=small STEPS=40
 DEVICE ?= cuda
-GEOMETRIES ?= mm1-3b,llama-8b-half,experts-8,experts-8-dense
+GEOMETRIES ?= mm1-3b,llama-8b-12,experts-8,experts-8-dense
 STEPS ?= 60
 FIGURES ?= runs/gpu
+SCRATCH ?= $(FIGURES)
 
 .PHONY: demo test check gpu clean
 
@@ -29,7 +30,7 @@ gpu:                              ## GPU tests and benchmarks, figures in $(FIGU
 	try() { echo "$$@"; PYTHONPATH=src "$$@" || failed="$$failed; $$*"; }; \
 	bench() { what=$$1; shift; try $(PYTHON) -m mm1.cli bench $$what "$$@" --device $(DEVICE) --out $(FIGURES)/$$what.json; }; \
 	try $(PYTHON) -m pytest -m gpu tests/gpu --junitxml $(FIGURES)/tests.xml; \
-	bench geometry $(GEOMETRIES) --steps $(STEPS) --folder $(FIGURES); \
+	bench geometry $(GEOMETRIES) --steps $(STEPS) --folder $(SCRATCH); \
 	bench train --repetitions 3; \
 	bench generate --repetitions 3; \
 	test -z "$$failed" || { echo "failed$$failed"; exit 1; }

@@ -15,7 +15,7 @@ from mm1.train.stage import StageConfig
 def test_models_are_of_the_sizes_that_they_are_named_for() -> None:
     stages = geometry.stages()
     assert parameters(stages["mm1-3b"])["decoder_active_non_embedding"] == pytest.approx(2.9e9, rel=0.02)
-    assert parameters(stages["llama-8b-half"])["decoder_active_non_embedding"] == pytest.approx(3.49e9, rel=0.01)
+    assert parameters(stages["llama-8b-12"])["decoder_active_non_embedding"] == pytest.approx(2.62e9, rel=0.01)
     sparse, dense = stages["experts-8"], stages["experts-8-dense"]
     assert parameters(sparse)["total"] > 2 * parameters(dense)["total"]
     assert flops_per_sequence(sparse)["total"] == pytest.approx(flops_per_sequence(dense)["total"], rel=0.001)
@@ -67,7 +67,9 @@ def test_a_run_is_interrupted_in_the_middle_and_goes_on(
     assert one.mfu is None
     assert 0 < one.fill <= 1
     assert one.first_step_seconds > 0
+    assert one.stop_seconds is not None
     assert one.stop_seconds > 0
+    assert one.resumed_seconds is not None
     assert one.resumed_seconds > 0
     assert one.peak_bytes > 1e8
     assert list(tmp_path.iterdir()) == []

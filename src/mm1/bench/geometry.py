@@ -42,9 +42,12 @@ MIXED = MixtureConfig(
 """The paper's shares of interleaved documents, captions and text."""
 TEXT_ONLY = MixtureConfig(groups=(GroupConfig(name="text", weight=1.0, sources=(SourceConfig(name="text"),)),))
 
+INTERRUPTED = ("mm1-3b", "small")
+"""Those that are stopped in the middle and go on: on disk a model of billions of parameters takes minutes."""
+
 _DECODER = DecoderConfig(vocab_size=64_000, dim=2048, num_layers=12, num_heads=16, mlp_dim=5440, mlp="swiglu")
 _LLAMA = DecoderConfig(
-    vocab_size=128_256, dim=4096, num_layers=16, num_heads=32, num_kv_heads=8, mlp_dim=14336, mlp="swiglu",
+    vocab_size=128_256, dim=4096, num_layers=12, num_heads=32, num_kv_heads=8, mlp_dim=14336, mlp="swiglu",
     tied_embeddings=False,
 )  # fmt: skip
 _SMALL = MM1Config(
@@ -55,11 +58,15 @@ _SMALL = MM1Config(
 
 
 def stages() -> dict[str, StageConfig]:
-    """By name. "small" has all parts of "mm1-3b", to rehearse on a CPU."""
+    """By name.
+
+    "small" has all parts of "mm1-3b", to rehearse on a CPU; "llama-8b-12" is 12 of the 32 layers of Llama-3.1-8B;
+    "experts-8" has the active size of "experts-8-dense".
+    """
     experts = MoEConfig(num_experts=8, top_k=2, every=1, expert_dim=2720)
     return {
         "mm1-3b": _stage(mm1("3b", CLIP_H_378), MIXED, seq_len=4096, microbatch_rows=2, image_size=378),
-        "llama-8b-half": _stage(MM1Config(decoder=_LLAMA), TEXT_ONLY, seq_len=8192, microbatch_rows=1),
+        "llama-8b-12": _stage(MM1Config(decoder=_LLAMA), TEXT_ONLY, seq_len=8192, microbatch_rows=1),
         "experts-8": _stage(MM1Config(decoder=_DECODER.replace(moe=experts)), TEXT_ONLY, 4096, 2),
         "experts-8-dense": _stage(MM1Config(decoder=_DECODER), TEXT_ONLY, 4096, 2),
         "small": _stage(_SMALL, MIXED, seq_len=256, microbatch_rows=2, image_size=56, compiled=False),

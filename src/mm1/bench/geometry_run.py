@@ -1,4 +1,4 @@
-"""`mm1 bench geometry`: models of real size for some steps on one device, with an interruption in the middle.
+"""`mm1 bench geometry`: models of real size for some steps on one device, interrupted in the middle.
 
     process 1   steps 1 … 30, SIGTERM, checkpoint, exit code 75    ┐ metrics.jsonl → speed, MFU by real lengths,
     process 2   goes on from step 30 … 60, weights                 ┘ share of waiting for data, peak memory, pauses
@@ -9,6 +9,7 @@ Knows nothing of what a step costs.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -19,13 +20,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
 from rich.table import Table
 
-from mm1.bench.geometry import stages
+from mm1.bench.geometry import INTERRUPTED, stages
 from mm1.config import Config, UserError, override, save_json
 from mm1.train.checkpoints import EX_TEMPFAIL
 from mm1.train.costs import parameters
@@ -77,9 +78,9 @@ class Trained:
     """The larger of both processes'."""
     first_step_seconds: float
     """From the first process's start."""
-    stop_seconds: float
-    """From SIGTERM's step to the end of the process: a checkpoint of everything."""
-    resumed_seconds: float
+    stop_seconds: float | None
+    """Where it is interrupted: from SIGTERM's step to the end of the process: a checkpoint of everything."""
+    resumed_seconds: float | None
     """From the second process's start to its first step."""
     losses: dict[int, float]
     """By step."""
@@ -129,23 +130,26 @@ def _train(name: str, stage: StageConfig, folder: Path, device: str, say: Callab
             f"{count * BYTES_ON_DISK / 1e9:.0f} GB: give --folder on a larger disk"
         )
     save_json(stage, folder / "stage.json")
-    half = stage.steps // 2
-    say(f"{name}: {count / 1e9:.2f}B parameters, {half} steps")
-    first, before_stop = _leg(folder, device, half)
-    say(f"{name}: first step after {first:.1f} s; stopped in {before_stop['stop']:.1f} s, goes on")
-    resumed, after = _leg(folder, device, 0)
-    say(f"{name}: next step after {resumed:.1f} s")
-    assert after["first_step"] == half + 1, f"went on with step {after['first_step']}, not {half + 1}"
+    half = stage.steps // 2 if name in INTERRUPTED else 0
+    say(f"{name}: {count / 1e9:.2f}B parameters, {stage.steps} steps")
+    first, leg = _leg(folder, device, half)
+    say(f"{name}: first step after {first:.1f} s")
+    peak_bytes, windows, stop, resumed = leg["peak_bytes"], [(LEFT_OUT, half or stage.steps)], None, None
+    if half:
+        stop = leg["stop"]
+        resumed, leg = _leg(folder, device, 0)
+        say(f"{name}: stopped in {stop:.1f} s, next step after {resumed:.1f} s")
+        assert leg["first_step"] == half + 1, f"went on with step {leg['first_step']}, not {half + 1}"
+        peak_bytes = max(peak_bytes, leg["peak_bytes"])
+        windows.append((half + LEFT_OUT, stage.steps))
     lines = {line["step"]: line for line in map(json.loads, (folder / "run" / METRICS).read_text().splitlines())}
-    windows = [(LEFT_OUT, half), (half + LEFT_OUT, stage.steps)]
-    peak_bytes = max(before_stop["peak_bytes"], after["peak_bytes"])
     return Trained(
         name=name,
         parameters=count,
         **_speed(stage, lines, windows),
         peak_bytes=peak_bytes,
         first_step_seconds=first,
-        stop_seconds=before_stop["stop"],
+        stop_seconds=stop,
         resumed_seconds=resumed,
         losses={step: line["loss"] for step, line in lines.items()},
         config=stage.model_dump(mode="json"),
@@ -172,12 +176,17 @@ def _leg(folder: Path, device: str, stop: int) -> tuple[float, dict[str, Any]]:
 def _speed(stage: StageConfig, lines: dict[int, dict[str, Any]], windows: list[tuple[int, int]]) -> dict[str, Any]:
     """Of the steps in `windows`, each (after step, to step), both of them logged."""
 
-    def sum_of(value: Callable[[dict[str, Any]], float]) -> float:
-        return sum(value(lines[end]) - value(lines[start]) for start, end in windows)
+    def gained(*path: str) -> float:
+        """What a cumulative value of the log grew by."""
 
-    seconds, tokens, images = (sum_of(lambda line, key=key: line[key]) for key in ("seconds", "tokens", "images"))
+        def at(step: int) -> float:
+            return float(functools.reduce(lambda value, key: value[key], path, cast("Any", lines[step])))
+
+        return sum(at(end) - at(start) for start, end in windows)
+
+    seconds, tokens, images = gained("seconds"), gained("tokens"), gained("images")
     steps, last = sum(end - start for start, end in windows), lines[stage.steps]
-    flops = {part: int(sum_of(lambda line, part=part: line["flops"][part])) for part in last["flops"]}
+    flops = {part: int(gained("flops", part)) for part in last["flops"]}
     speed = flops["total"] / seconds
     return {
         "seconds": seconds / steps,
@@ -187,7 +196,7 @@ def _speed(stage: StageConfig, lines: dict[int, dict[str, Any]], windows: list[t
         "flops": flops,
         "flops_per_second": speed,
         "mfu": None if last["mfu"] is None else speed * last["mfu"] / last["flops_per_second"],
-        "data_share": sum_of(lambda line: line["time"]["data"]) / seconds,
+        "data_share": gained("time", "data") / seconds,
         "fill": tokens / (steps * stage.data.rows * stage.data.seq_len),
     }
 
@@ -204,9 +213,13 @@ ROWS: dict[str, Callable[[Trained], str]] = {
     "waiting for data": lambda one: f"{one.data_share:.1%}",
     "peak memory": lambda one: f"{one.peak_bytes / 1e9:.2f} GB",
     "seconds to step 1": lambda one: f"{one.first_step_seconds:.1f}",
-    "seconds to stop": lambda one: f"{one.stop_seconds:.1f}",
-    "seconds to go on": lambda one: f"{one.resumed_seconds:.1f}",
+    "seconds to stop": lambda one: _seconds(one.stop_seconds),
+    "seconds to go on": lambda one: _seconds(one.resumed_seconds),
 }
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
 
 
 def table(measured: Geometries) -> Table:
