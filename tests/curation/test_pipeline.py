@@ -440,6 +440,34 @@ def test_what_decides_what_is_fetched_redoes_the_steps_that_fetch(
     assert configs("download=false") == configs("download=false", "fetch.robots=false")
 
 
+@pytest.mark.parametrize(
+    ("alone", "ray", "listed", "processes"),
+    [(10**6, None, False, 1), (10, None, False, 4), (10**6, "local", False, 4), (10**6, None, True, 4)],
+)
+def test_few_pages_start_no_processes_but_pictures_and_lists_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: int, ray: str | None, listed: bool, processes: int
+) -> None:
+    site = write_site(tmp_path / "site", {"a.html": page(1)}, {})
+    (tmp_path / "list.txt").write_text("https://a.example/page\n")
+    given: list[int] = []
+
+    def map_parts(work: object, parts: object, folder: Path, runner: Runner, progress: object) -> list[object]:
+        given.append(runner.processes)
+        return []
+
+    def look(*arguments: object) -> None:
+        given.extend(-one.processes for one in arguments if isinstance(one, Runner))
+
+    monkeypatch.setattr(pipeline, "map_parts", map_parts)
+    monkeypatch.setattr(pipeline, "look_at_pictures", look)
+    runner = Runner(processes=4, ray=ray, alone_bytes=alone)
+    parts = list_parts([site, *([tmp_path / "list.txt"] if listed else [])])
+    steps = {step.name: step for step in Pipeline(parts, tmp_path, PROFILES["mm1"], runner, None).steps()}
+    for name in ("extract", "texts", "images"):
+        steps[name].run(tmp_path)
+    assert given == [processes, processes, -4]
+
+
 def test_models_of_quality_that_moved_redo_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "digest", lambda folder: folder.read_text())
     (tmp_path / "one").write_text("same")

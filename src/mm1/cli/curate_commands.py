@@ -27,6 +27,8 @@ console = Console(highlight=False, soft_wrap=True, markup=False)
 _ASSIGNMENT = re.compile(r"[a-z_]\w*(\.\w+)*=")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _MOST_REASONS = 4
+_ALONE_BYTES = 32 << 20
+"""About 1,500 pages, ten seconds' work on one core, which is what starting processes for a dozen steps takes."""
 _LEAST_MEMORY = 16 << 20
 """With less, what is counted over the set is counted in more pieces than a run should have."""
 
@@ -73,7 +75,8 @@ def _runner(arguments: Namespace) -> Runner:
         raise UserError(f"--processes is {processes}: give 1 or more")
     if memory < _LEAST_MEMORY:
         raise UserError(f"--memory is '{arguments.memory}': give at least {_LEAST_MEMORY >> 20}MB")
-    return Runner(processes=processes, ray=arguments.ray, memory=memory)
+    alone = _ALONE_BYTES if arguments.processes is None else 0
+    return Runner(processes=processes, ray=arguments.ray, memory=memory, alone_bytes=alone)
 
 
 def sources_and_changes(words: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -69,6 +69,8 @@ class Runner:
     """None is this machine; "local" starts a Ray of `processes` CPUs on it, an address joins one that runs."""
     memory: int = 4 << 30
     """Bytes that a global count may take."""
+    alone_bytes: int = 0
+    """Pages of so few bytes are worked on by one process: starting more takes longer than the work."""
 
 
 @dataclass(frozen=True)

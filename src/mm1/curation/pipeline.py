@@ -17,7 +17,7 @@ again what that changes, and an interrupted run goes on from the parts that are 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -192,6 +192,13 @@ class Pipeline:
         """What lies beside the pages of folders."""
         return {part.source: part.pictures for part in self.parts if part.kind == "folder"}
 
+    @property
+    def _for_pages(self) -> Runner:
+        """For the steps that cost little a page; a list says nothing of how much it names."""
+        few = sum(part.size for part in self.parts) <= self.runner.alone_bytes
+        few = few and self.runner.ray is None and not any(part.kind.endswith("_urls") for part in self.parts)
+        return replace(self.runner, processes=1) if few else self.runner
+
     def _progress(self, step: str) -> Progress | None:
         return None if self.told is None else self.told(step)
 
@@ -219,7 +226,7 @@ class Pipeline:
     def _extract(self, folder: Path, folders: dict[str, Path]) -> None:
         lists = {part.source: folders["lists"] / part.name for part in self._first_buckets()}
         work = partial(extract_part, config=self.config, downloads=self.out / DOWNLOADS, lists=lists)
-        map_parts(work, self.parts, folder, self.runner, self._progress("extract"))
+        map_parts(work, self.parts, folder, self._for_pages, self._progress("extract"))
 
     def _index(self, folder: Path, folders: dict[str, Path]) -> None:
         index_evaluations(folder, self.config.evaluations, self._progress("evaluations"))
@@ -227,15 +234,15 @@ class Pipeline:
     def _texts(self, folder: Path, folders: dict[str, Path]) -> None:
         parts = self._inputs(folders, ["extract"], listed=False)
         work = partial(judge_part, config=self.config.text, evaluations=folders.get("evaluations"))
-        map_parts(work, parts, folder, self.runner, self._progress("texts"))
+        map_parts(work, parts, folder, self._for_pages, self._progress("texts"))
 
     def _duplicates(self, folder: Path, folders: dict[str, Path]) -> None:
         parts = self._inputs(folders, ["extract", "texts"], listed=False)
-        drop_duplicates(folder, parts, self.config.text, self.runner, self._progress("duplicates"))
+        drop_duplicates(folder, parts, self.config.text, self._for_pages, self._progress("duplicates"))
 
     def _addresses(self, folder: Path, folders: dict[str, Path]) -> None:
         parts = self._inputs(folders, ["extract", "duplicates"])
-        find_addresses(folder, parts, self.config, self.runner, self._progress("addresses"))
+        find_addresses(folder, parts, self.config, self._for_pages, self._progress("addresses"))
 
     def _images(self, folder: Path, folders: dict[str, Path]) -> None:
         look_at_pictures(
@@ -252,12 +259,12 @@ class Pipeline:
     def _interleaved(self, folder: Path, folders: dict[str, Path]) -> None:
         parts = self._inputs(folders, ["extract", "duplicates"], listed=False)
         inputs = interleaved.Inputs(folders["addresses"], folders["images"], self.config)
-        interleaved.write_interleaved(folder, parts, inputs, self.runner, self._progress("interleaved"))
+        interleaved.write_interleaved(folder, parts, inputs, self._for_pages, self._progress("interleaved"))
 
     def _captions(self, folder: Path, folders: dict[str, Path]) -> None:
         parts = self._inputs(folders, ["extract", "duplicates"])
         inputs = captions.Inputs(folders["addresses"], folders["images"], folders.get("evaluations"), self.config)
-        captions.write_captions(folder, parts, inputs, self.runner, self._progress("captions"))
+        captions.write_captions(folder, parts, inputs, self._for_pages, self._progress("captions"))
 
     def _clip(self, folder: Path, folders: dict[str, Path]) -> None:
         parts, config = self._inputs(folders, []), self.config.captions.clip

@@ -25,6 +25,15 @@ def jsonl(path, rows):
     return path
 
 
+@pytest.mark.parametrize("most", [1, 4, 512])
+def test_sizes_of_parts_add_up_to_what_is_read(site, tmp_path, most):
+    table = jsonl(tmp_path / "b.jsonl", [{"html": HTML * number} for number in range(100)])
+    parts = list_parts([site, table], SourcesConfig(part_files=most, part_bytes=2000))
+    found = {source: sum(part.size for part in parts if part.source == source) for source in ("site", "b.jsonl")}
+    assert found["site"] == sum(path.stat().st_size for path in site.rglob("*.html"))
+    assert 0 <= table.stat().st_size - found["b.jsonl"] < len(parts)
+
+
 @pytest.fixture
 def site(tmp_path):
     for number in range(10):

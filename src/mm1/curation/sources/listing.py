@@ -120,6 +120,7 @@ def _folder_parts(root: Path, names: Sequence[str], label: str, config: SourcesC
             path=str(root),
             files=files,
             fingerprint=_fingerprint(root, files),
+            size=sum(sizes[index] for index in group),
             pictures=pictures,
         )
 
@@ -140,7 +141,8 @@ def _file_parts(path: Path, label: str, config: SourcesConfig) -> Iterator[Part]
     found = recognise(path, config)
     about = path.stat()
     whole = [about.st_size, about.st_mtime_ns, found.column, found.caption]
-    for number, (start, stop) in enumerate(_slices(path, found, config)):
+    slices = list(_slices(path, found, config))
+    for number, (start, stop) in enumerate(slices):
         yield Part(
             kind=found.kind,
             name=_part_name(label, number),
@@ -152,6 +154,7 @@ def _file_parts(path: Path, label: str, config: SourcesConfig) -> Iterator[Part]
             column=found.column,
             caption=found.caption,
             fingerprint=fingerprint_of([label, *whole, start, stop]),
+            size=about.st_size // len(slices),
         )
 
 

@@ -49,6 +49,8 @@ class Part(Config):
     """Where a list of pictures holds their captions."""
     fingerprint: str
     """A hash of what is to be read: names, sizes and times of change of the files, and the slice."""
+    size: int = 0
+    """Bytes that are read, about; of a list, without what it names."""
     pictures: str = ""
     """Of a folder: the same hash of the files in it that are no pages, for who reads pictures from it."""
 
