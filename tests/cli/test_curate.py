@@ -1,11 +1,13 @@
 """`mm1 curate` from what is typed to what is printed."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from mm1.cli.curate_commands import bytes_of, sources_and_changes
+from mm1.cli.curate_commands import CurateProgress, bytes_of, sources_and_changes
 from mm1.cli.main import main
 from mm1.config import UserError
 from tests.curation.site import page, picture, write_site
@@ -28,6 +30,26 @@ def test_pages_become_sets_and_the_next_command_prepares_them(
     assert main([*following.removeprefix("Next: mm1 ").split(), "--vocab-size", "300", "--processes", "1"]) == 0
     summary = json.loads((out / "shards" / "summary.json").read_text())
     assert (summary["documents"], summary["images"], summary["dropped"]) == (3, 2, {})
+
+
+def test_lines_of_progress_say_what_they_count() -> None:
+    said = io.StringIO()
+    with CurateProgress(Console(file=said, width=80)) as progress:
+        progress.of("texts")(1, 1, {"in": 1200})
+        progress.of("images")(1, 1, {"in": 7})
+    assert said.getvalue().split("\n") == [
+        "   texts: 1 of 1 parts, 1,200 pages",
+        "   images: 1 of 1 parts, 7 images",
+        "",
+    ]
+
+
+def test_a_bar_names_a_step_as_soon_as_it_begins() -> None:
+    said = io.StringIO()
+    with CurateProgress(Console(file=said, width=80, force_terminal=True)) as progress:
+        progress.of("texts")(1, 1, {"in": 1200})
+        progress.of("images")
+    assert "images" in said.getvalue()
 
 
 def test_a_mistyped_rule_names_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,8 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _MOST_REASONS = 4
 _ALONE_BYTES = 32 << 20
 """About 1,500 pages, ten seconds' work on one core, which is what starting processes for a dozen steps takes."""
+_COUNTED = {"lists": "rows", "evaluations": "items", "images": "images", "captions": "images", "clip": "pairs"}
+"""What the steps' parts are told by; the others by pages."""
 _LEAST_MEMORY = 16 << 20
 """With less, what is counted over the set is counted in more pieces than a run should have."""
 
@@ -111,14 +113,17 @@ class CurateProgress(RateProgress):
 
     def of(self, step: str) -> Progress:
         """For one step: how far it is, and how fast."""
-        began, items = time.monotonic(), 0
+        began, items, noun = time.monotonic(), 0, _COUNTED.get(step, "pages")
+        self.begin(step)
 
         def tell(done: int, total: int, values: Values) -> None:
             nonlocal items
             items += values.get("in") or values.get("pages") or 0
             seconds = time.monotonic() - began
-            rate = f"{step}: {items / max(seconds, 1e-9):,.0f} a second"
-            self.tell(time.monotonic() - self._began, done, total, rate, f"{step}: {done} of {total} parts, {items:,}")
+            rate = f"{step}: {items / max(seconds, 1e-9):,.0f} {noun} a second"
+            self.tell(
+                time.monotonic() - self._began, done, total, rate, f"{step}: {done} of {total} parts, {items:,} {noun}"
+            )
 
         return tell
 

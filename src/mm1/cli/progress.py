@@ -72,6 +72,12 @@ class RateProgress:
         if self._console.is_terminal:
             self._bar.stop()
 
+    def begin(self, name: str) -> None:
+        """Names on the bar what has begun, of which nothing is known yet."""
+        if self._console.is_terminal:
+            self._bar.reset(self._task, description=name, visible=True)
+            self._bar.tasks[0].total = None  # how many parts there are is told with the first
+
     def tell(self, seconds: float, done: int, total: int, rate: str, line: str) -> None:
         """Shows how far it is after `seconds`: `rate` beside the bar, or `line`."""
         if self._console.is_terminal:

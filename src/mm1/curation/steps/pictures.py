@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -105,6 +105,8 @@ def look_at_pictures(
     _write_index(folder / INDEX, folders, runner)
     units = [*records, *files, *web]
     save_files(folder, units)
+    if len(units) <= 1:  # so few images that counting them is nothing for which to start processes
+        runner = replace(runner, processes=1)
     count_pictures(folder, units, sources, wanted, config, runner)
 
 
