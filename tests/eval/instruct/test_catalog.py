@@ -1,5 +1,6 @@
 """Every chat benchmark from files as published: who sees the pictures gets all, who does not gets what chance gives."""
 
+import csv
 import io
 import json
 import re
@@ -77,6 +78,7 @@ def test_who_looks_gets_everything(benchmark: tuple[str, Path]) -> None:
 def test_who_does_not_look_gets_half_of_it(benchmark: tuple[str, Path]) -> None:
     name = benchmark[0]
     result = ask(*benchmark, AlwaysRed())
+    assert csv.field_size_limit() == 131_072, "a limit of the whole process is as it was"
     assert result.score == pytest.approx({"mathvista": 0.75, "mmbench": 5 / 11}.get(name, 0.5))
 
 

@@ -13,6 +13,7 @@ import ast
 import csv
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,8 +115,7 @@ def mm_bench(folder: Folder) -> Questions:
             instruction=LETTER,
         )
 
-    csv.field_size_limit(sys.maxsize)  # a cell is a picture
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+    with _cells_of_any_size(), path.open(newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.DictReader(file, delimiter="\t")
         if absent := {"index", "question", "image", "answer", "A", "B"} - set(reader.fieldnames or ()):
             raise UserError(
@@ -124,6 +124,16 @@ def mm_bench(folder: Folder) -> Questions:
         questions, missing = gather(filter(_is_first, reader), _usable(make))
     asked = tuple(one for question in questions for one in _in_every_order(question))
     return Questions(asked, f"{path.stem}, every order of choices", (path,), missing)
+
+
+@contextmanager
+def _cells_of_any_size() -> Iterator[None]:
+    """A cell is a picture; csv's limit, which guards other readers, is the whole process's."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _is_first(row: Mapping[str, str]) -> bool:
