@@ -1,8 +1,11 @@
 """Parts are worked on once each, whole or not at all, however many processes there are and whatever ends them."""
 
 import logging
+import signal
 import socket
+import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -91,6 +94,25 @@ def test_a_process_that_is_ended_from_outside_is_one_sentence_and_a_rerun_goes_o
     counts = map_parts(work.square, PIECES, tmp_path, Runner(processes=2))
     assert [values["square"] for values in counts] == [0, 1, 4, 9, 16, 25]
     assert not list(tmp_path.glob(".*"))
+
+
+def test_an_interrupt_ends_all_processes_without_a_word_of_daft_s(tmp_path: Path) -> None:
+    program = (
+        "import sys; from functools import partial; from pathlib import Path\n"
+        "from mm1.curation.engine import Runner, map_parts; from tests.curation.work import Piece, wait\n"
+        "pieces = [Piece(f'part-{number}', number) for number in range(4)]\n"
+        "try: map_parts(partial(wait, number=3), pieces, Path(sys.argv[1]), Runner(processes=2))\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    until = time.monotonic() + 60
+    while len(list(tmp_path.glob("part-*"))) < 3 and time.monotonic() < until:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    assert running.communicate(timeout=30) == ("interrupted\n", "")
+    counts = map_parts(work.square, PIECES[:4], tmp_path, Runner())
+    assert [found["square"] for found in counts] == [0, 1, 4, 9]
 
 
 def test_daft_tells_nobody_and_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ images or texts. Questions over all parts are groups.py's, which asks daft throu
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import logging
 import os
@@ -207,8 +208,10 @@ def _results(work: Work, todo: Sequence[Named], folder: Path, runner: Runner) ->
 
 def _rows(frame: Any) -> Iterator[dict[str, Any]]:
     rows = frame.iter_rows(results_buffer_size=1)
+    hook = sys.unraisablehook
     try:
         yield from rows
+        return
     except RuntimeError as error:
         if "UDF process" not in str(error):
             raise
@@ -217,13 +220,13 @@ def _rows(frame: Any) -> Iterator[dict[str, Any]]:
             "--processes; it goes on from the parts that are finished"
         ) from None
     except KeyboardInterrupt:
-        # What daft leaves open complains when it is thrown away; nothing that a user could do about it.
-        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-        try:
-            del rows, frame
-        finally:
-            sys.unraisablehook = hook
-        raise
+        sys.unraisablehook = lambda _: None
+    # What daft leaves open complains when it is thrown away, which is as soon as the interrupt that holds it is gone.
+    # A user could do nothing about it.
+    del rows, frame
+    gc.collect()
+    sys.unraisablehook = hook
+    raise KeyboardInterrupt
 
 
 _started: tuple[Any, Runner] | None = None
