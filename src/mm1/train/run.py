@@ -50,6 +50,7 @@ from mm1.train.stage import StageConfig
 from mm1.train.state import TrainState
 from mm1.train.tracking import Track, Tracker, tracking
 from mm1.train.tracking import check as check_tracker
+from mm1.types import Batch
 
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
@@ -113,21 +114,7 @@ def run_stage(
         rows = config.rows_at_once(world.size)
         own_say = say if world.is_first else _say_nothing
         _claim(config, folder, world, own_say)
-        state = initial_state(config, init_weights, world)
-        resume(state, folder / CHECKPOINTS, own_say)
-        loader = build_loader(config, sources, tokenizer)
-        if state.step and (folder / PLAN).exists():
-            loader.plan.restore(folder)
-        state.count_dropped = lambda: loader.dropped
-        batches = loader.batches(
-            state.step,
-            config.steps,
-            world.rank,
-            world.size,
-            config.num_workers,
-            pin_memory=world.device.type == "cuda",
-        )
-        plan_file = PlanFile(folder if world.is_first else None, loader.plan, every=config.checkpoint_every)
+        state, loader = _begin(config, folder, sources, tokenizer, init_weights, world, own_say)
         speed = speed_of(config, state.model, world)
         _introduce(config, state, speed, own_say)
         with (
@@ -135,26 +122,19 @@ def run_stage(
             _saver(config, folder, world) as saver,
             tracking(track if world.is_first else None, folder, name, config, state.step) as tracked,
         ):
-            checkpoints = Checkpoints(
-                saver,
-                every=config.checkpoint_every,
-                agree_every=config.log_every,
-                stop=stop,
-                device=world.device,
-                say=own_say,
-            )
             # The checkpoint comes last, when all that belongs to its step is written.
             own_hooks: list[Hook] = [
                 Pauses(state.clock.seconds["data"], own_say),
                 PeakMemory(world.device, own_say),
                 _log(config, folder, state, world, shown, speed, tracked),
                 *hooks,
-                plan_file,
-                checkpoints,
+                PlanFile(folder if world.is_first else None, loader.plan, every=config.checkpoint_every),
+                _checkpoints(config, saver, stop, world, own_say),
             ]
             objective = build_objective(config.objective, config.loss)
             microbatches = config.data.rows // world.size // rows
             objective = reporting_traffic(objective, state.model, config.parallel, microbatches)
+            batches = _batches(config, loader, state.step, world)
             train(state, objective, batches, loop_config(config, rows, world), own_hooks)
         account = finish(config, state, loader, tokenizer.path, folder, world)
         own_say(mixture_line(account))
@@ -191,6 +171,25 @@ def _begun_with(path: Path, say: Say) -> StageConfig | None:
         return None
 
 
+def _begin(
+    config: StageConfig,
+    folder: Path,
+    sources: Mapping[str, Source],
+    tokenizer: Tokenizer,
+    init_weights: Mapping[str, Path],
+    world: World,
+    say: Say,
+) -> tuple[TrainState, Loader]:
+    """What is trained and on what, as the folder's newest checkpoint left both."""
+    state = initial_state(config, init_weights, world)
+    resume(state, folder / CHECKPOINTS, say)
+    loader = build_loader(config, sources, tokenizer)
+    if state.step and (folder / PLAN).exists():
+        loader.plan.restore(folder)
+    state.count_dropped = lambda: loader.dropped
+    return state, loader
+
+
 def initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: World) -> TrainState:
     """Model, initial weights, sharding, optimizers: in this order, the same on every rank."""
     model = config.build()
@@ -223,6 +222,12 @@ def build_loader(config: StageConfig, sources: Mapping[str, Source], tokenizer: 
     pairs, bos = config.objective == "contrastive", tokenizer.bos_id is not None
     plan = build_plan(data, sources, num_image_tokens, pairs, bos)
     return Loader(plan, DocumentEncoder(tokenizer, num_image_tokens, data.image_size, data.sub_images), sources)
+
+
+def _batches(config: StageConfig, loader: Loader, step: int, world: World) -> Iterator[Batch]:
+    """This rank's, from `step` on."""
+    pin = world.device.type == "cuda"
+    return loader.batches(step, config.steps, world.rank, world.size, config.num_workers, pin_memory=pin)
 
 
 def loop_config(config: StageConfig, rows: int, world: World) -> LoopConfig:
@@ -268,6 +273,12 @@ def _log(
 def _saver(config: StageConfig, folder: Path, world: World) -> Saver:
     keep = Keep(last=config.checkpoints_kept, every=config.checkpoints_kept_every)
     return Saver(folder / CHECKPOINTS, keep, pinned=world.device.type == "cuda")
+
+
+def _checkpoints(config: StageConfig, saver: Saver, stop: StopSignal, world: World, say: Say) -> Checkpoints:
+    return Checkpoints(
+        saver, every=config.checkpoint_every, agree_every=config.log_every, stop=stop, device=world.device, say=say
+    )
 
 
 @contextmanager
