@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,10 +27,10 @@ from mm1.data.templates import STOP
 from mm1.eval.chat_api import ChatClient, NoAnswer, message
 from mm1.eval.episodes import Unaskable, digest_of
 from mm1.eval.instruct.questions import Question, put
-from mm1.eval.instruct.readers import Questions, gather
+from mm1.eval.instruct.readers import Questions
 from mm1.eval.model import EvalModel
 from mm1.eval.official.pictures import Pictures
-from mm1.eval.official.rows import Folder, Row, Unfit, load
+from mm1.eval.official.rows import Folder, Row, Unfit, collect, load
 from mm1.files import write_atomically
 from mm1.types import Document
 
@@ -93,7 +94,7 @@ def llava_bench(folder: Folder) -> Questions:
             about={"prompt": prompt} if prompt else {},
         )
 
-    questions, missing = gather(asked, make)
+    questions, missing = collect(asked, make)
     return Questions(questions, "the whole", (*paths, *([rule] if rule else [])), missing)
 
 
@@ -111,7 +112,7 @@ def mm_vet(folder: Folder) -> Questions:
             pictures=((f"images/{entry['imagename']}", entry["imagename"]),),
         )
 
-    questions, missing = gather(load(path, dict).items(), make)
+    questions, missing = collect(load(path, dict).items(), make)
     return Questions(questions, "the whole", (path,), missing)
 
 
@@ -210,7 +211,7 @@ def judged(
     settings = fingerprint([name, model_name, benchmark.prompt, _identity(judge)])
     journal = out.with_name(f"{out.name}l")
     known = _known(journal)
-    pictures, lines, missing = Pictures(folder), list[dict[str, Any]](), dict(found.missing)
+    pictures, lines, missing = Pictures(folder), list[dict[str, Any]](), Counter(found.missing)
     for start in range(0, len(found.questions), chunk):
         asked: list[tuple[Question, Document, str]] = []
         for question in found.questions[start : start + chunk]:
@@ -218,7 +219,7 @@ def judged(
                 document = _document(question, pictures)
                 asked.append((question, document, _hash(settings, question, document)))
             except Unaskable as error:
-                missing[error.reason] = missing.get(error.reason, 0) + 1
+                missing[error.reason] += 1
         new = [one for one in asked if one[2] not in known]
         answers = model.generate([document for _, document, _ in new], MAX_NEW_TOKENS, (STOP,)) if new else []
         with journal.open("a", encoding="utf-8") as file:
@@ -237,16 +238,14 @@ def _result(
     name: str,
     benchmark: Judged,
     lines: Sequence[Mapping[str, Any]],
-    missing: dict[str, int],
+    missing: Counter[str],
     model_name: str,
     judge: ChatClient,
     out: Path,
 ) -> dict[str, Any]:
     """Scores of what was marked, written to `out`."""
     marked = [line for line in lines if "marks" in line]
-    for line in lines:
-        if "error" in line:
-            missing[line["error"]] = missing.get(line["error"], 0) + 1
+    missing += Counter(line["error"] for line in lines if "error" in line)
     if not marked:
         reasons = ", ".join(f"{count} with '{reason}'" for reason, count in missing.items()) or "there are no questions"
         raise UserError(

@@ -22,9 +22,9 @@ from mm1.config import UserError
 from mm1.data.formats import tables
 from mm1.data.formats.reading import Drop, Unusable, from_base64, picture
 from mm1.eval.instruct.questions import LETTER, LETTERS, SHORT, Question
-from mm1.eval.instruct.readers import Questions, gather, right_letter
+from mm1.eval.instruct.readers import Questions, right_letter
 from mm1.eval.metrics.benchmarks import rotations
-from mm1.eval.official.rows import DAMAGED, Folder, Unfit, line
+from mm1.eval.official.rows import DAMAGED, Folder, Unfit, collect, line
 from mm1.types import Image
 
 MMMU_PICTURES = tuple(f"image_{number}" for number in range(1, 8))
@@ -55,7 +55,7 @@ def mmmu(folder: Folder) -> Questions:
         )
 
     names = ("id", "question", "options", "answer", *MMMU_PICTURES)
-    questions, missing = gather(((path, row) for path in files for row in _rows(path, names)), _usable(make))
+    questions, missing = collect(((path, row) for path in files for row in _rows(path, names)), _usable(make))
     return Questions(questions, f"validation, {len(files)} subjects", tuple(files), missing)
 
 
@@ -90,7 +90,7 @@ def math_vista(folder: Folder) -> Questions:
         )
 
     names = ("pid", "query", "decoded_image", "choices", "answer", "answer_type", "precision", "metadata")
-    questions, missing = gather((row for path in files for row in _rows(path, names)), _usable(make))
+    questions, missing = collect((row for path in files for row in _rows(path, names)), _usable(make))
     return Questions(questions, "testmini", tuple(files), missing)
 
 
@@ -121,7 +121,7 @@ def mm_bench(folder: Folder) -> Questions:
             raise UserError(
                 f"{path} has no column {', '.join(sorted(absent))}: is it another file, or without answers?"
             )
-        questions, missing = gather(filter(_is_first, reader), _usable(make))
+        questions, missing = collect(filter(_is_first, reader), _usable(make))
     asked = tuple(one for question in questions for one in _in_every_order(question))
     return Questions(asked, f"{path.stem}, every order of choices", (path,), missing)
 

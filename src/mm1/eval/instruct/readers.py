@@ -11,14 +11,14 @@ Knows nothing of prompts' tokens or of scores.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mm1.config import UserError
 from mm1.eval.instruct.questions import LETTER, LETTERS, SHORT, Question
-from mm1.eval.official.rows import DAMAGED, DUPLICATE, Folder, Unfit, line, load, part
+from mm1.eval.official.rows import Folder, Unfit, collect, line, load, part
 
 PICTURES = (".jpg", ".png", ".jpeg")
 
@@ -32,24 +32,6 @@ class Questions:
     files: tuple[Path, ...]
     missing: Mapping[str, int] = field(default_factory=dict)
     """Entries that are no questions, by reason."""
-
-
-def gather(entries: Iterable[Any], make: Callable[[Any], Question]) -> tuple[tuple[Question, ...], dict[str, int]]:
-    """The questions that `make` gives, and how many entries gave none, by reason; of equal ids the first counts."""
-    found: dict[str, Question] = {}
-    missing: dict[str, int] = {}
-    for entry in entries:
-        try:
-            question = make(entry)
-            reason = DUPLICATE if question.id in found else ""
-            found.setdefault(question.id, question)
-        except Unfit as error:
-            reason = error.reason
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-            reason = DAMAGED
-        if reason:
-            missing[reason] = missing.get(reason, 0) + 1
-    return tuple(found.values()), missing
 
 
 def right_letter(answer: object, count: int) -> str:
@@ -84,7 +66,7 @@ def science_qa(folder: Folder) -> Questions:
         )
 
     with_picture = [n for n in part(paths[1], splits, "test") if (problems.get(n) or {"image": "?"}).get("image")]
-    questions, missing = gather(with_picture, make)
+    questions, missing = collect(with_picture, make)
     return Questions(questions, "test, with a picture", paths, missing)
 
 
@@ -118,7 +100,7 @@ def mme(folder: Folder) -> Questions:
     ]
     if not lines:
         raise UserError(f"{folder.path} has no TASK/*.txt with questions: give MME's folder, a folder a task")
-    questions, missing = gather(lines, make)
+    questions, missing = collect(lines, make)
     return Questions(questions, "the whole", tuple(files), missing)
 
 
@@ -152,7 +134,7 @@ def seed_bench(folder: Folder) -> Questions:
             instruction=LETTER,
         )
 
-    questions, missing = gather(part(path, whole, "questions"), make)
+    questions, missing = collect(part(path, whole, "questions"), make)
     return Questions(questions, "the whole", (path,), missing)
 
 
@@ -182,5 +164,5 @@ def pope(folder: Folder) -> Questions:
     lines = [
         (name, text) for name, path in there.items() for text in path.read_text(errors="replace").split("\n") if text
     ]
-    questions, missing = gather(lines, make)
+    questions, missing = collect(lines, make)
     return Questions(questions, ", ".join(there), tuple(there.values()), missing)

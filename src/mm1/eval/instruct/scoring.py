@@ -8,6 +8,7 @@ An answer that names no choice is wrong; nothing is drawn for it. Knows nothing 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -52,8 +53,8 @@ def mme_figures(answers: Sequence[str], questions: Sequence[Question]) -> dict[s
         tasks.setdefault(question.kind, []).append((question.group, right))
     points = {}
     for task, rows in tasks.items():
-        both = {group for group, _ in rows if sum(other == group for other, _ in rows) == 2}
-        if kept := [row for row in rows if row[0] in both]:
+        asked = Counter(group for group, _ in rows)
+        if kept := [row for row in rows if asked[row[0]] == 2]:
             points[task] = mme(kept)
     return {**mme_totals(points), **points}
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from mm1.config import UserError
 
@@ -74,9 +74,19 @@ class Unfit(Exception):
         self.reason = reason
 
 
-def collect(entries: Iterable[Any], make: Callable[[Any], Row]) -> tuple[tuple[Row, ...], dict[str, int]]:
+class Named(Protocol):
+    """A row, or a question of another kind."""
+
+    @property
+    def id(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+def collect(entries: Iterable[Any], make: Callable[[Any], N]) -> tuple[tuple[N, ...], dict[str, int]]:
     """The rows that `make` gives, and how many entries gave none, by reason; of equal ids the first counts."""
-    rows: dict[str, Row] = {}
+    rows: dict[str, N] = {}
     missing: Counter[str] = Counter()
     for entry in entries:
         try:
