@@ -9,7 +9,8 @@ import pytest
 
 from mm1.config import UserError
 from mm1.eval.chat_api import ChatClient, ChatConfig
-from mm1.eval.instruct.judged import LLAVA_PROMPT, VET_PROMPT, judged
+from mm1.eval.instruct.free_answers import LLAVA_PROMPT, VET_PROMPT
+from mm1.eval.instruct.judged import judged
 from mm1.types import Document
 from tests.eval.chat_server import ChatServer, serving
 from tests.eval.instruct.files import picture, put
