@@ -22,6 +22,7 @@ from mm1.curation.page import Dropped, Extracted, Page, Paragraph
 from mm1.curation.samples import Picture, Sample, excerpt
 from mm1.curation.sources import Listed, Part, read_downloaded, read_listed, read_pages
 from mm1.curation.tally import Tally
+from mm1.curation.text.characters import without_surrogates
 
 PAGES = "pages.parquet"
 STEP = "extract"
@@ -66,14 +67,10 @@ def _items(
 
 def _content(item: Page | Listed) -> tuple[str, Extracted]:
     if isinstance(item, Listed):
-        image = replace(item.image, alt=_plain(item.image.alt), caption=_plain(item.image.caption))
+        alt, caption = map(without_surrogates, (item.image.alt, item.image.caption))  # JSON may hold some
+        image = replace(item.image, alt=alt, caption=caption)
         return "", Extracted("", "", (image,))
     return item.url, extract(item.html, item.url, item.encoding)
-
-
-def _plain(text: str) -> str:
-    """JSON may hold halves of characters, which are no text."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def show(url: str, page: Extracted) -> Sample:
