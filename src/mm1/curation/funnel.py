@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,11 +76,6 @@ class Counts:
         counts = Counts(value["in"], value["out"], Counter(value["dropped"]))
         counts.check()
         return counts
-
-
-def total(counts: Iterable[Counts]) -> Counts:
-    """The counts of all parts together."""
-    return sum(counts, Counts())
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urldefrag, urlsplit
@@ -109,12 +109,7 @@ class Judges:
     """From a text to its language ("en") and the confidence in it, 0 to 1."""
     perplexity_of: Callable[[str], float] | None = None
     common: Collection[str] | None = None
-    """The vocabulary of the set, by `common_words`. A few hundred pages have none that is worth asking for."""
-
-
-def common_words(documents: Mapping[str, int], rules: ObelicsRules) -> frozenset[str]:
-    """The common words of a set, from the number of its documents that have each word of `words_of`."""
-    return frozenset(word for word, count in documents.items() if count >= rules.min_common_documents)
+    """The words of `words_of` that are common in the set. A few hundred pages have none that is worth asking for."""
 
 
 def text_reason(text: str, limits: TextLimits, common: Collection[str] | None = None) -> str | None:

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 _ROW_BITS = 32
 """A part has fewer pages."""
 
@@ -30,13 +27,3 @@ class PartInputs:
     def order(self, row: int) -> int:
         """Where a page stands in the whole set: the pages of one part after those of another."""
         return self.number << _ROW_BITS | row
-
-
-def orders(number: int, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """The orders of [N] rows of a part."""
-    return np.uint64(number << _ROW_BITS) | rows.astype(np.uint64)
-
-
-def place_of(order: int) -> tuple[int, int]:
-    """The part and the row of an order."""
-    return order >> _ROW_BITS, order & ((1 << _ROW_BITS) - 1)

@@ -43,11 +43,6 @@ class MinHash(Config):
         return self.bands * self.rows
 
 
-GPT3 = MinHash(ngram=1, bands=10, rows=1, threshold=0.8)
-"""Ten hashes over single words as in GPT-3 (arXiv 2005.14165, appendix A: Spark's MinHashLSH with 10 hashes on the
-classifier's features, any of which makes a candidate). Its threshold is not told; this one is ours."""
-
-
 def signature(words: Words, config: MinHash) -> NDArray[np.uint32]:
     """[permutations] minima over the text's shingles; a text shorter than a shingle is one shingle as a whole."""
     shingles = words.ngrams(min(config.ngram, max(1, len(words.hashes))))
