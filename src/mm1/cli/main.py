@@ -27,8 +27,6 @@ MODULES = {
     "curate recaption": "recaption_commands",  # needs torch, which no other command of curation loads
 }
 """Where a command's function is, if not in commands.py."""
-EXTRAS = ("curate",)
-"""Commands whose packages are an extra of that name."""
 TRACKERS = ("tensorboard", "wandb")
 Command: TypeAlias = Callable[[argparse.Namespace], "int | None"]
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mm1.cli import tables
+from mm1.cli.tables import rounded
 from mm1.train.planning.hardware import CPU
 from mm1.train.planning.plan import Plan
 
@@ -52,8 +53,8 @@ def summary(plan: Plan, stage: str) -> list[str]:
         f"fits: {'yes' if plan.fits else 'no, ' + plan.miss}",
         f"memory: {memory}",
         f"step: {_time(plan.step_seconds)}, {plan.tokens_per_second:,.0f} tokens/s, MFU {plan.mfu:.1%}",
-        f"all {plan.steps:,} steps: {_time(plan.days * 86_400)}, {_count(plan.tokens_per_step * plan.steps)} tokens of "
-        f"{_count(plan.tokens_per_step)} a step, {plan.days * layout.devices:,.1f} device-days",
+        f"all {plan.steps:,} steps: {_time(plan.days * 86_400)}, {rounded(plan.tokens_per_step * plan.steps)} tokens "
+        f"of {rounded(plan.tokens_per_step)} a step, {plan.days * layout.devices:,.1f} device-days",
         f"layout: {layout.replicate} copies x {layout.shard} shards, experts over {layout.experts}, microbatches of "
         f"{layout.microbatch_rows} rows x {plan.accumulation}, checkpointing {layout.activation_checkpointing}",
         f"to train so: {' '.join(overrides(plan, stage))}",
@@ -83,13 +84,15 @@ def by_part(plan: Plan) -> Table:
     }
     for name, (parameters, flops) in rows.items():
         if parameters:
-            table.add_row(name, _count(parameters), _count(flops / plan.seq_len), f"{flops / plan.flops['total']:.1%}")
+            table.add_row(
+                name, rounded(parameters), rounded(flops / plan.seq_len), f"{flops / plan.flops['total']:.1%}"
+            )
     total = plan.flops["total"]
-    table.add_row("in all", _count(counts["total"]), _count(total / plan.seq_len), "", style="bold")
-    table.add_row("that train", _count(counts["trainable"]), "", "")
+    table.add_row("in all", rounded(counts["total"]), rounded(total / plan.seq_len), "", style="bold")
+    table.add_row("that train", rounded(counts["trainable"]), "", "")
     if plan.recomputed_flops:
         again = plan.recomputed_flops
-        table.add_row("computed again", "", _count(again / plan.seq_len), f"+{again / total:.1%}")
+        table.add_row("computed again", "", rounded(again / plan.seq_len), f"+{again / total:.1%}")
     return table
 
 
@@ -135,14 +138,6 @@ def _shares(table: Table, values: Mapping[str, float]) -> None:
         if value:
             table.add_row(WORDS[name], f"{value:.3g}", f"{value / total:.1%}")
     table.add_row("in all", f"{total:.3g}", "", style="bold")
-
-
-def _count(number: float) -> str:
-    """Three digits and a unit: 2.85 B."""
-    size = 0
-    while number >= 999.5 and size < 6:
-        number, size = number / 1000, size + 1
-    return f"{number:.3g} {' KMBTPE'[size]}".strip()
 
 
 def _time(seconds: float) -> str:

@@ -126,14 +126,16 @@ def _counts(counts: Mapping[str, int]) -> Table:
     table.add_column(justify="right", no_wrap=True)
     for part, count in counts.items():
         if count:
-            table.add_row(part, f"{count:,}", _rounded(count), style="bold" if part == "total" else None)
+            table.add_row(part, f"{count:,}", rounded(count), style="bold" if part == "total" else None)
     return table
 
 
-def _rounded(count: int) -> str:
+def rounded(number: float) -> str:
     """Three digits and a unit: 2.85 B."""
-    size = max(0, min(5, (len(str(count)) - 1) // 3))
-    return f"{count / 1000**size:.3g} {' KMBTP'[size]}".strip()
+    size = 0
+    while number >= 999.5 and size < 6:
+        number, size = number / 1000, size + 1
+    return f"{number:.3g} {' KMBTPE'[size]}".strip()
 
 
 def _add_mixture(branch: Tree, data: DataConfig, steps: int, plan: Plan | None) -> None:
