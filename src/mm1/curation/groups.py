@@ -12,7 +12,7 @@ memory that there is for it asks. Knows nothing of what the keys are of.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mm1.curation.engine import Runner, start
+from mm1.curation.lookups import LookupWriter
 
 KEYS = pa.schema([("key", pa.uint64()), ("order", pa.uint64()), ("weight", pa.uint32())])
 """Of every file: a hash, where it is (the smallest counts as the first), and how often it counts."""
@@ -71,6 +72,11 @@ class RunWriter:
             self._write()
 
 
+def run_files(folders: Iterable[Path], name: str) -> list[Path]:
+    """The files that `RunWriter`s of one name wrote in the folders."""
+    return [path for folder in folders for path in sorted(folder.glob(f"{name}-*.parquet"))]
+
+
 def write_sorted(path: Path, rows: Sequence[Mapping[str, Any]] | pa.Table, schema: pa.Schema) -> None:
     """Writes rows that are sorted, in row groups small enough to be read apart."""
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema)
@@ -106,6 +112,13 @@ def group_keys(
         )
         table = frame.where(col("total") >= at_least).to_arrow()
         yield table.sort_by("key").combine_chunks()
+
+
+def write_lookup(folder: Path, files: Sequence[Path], runner: Runner, value: str, at_least: int = 1) -> None:
+    """Fills the folder with a lookup of the keys that `group_keys` gives, each with its `value`: `total`, `last`, …"""
+    with LookupWriter(folder) as table:
+        for found in group_keys(files, runner, at_least):
+            table.add(found["key"].to_numpy(), found[value].to_numpy())
 
 
 def num_ranges(files: Sequence[Path], memory: int) -> int:

@@ -28,7 +28,7 @@ from mm1.curation.captions import CaptionRules, choose
 from mm1.curation.config import CurateConfig
 from mm1.curation.engine import Progress, Runner, Values, map_parts
 from mm1.curation.extracted import read_extracted
-from mm1.curation.groups import RunWriter, group_keys
+from mm1.curation.groups import RunWriter, group_keys, run_files
 from mm1.curation.images import url_reason
 from mm1.curation.interleaved import page_reason
 from mm1.curation.lookups import LookupWriter, key_of
@@ -66,9 +66,9 @@ def find_addresses(
 ) -> None:
     """Fills the folder of the step."""
     map_parts(partial(refer_part, config=config), parts, folder / "parts", runner, progress)
-    files = [path for part in parts for path in sorted((folder / "parts" / part.name).glob("refs-*.parquet"))]
-    shown = [path for part in parts for path in sorted((folder / "parts" / part.name).glob("shown-*.parquet"))]
-    write_frequent(folder / FREQUENT, shown, config, runner)
+    folders = [folder / "parts" / part.name for part in parts]
+    write_frequent(folder / FREQUENT, run_files(folders, "shown"), config, runner)
+    files = run_files(folders, "refs")
     tally = Tally()
     with LookupWriter(folder / WANTED) as wanted:
         for number, found in enumerate(group_keys(files, runner, beside=("url", "source"), sums=SETS)):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from mm1.curation.bands import BITS, bands
 from mm1.curation.engine import Runner, Values, map_parts, read_counts
-from mm1.curation.groups import KEYS, RunWriter, group_keys, num_ranges, read_range
+from mm1.curation.groups import KEYS, RunWriter, num_ranges, read_range, run_files, write_lookup
 from mm1.curation.lookups import Lookup, LookupWriter
 from mm1.curation.repeated_images import Candidate, repeated
 from mm1.curation.steps.inputs import PartInputs
@@ -65,13 +65,11 @@ def find_repeated(folder: Path, parts: Sequence[PartInputs], pairs: Path, max_di
     count = sum(read_counts(pairs / part.name)["out"] for part in parts)
     keys_of = partial(_keys, distance=max_distance, spare=spare_for(count, max_distance))
     map_parts(partial(write_keys, pairs=pairs, keys_of=keys_of), parts, folder / "keys", runner)
-    files = _files(folder / "keys", parts, "keys")
-    with LookupWriter(folder / "shared") as shared:
-        for found in group_keys(files, runner, at_least=2):
-            shared.add(found["key"].to_numpy(), found["total"].to_numpy())
+    files = run_files((folder / "keys" / part.name for part in parts), "keys")
+    write_lookup(folder / "shared", files, runner, "total", at_least=2)
     meet = partial(write_meetings, pairs=pairs, keys_of=keys_of, shared=folder / "shared")
     map_parts(meet, parts, folder / "meetings", runner)
-    files = _files(folder / "meetings", parts, "pairs")
+    files = run_files((folder / "meetings" / part.name for part in parts), "pairs")
     ranges = _ranges(files, runner)
     map_parts(partial(judge_range, files=files, max_distance=max_distance), ranges, folder / "buckets", runner)
     found = [np.load(folder / "buckets" / one.name / DROPPED) for one in ranges]
@@ -147,7 +145,3 @@ def _ranges(files: Sequence[Path], runner: Runner) -> list[_Range]:
     count = num_ranges(files, runner.memory // runner.processes)
     edges = [(number << 64) // max(count, 1) for number in range(count + 1)]
     return [_Range(f"range-{n:05d}-of-{count}", edges[n], edges[n + 1] - 1) for n in range(count)]
-
-
-def _files(folder: Path, parts: Sequence[PartInputs], name: str) -> list[Path]:
-    return [path for part in parts for path in sorted((folder / part.name).glob(f"{name}-*.parquet"))]

@@ -28,9 +28,9 @@ from mm1.curation.decontaminate import open_index
 from mm1.curation.documents import DocumentWriter, PictureSegment
 from mm1.curation.engine import Progress, Runner, Values, map_parts
 from mm1.curation.extracted import Row, read_extracted
-from mm1.curation.groups import KEYS, RunWriter, group_keys, write_sorted
+from mm1.curation.groups import KEYS, RunWriter, group_keys, run_files, write_lookup, write_sorted
 from mm1.curation.images import LookUp, StoredImage
-from mm1.curation.lookups import Lookup, LookupWriter, key_of
+from mm1.curation.lookups import Lookup, key_of
 from mm1.curation.page import Dropped
 from mm1.curation.samples import Picture, Sample
 from mm1.curation.steps import duplicates, occurrences
@@ -106,16 +106,14 @@ def listen_part(part: PartInputs, folder: Path, inputs: Inputs) -> Values:
 
 
 def _find_common(folder: Path, said: Sequence[Path], most: int, runner: Runner) -> None:
-    files = [path for part in said for path in sorted(part.glob("said-*.parquet"))]
+    files = run_files(said, "said")
     texts: list[Path] = []
     for number, found in enumerate(group_keys(files, runner, beside=("text",))):
         ones = pa.array(np.ones(found.num_rows), pa.uint32())
         table = pa.table([found["text"], found["first"], ones], schema=KEYS).sort_by("key")
         texts.append(folder / f"texts-{number:05d}.parquet")
         write_sorted(texts[-1], table, KEYS)
-    with LookupWriter(folder / "common") as common:
-        for found in group_keys(texts, runner, at_least=most + 1):
-            common.add(found["key"].to_numpy(), found["total"].to_numpy())
+    write_lookup(folder / "common", texts, runner, "total", at_least=most + 1)
 
 
 def pair_part(part: PartInputs, folder: Path, inputs: Inputs, common: Path) -> Values:

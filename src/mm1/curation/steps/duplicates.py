@@ -22,7 +22,7 @@ from mm1.curation.config import TextConfig
 from mm1.curation.documents import DocumentWriter
 from mm1.curation.engine import Progress, Runner, Values, map_parts
 from mm1.curation.extracted import read_extracted
-from mm1.curation.groups import group_keys
+from mm1.curation.groups import run_files, write_lookup
 from mm1.curation.lookups import Lookup, LookupWriter
 from mm1.curation.page import Dropped
 from mm1.curation.samples import excerpt
@@ -53,10 +53,8 @@ def drop_duplicates(
 
 
 def _find_exact(folder: Path, parts: Sequence[PartInputs], runner: Runner) -> None:
-    files = [path for part in parts for path in sorted(part.folders["texts"].glob(f"{texts.EXACT}-*.parquet"))]
-    with LookupWriter(folder) as table:
-        for found in group_keys(files, runner, at_least=2):
-            table.add(found["key"].to_numpy(), found["first"].to_numpy())
+    files = run_files((part.folders["texts"] for part in parts), texts.EXACT)
+    write_lookup(folder, files, runner, "first", at_least=2)
 
 
 def _find_near(folder: Path, exact: Path, parts: Sequence[PartInputs], config: TextConfig, runner: Runner) -> None:
@@ -85,7 +83,7 @@ def _is_copy(part: PartInputs, exact: Lookup) -> NDArray[np.bool_]:
     kept = np.load(part.folders["texts"] / texts.KEPT)
     rows = np.flatnonzero(kept)
     copies = np.zeros(len(rows), bool)
-    for path in sorted(part.folders["texts"].glob(f"{texts.EXACT}-*.parquet")):
+    for path in run_files([part.folders["texts"]], texts.EXACT):
         table = pq.read_table(path, columns=["key", "order"], partitioning=None)
         orders = table["order"].to_numpy()
         firsts, there = exact.find(table["key"].to_numpy())

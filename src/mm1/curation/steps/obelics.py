@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 
 from mm1.curation.engine import Runner, Values, map_parts
 from mm1.curation.extracted import read_extracted
-from mm1.curation.groups import KEYS, RunWriter, group_keys, write_sorted
+from mm1.curation.groups import KEYS, RunWriter, group_keys, run_files, write_lookup, write_sorted
 from mm1.curation.images import LookUp
 from mm1.curation.interleaved import Assembled, DroppedDocument, PlacedImage
-from mm1.curation.lookups import Lookup, LookupWriter, key_of
+from mm1.curation.lookups import Lookup, key_of
 from mm1.curation.obelics import (
     Judges,
     ObelicsRules,
@@ -95,16 +95,16 @@ def ask_the_set(folder: Path, parts: Sequence[PartInputs], inputs: Inputs, runne
     counts = map_parts(partial(read_part, inputs=inputs), parts, folder / "vocabulary", runner)
     _write_common(folder, parts, inputs.rules, sum(values["pages"] for values in counts), runner)
     map_parts(partial(key_part, inputs=inputs, step=folder), parts, folder / "keys", runner)
-    _write_last(folder, ADDRESSES, _files(folder / "keys", parts, ADDRESSES), runner)
+    _write_last(folder, ADDRESSES, folder / "keys", parts, runner)
     map_parts(partial(latest_part, step=folder), parts, folder / "latest", runner)
     for name in (IMAGES, PARAGRAPHS):
-        _write_last(folder, name, _files(folder / "latest", parts, name), runner)
+        _write_last(folder, name, folder / "latest", parts, runner)
 
 
-def _write_last(folder: Path, name: str, files: Sequence[Path], runner: Runner) -> None:
-    with LookupWriter(folder / name) as table:
-        for found in group_keys(files, runner, at_least=2):
-            table.add(found["key"].to_numpy(), found["last"].to_numpy())
+def _write_last(folder: Path, name: str, keyed: Path, parts: Sequence[PartInputs], runner: Runner) -> None:
+    """Of the keys that several documents of the parts in `keyed` have, the last of these."""
+    files = run_files((keyed / part.name for part in parts), name)
+    write_lookup(folder / name, files, runner, "last", at_least=2)
 
 
 def read_part(part: PartInputs, folder: Path, inputs: Inputs) -> Values:
@@ -121,7 +121,8 @@ def read_part(part: PartInputs, folder: Path, inputs: Inputs) -> Values:
 
 
 def _write_common(folder: Path, parts: Sequence[PartInputs], rules: ObelicsRules, pages: int, runner: Runner) -> None:
-    files = _files(folder / "vocabulary", parts, "words") if pages >= _SMALL_SET else []
+    asked = parts if pages >= _SMALL_SET else ()
+    files = run_files((folder / "vocabulary" / part.name for part in asked), "words")
     (folder / WORDS).parent.mkdir(exist_ok=True)
     found = group_keys(files, runner, at_least=rules.min_common_documents, beside=("word",))
     words = sorted(word for table in found for word in table["word"].to_pylist())
@@ -156,7 +157,7 @@ def key_part(part: PartInputs, folder: Path, inputs: Inputs, step: Path) -> Valu
 def latest_part(part: PartInputs, folder: Path, step: Path) -> Values:
     """The keys of a part's documents but those of a later one's address: a page is no repetition of its old self."""
     last = Lookup(step / ADDRESSES)
-    for path in [path for name in (IMAGES, PARAGRAPHS) for path in _files(step / "keys", [part], name)]:
+    for path in [path for name in (IMAGES, PARAGRAPHS) for path in run_files([step / "keys" / part.name], name)]:
         table = pq.read_table(path, partitioning=None)
         latest, there = last.find(table["address"].to_numpy())
         table = table.filter(pa.array(~there | (latest == table["order"].to_numpy()))).select(KEYS.names)
@@ -210,7 +211,3 @@ class SetRules:
         dropped = document.dropped_images.copy()
         dropped["document_dropped"] += images
         return DroppedDocument(reason, dropped, document.dropped_paragraphs)
-
-
-def _files(folder: Path, parts: Sequence[PartInputs], name: str) -> list[Path]:
-    return [path for part in parts for path in sorted((folder / part.name).glob(f"{name}-*.parquet"))]

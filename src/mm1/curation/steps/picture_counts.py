@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from mm1.curation.config import CurateConfig
 from mm1.curation.engine import Runner, Values, map_parts
-from mm1.curation.groups import KEYS, RunWriter, group_keys, write_sorted
+from mm1.curation.groups import KEYS, RunWriter, group_keys, run_files, write_sorted
 from mm1.curation.image_store import ImageFile, place_of
 from mm1.curation.images import StoredImage
 from mm1.curation.lookups import Lookup, LookupWriter
@@ -61,11 +61,11 @@ def count_pictures(
     """Adds the counts to the folder of the step; `parts` are those whose pages show the images."""
     map_parts(partial(count_unit, step=folder), units, folder / COUNTS, runner)
     with LookupWriter(folder / MD5S) as table:
-        stored = [path for unit in units for path in _files(folder / COUNTS / unit.name, STORED)]
+        stored = run_files((folder / COUNTS / unit.name for unit in units), STORED)
         for found in group_keys(stored, runner, beside=("md5",)):
             table.add(found["key"].to_numpy(), found["md5"].to_numpy())
     map_parts(partial(show_part, step=folder, wanted=wanted), parts, folder / SHOWN_BY, runner)
-    shown = [path for part in parts for path in _files(folder / SHOWN_BY / part.name, "md5")]
+    shown = run_files((folder / SHOWN_BY / part.name for part in parts), "md5")
     write_frequent(folder / COPIES, shown, config, runner)
     map_parts(partial(judge_unit, step=folder, wanted=wanted), units, folder / JUDGED, runner)
     tally = Tally()
@@ -105,7 +105,7 @@ def show_part(part: Part, folder: Path, step: Path, wanted: Path) -> Values:
     """Which MD5s the pages of a part show, each once a page, under addresses that are wanted for the set."""
     md5s, sets = Lookup(step / MD5S), Lookup(wanted / addresses.WANTED)
     tables = [SHOWN.empty_table()]
-    for path in _files(wanted / "parts" / part.name, "shown"):
+    for path in run_files([wanted / "parts" / part.name], "shown"):
         table = pq.read_table(path, partitioning=None)
         keys = table["key"].to_numpy()
         (found, there), (bits, _) = md5s.find(keys), sets.find(keys)
@@ -122,7 +122,7 @@ def judge_unit(unit: Unit, folder: Path, step: Path, wanted: Path) -> Values:
     """Of a unit's addresses with an image, those whose bytes are too frequent for each set that wants them."""
     tally, copies, sets = Tally(), frequent(step / COPIES), Lookup(wanted / addresses.WANTED)
     file = ImageFile(step / unit.kind / unit.name / STORE)
-    for path in _files(step / COUNTS / unit.name, STORED):
+    for path in run_files([step / COUNTS / unit.name], STORED):
         for key, order, _, md5 in zip(*pq.read_table(path, partitioning=None).to_pydict().values(), strict=True):
             tally.enter(COPIES_STEP, IMAGE)
             pages = [copies[name].get(md5) for name in sets_of(sets.get(key) or 0)]
@@ -135,10 +135,6 @@ def judge_unit(unit: Unit, folder: Path, step: Path, wanted: Path) -> Values:
     tally.save(folder)
     counts = tally.of(COPIES_STEP, IMAGE)
     return {"in": counts.entered, "out": counts.kept}
-
-
-def _files(folder: Path, name: str) -> list[Path]:
-    return sorted(folder.glob(f"{name}-*.parquet"))
 
 
 def md5_key(md5: bytes) -> int:

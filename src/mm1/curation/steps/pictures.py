@@ -30,10 +30,10 @@ from mm1.curation.data_uri import read_data_uri
 from mm1.curation.decontaminate import open_index
 from mm1.curation.downloads import Downloads
 from mm1.curation.engine import Progress, Runner, Values, map_parts
-from mm1.curation.groups import KEYS, RunWriter, group_keys, read_range
+from mm1.curation.groups import KEYS, RunWriter, read_range, run_files, write_lookup
 from mm1.curation.image_store import ImageWriter, place_of
 from mm1.curation.images import ImageRules, StoredImage, inspect
-from mm1.curation.lookups import Lookup, LookupWriter
+from mm1.curation.lookups import Lookup
 from mm1.curation.page import Dropped
 from mm1.curation.sources import Part, read_images, read_local
 from mm1.curation.steps import addresses
@@ -217,7 +217,4 @@ def _web_units(wanted: Path, config: CurateConfig, first: int) -> list[Unit]:
 
 
 def _write_index(folder: Path, units: Sequence[Path], runner: Runner) -> None:
-    files = [path for unit in units for path in sorted(unit.glob(f"{KEY_FILES}-*.parquet"))]
-    with LookupWriter(folder) as table:
-        for found in group_keys(files, runner):
-            table.add(found["key"].to_numpy(), found["first"].to_numpy())
+    write_lookup(folder, run_files(units, KEY_FILES), runner, "first")
