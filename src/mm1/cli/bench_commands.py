@@ -15,7 +15,8 @@ from mm1.bench import data, figures, generate_figures, geometry_run, plan, scali
 from mm1.bench.generate import bench_generate
 from mm1.bench.plan_curve import write_curve
 from mm1.bench.train import TrainBenchConfig, bench_train
-from mm1.config import UserError, from_json
+from mm1.cli.options import check_out
+from mm1.config import from_json
 from mm1.files import write_atomically
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -27,8 +28,7 @@ Shown: TypeAlias = tuple[list[Table], Sequence[str], dict[str, Any]]
 def bench(arguments: Namespace) -> None:
     """One measurement."""
     out: Path | None = arguments.out
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
+    check_out(out)
     shown, lines, values = MEASUREMENTS[arguments.what](arguments)
     for table in shown:
         console.print(table)

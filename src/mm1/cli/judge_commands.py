@@ -10,7 +10,8 @@ from rich.table import Table
 
 from mm1.chain.run import checkpoint_folder
 from mm1.cli.generate_commands import device, model_hash
-from mm1.config import UserError, from_json
+from mm1.cli.options import check_out
+from mm1.config import from_json
 from mm1.eval.chat_api import ChatClient, ChatConfig
 from mm1.eval.instruct.judged import judged
 from mm1.eval.model import MM1Model
@@ -21,8 +22,7 @@ console = Console(highlight=False, soft_wrap=True, markup=False)
 def judge(arguments: Namespace) -> None:
     """Answers, marks, and the table of scores."""
     out: Path = arguments.out
-    if not out.parent.is_dir():
-        raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
+    check_out(out)
     asked = {"address": arguments.judge, "model": arguments.judge_model, "key_file": arguments.judge_key_file}
     marker = ChatClient(from_json(ChatConfig, asked, "mm1 judge"))
     prompt = arguments.judge_prompt.read_text() if arguments.judge_prompt else None

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mm1.config import UserError
+from mm1.cli.options import check_out
 from mm1.eval.metrics.files import score_captions, score_vqa
 from mm1.files import write_atomically
 
@@ -20,8 +20,7 @@ console = Console(highlight=False, soft_wrap=True, markup=False)
 def score(arguments: Namespace) -> None:
     """One file; the table shows what papers print (x100), the JSON has fractions."""
     out: Path | None = arguments.out
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
+    check_out(out)
     written: dict[str, Any]
     if arguments.what == "captions":
         captions = score_captions(arguments.file)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mm1.chain.run import checkpoint_folder
 from mm1.cli.generate_commands import at_least, load
-from mm1.config import UserError
+from mm1.cli.options import check_out
 from mm1.eval.textcore import textcore as ask_textcore
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -20,8 +20,7 @@ console = Console(highlight=False, soft_wrap=True, markup=False)
 def textcore(arguments: Namespace) -> None:
     """The tasks whose files are there, and the average if all are."""
     out: Path = arguments.out
-    if not out.parent.is_dir():
-        raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
+    check_out(out)
     at_least(0, **{"--shots": arguments.shots})
     at_least(1, **{"--limit": arguments.limit, "--max-len": arguments.max_len})
     folder = checkpoint_folder(arguments.checkpoint, arguments.stage)

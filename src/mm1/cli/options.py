@@ -1,0 +1,22 @@
+"""What commands have to see of their options before hours of work.
+
+    check_out(Path("none/scores.json"))     # UserError("--out is none/scores.json, but there is no folder none: …")
+
+Knows no command, and loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mm1.config import UserError
+
+
+def check_out(out: Path | None) -> None:
+    """Refuses an --out that can not be written; None, for what was not typed, passes.
+
+    Raises:
+        UserError: it lies in no folder that is there.
+    """
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
