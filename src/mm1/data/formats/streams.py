@@ -57,13 +57,13 @@ def open_stream(path: Path, share: range | None = None) -> Iterator[IO[bytes]]:
         if share is not None:
             with io.BufferedReader(_Lines(path, share), PIECE) as stream:
                 yield stream
-        elif magic == b"PK\x03\x04":
+        elif (kind := _compression(magic)) == "zip":
             with zipfile.ZipFile(path) as archive, archive.open(_only_member(archive)) as stream:
                 yield stream
-        elif magic.startswith(b"\x1f\x8b"):
+        elif kind == "gzip":
             with io.BufferedReader(Gunzipped(path.open("rb")), PIECE) as stream:
                 yield stream
-        elif magic == b"\x28\xb5\x2f\xfd" or (magic[1:] == b"\x2a\x4d\x18" and magic[0] >> 4 == 5):
+        elif kind == "zstd":
             with io.BufferedReader(Unzstd(path), PIECE) as stream:
                 yield stream
         else:
@@ -71,6 +71,16 @@ def open_stream(path: Path, share: range | None = None) -> Iterator[IO[bytes]]:
                 yield stream
     except FAILURES as error:
         raise _damaged(error) from None
+
+
+def _compression(magic: bytes) -> str:
+    """What a file with these first 4 bytes is compressed by; empty for what is not."""
+    if magic == b"PK\x03\x04":
+        return "zip"
+    if magic.startswith(b"\x1f\x8b"):
+        return "gzip"
+    is_skippable = magic[1:] == b"\x2a\x4d\x18" and magic[0] >> 4 == 5
+    return "zstd" if is_skippable or magic == b"\x28\xb5\x2f\xfd" else ""
 
 
 FAILURES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, pa.ArrowInvalid, OSError)
@@ -113,11 +123,10 @@ def line_shares(path: Path, size: int) -> list[range | None]:
     a compressed file, or a JSON array.
     """
     with path.open("rb") as file:
-        start = file.read(1024).removeprefix(codecs.BOM_UTF8)
+        start = file.read(1024)
     total = path.stat().st_size
-    if total <= size or start.lstrip().startswith(b"[") or start[:2] in (b"\x1f\x8b", b"PK") or b"\0" in start:
-        return [None]
-    if start[1:4] in (b"\xb5\x2f\xfd", b"\x2a\x4d\x18"):  # zstd
+    is_array = start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+    if total <= size or is_array or _compression(start[:4]) or b"\0" in start:
         return [None]
     return [range(first, min(first + size, total)) for first in range(0, total, size)]
 
