@@ -2,7 +2,8 @@
 
 import pytest
 
-from mm1.curation.recaption.answers import Unfit, caption_of
+from mm1.curation.page import Dropped
+from mm1.curation.recaption.answers import caption_of
 from mm1.eval.chat_api import Answer
 
 
@@ -18,7 +19,7 @@ from mm1.eval.chat_api import Answer
 )  # fmt: skip
 def test_only_what_is_around_a_caption_goes(said: str, caption: str | None) -> None:
     if caption is None:
-        with pytest.raises(Unfit):
+        with pytest.raises(Dropped):
             caption_of(Answer(said, "m", "stop"), 10)
     else:
         assert caption_of(Answer(said, "m", "stop"), 10) == caption
@@ -35,6 +36,6 @@ def test_only_what_is_around_a_caption_goes(said: str, caption: str | None) -> N
     ],
 )  # fmt: skip
 def test_what_is_no_caption_has_a_reason(said: str, finish: str, reason: str) -> None:
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(Dropped) as caught:
         caption_of(Answer(said, "m", finish), 10)
     assert caught.value.reason == reason

@@ -1,7 +1,7 @@
 r"""What a model said → a caption, or why it is none.
 
     caption_of(Answer('"A cat\nasleep."', "m", "stop"), 80)             # "A cat asleep."
-    caption_of(Answer("I'm sorry, but I can't …", "m", "stop"), 80)     # Unfit("refused")
+    caption_of(Answer("I'm sorry, but I can't …", "m", "stop"), 80)     # Dropped("refused")
 
 White space becomes single; what a model thought aloud in <think> marks, a label ("Caption:") and quotation marks around
 the whole go; nothing else is changed. Knows nothing of models.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 
+from mm1.curation.page import Dropped
 from mm1.curation.text.words import plain_words
 from mm1.eval.chat_api import Answer
 
@@ -28,25 +29,17 @@ _REFUSAL = re.compile(
 """How assistants begin when they do not answer. No caption begins with its writer."""
 
 
-class Unfit(Exception):
-    """An answer that is no caption; `reason` is one of a few fixed words, fit for counting."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
 def caption_of(answer: Answer, max_words: int) -> str:
     """The caption that an answer is.
 
     Raises:
-        Unfit: cut_short (the server or the model ran out of tokens), refused, no_words, too_many_words.
+        Dropped: cut_short (the server or the model ran out of tokens), refused, no_words, too_many_words.
     """
     if answer.finish_reason == "length":
-        raise Unfit("cut_short")
+        raise Dropped("cut_short")
     thought = _THOUGHT.match(answer.text)
     if thought and not thought[1]:
-        raise Unfit("cut_short")
+        raise Dropped("cut_short")
     text = " ".join(answer.text[thought.end() if thought else 0 :].replace("\0", " ").split())
     text = _LABEL.sub("", text, count=1) if _LABEL.match(text) else text
     for first, last in _QUOTES:
@@ -55,10 +48,10 @@ def caption_of(answer: Answer, max_words: int) -> str:
             text = inside.strip()
             break
     if _REFUSAL.match(text):
-        raise Unfit("refused")
+        raise Dropped("refused")
     words = plain_words(text)
     if not any(any(map(str.isalpha, word)) for word in words):
-        raise Unfit("no_words")
+        raise Dropped("no_words")
     if len(words) > max_words:
-        raise Unfit("too_many_words")
+        raise Dropped("too_many_words")
     return text

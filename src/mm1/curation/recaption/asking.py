@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mm1.config import UserError
-from mm1.curation.recaption.answers import Unfit, caption_of
+from mm1.curation.page import Dropped
+from mm1.curation.recaption.answers import caption_of
 from mm1.curation.recaption.config import RecaptionConfig
 from mm1.curation.recaption.journal import Journal
 from mm1.curation.recaption.output import Captioned, reason
@@ -102,8 +103,8 @@ class Asker:
             return _Heard(None, said.reason, hopeless=said.hopeless)
         try:
             return _Heard(caption_of(said, self.config.max_words), model=said.model)
-        except Unfit as error:
-            return _Heard(None, error.reason, said.model)
+        except Dropped as drop:
+            return _Heard(None, drop.reason, said.model)
 
 
 @dataclass(frozen=True, slots=True)
