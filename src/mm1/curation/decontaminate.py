@@ -32,6 +32,7 @@ from pydantic import Field
 from mm1.config import Config, UserError, load_json, save_json
 from mm1.curation.evaluation_files import Found
 from mm1.curation.images import ImageRules, Picture, inspect
+from mm1.curation.lookups import md5_key
 from mm1.curation.page import Dropped
 from mm1.curation.text.characters import Words, hash_words
 from mm1.data.formats.reading import Drop
@@ -75,7 +76,7 @@ class EvaluationIndex:
 
     def image_reason(self, picture: Picture) -> str | None:
         """`evaluation_image` for an image of the evaluations, in this or another encoding or size."""
-        if _is_in(np.array([_half(picture.md5)], np.uint64), self.digests).any():
+        if _is_in(np.array([md5_key(picture.md5)], np.uint64), self.digests).any():
             return "evaluation_image"
         look = picture.look
         apart = np.bitwise_count(self.hashes ^ np.uint64(look.hash))
@@ -173,7 +174,7 @@ def build_index(items: Iterable[Found], rules: DecontaminationRules) -> Evaluati
     return EvaluationIndex(
         rules,
         {count: np.unique(np.concatenate(found)) for count, found in runs.items() if found},
-        np.unique(np.array([_half(md5) for md5 in pictures], np.uint64)),
+        np.unique(np.array([md5_key(md5) for md5 in pictures], np.uint64)),
         np.array([look.hash for look in pictures.values()], np.uint64),
         np.frombuffer(b"".join(look.colours for look in pictures.values()), np.uint8).reshape(-1, _COLOURS),
         left_out,
@@ -182,10 +183,6 @@ def build_index(items: Iterable[Found], rules: DecontaminationRules) -> Evaluati
 
 def _number(count: int, of: str) -> str:
     return f"{count:,} {of}" if count == 1 else f"{count:,} {of}s"
-
-
-def _half(md5: bytes) -> int:
-    return int.from_bytes(md5[:8], "big")
 
 
 def _is_in(values: NDArray[np.uint64], ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:

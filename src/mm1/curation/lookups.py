@@ -31,6 +31,11 @@ def key_of(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
+def md5_key(md5: bytes) -> int:
+    """An MD5 as a key."""
+    return int.from_bytes(md5[:8], "big")
+
+
 class LookupWriter:
     """Writes a table; a context manager. The folder is complete when it is left."""
 

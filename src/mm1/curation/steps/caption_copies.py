@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from mm1.curation.bands import BITS, bands
 from mm1.curation.engine import Runner, Values, map_parts, read_counts
 from mm1.curation.groups import KEYS, RunWriter, num_ranges, read_range, run_files, write_lookup
-from mm1.curation.lookups import Lookup, LookupWriter
+from mm1.curation.lookups import Lookup, LookupWriter, md5_key
 from mm1.curation.repeated_images import Candidate, repeated
 from mm1.curation.steps.inputs import PartInputs
-from mm1.curation.steps.picture_counts import md5_key
 from mm1.data.perceptual import Look
 
 PAIRS, REPEATED, DROPPED = "pairs.parquet", "repeated", "dropped.npy"

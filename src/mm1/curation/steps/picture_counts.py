@@ -26,7 +26,7 @@ from mm1.curation.engine import Runner, Values, map_parts
 from mm1.curation.groups import KEYS, RunWriter, group_keys, run_files, write_sorted
 from mm1.curation.image_store import ImageFile, place_of
 from mm1.curation.images import StoredImage
-from mm1.curation.lookups import Lookup, LookupWriter
+from mm1.curation.lookups import Lookup, LookupWriter, md5_key
 from mm1.curation.samples import Picture, Sample
 from mm1.curation.sources import Part
 from mm1.curation.steps import addresses
@@ -135,11 +135,6 @@ def judge_unit(unit: Unit, folder: Path, step: Path, wanted: Path) -> Values:
     tally.save(folder)
     counts = tally.of(COPIES_STEP, IMAGE)
     return {"in": counts.entered, "out": counts.kept}
-
-
-def md5_key(md5: bytes) -> int:
-    """An MD5 as a key."""
-    return int.from_bytes(md5[:8], "big")
 
 
 def _show(key: int, url: str, note: str = "") -> Sample:

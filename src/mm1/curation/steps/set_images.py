@@ -12,10 +12,10 @@ from pathlib import Path
 
 from mm1.curation.image_store import ImageStore
 from mm1.curation.images import LookUp, StoredImage
-from mm1.curation.lookups import Lookup
+from mm1.curation.lookups import Lookup, md5_key
 from mm1.curation.steps.addresses import FREQUENT, address_key
 from mm1.curation.steps.occurrences import frequent
-from mm1.curation.steps.picture_counts import COPIES, INDEX, md5_key, stored_files
+from mm1.curation.steps.picture_counts import COPIES, INDEX, stored_files
 
 
 class SetImages:
