@@ -123,7 +123,8 @@ class Pipeline:
         pages = {"parts": self._identity(), **self._of("sources"), **(self._fetching() if lists else {})}
         extract = self._step("extract", self._extract, pages, *lists)
         kept_out = self._evaluations()
-        judged = self._of("text") | {"models": self._models()}
+        models = {"models": self._models()}
+        judged = self._of("text") | models
         del judged["text"]["quality"]["model"]  # its digest says what it is, wherever it lies
         texts = self._step("texts", self._texts, judged, extract, *kept_out)
         duplicates = self._step("duplicates", self._duplicates, {}, extract, texts)
@@ -132,7 +133,7 @@ class Pipeline:
         pictures = self._of("pictures_a_part") | self._rules() | {"pictures": self._pictures(), **self._fetching()}
         images = self._step("images", self._images, pictures, addresses, *kept_out)
         inputs = (extract, duplicates, addresses, images)
-        documents = self._of("interleaved") | {"models": self._models()}
+        documents = self._of("interleaved") | models
         pairs = self._of("captions")
         score = pairs["captions"].pop("clip")
         captions = self._step("captions", self._captions, pairs, *inputs, *kept_out)

@@ -119,7 +119,8 @@ def digest(folder: Path) -> str:
     for name in (RECORD, TOKENIZER, ARPA, CLASSIFIER):
         path = folder / name
         if path.is_file():
-            total.update(hashlib.sha256(path.read_bytes()).digest())
+            with path.open("rb") as file:  # an n-gram model may be gigabytes
+                total.update(hashlib.file_digest(file, "sha256").digest())
         elif name != CLASSIFIER:
             raise UserError(f"{folder} has no {name}: make the folder with mm1 curate train-quality")
     return total.hexdigest()
