@@ -48,6 +48,7 @@ class Measured:
     pages: int
     """That its sources held."""
     source_bytes: int
+    """Of its parts, as they are read, about."""
     steps: dict[str, StepCost]
     funnel: Funnel
 
@@ -102,16 +103,11 @@ def measure(paths: Sequence[Path], config: CurateConfig, share: float, memory: i
             costs[step.name] = StepCost(seconds, _size(folders[step.name]), watch.take())
         finished = finish(out, folders, [part.name for part in parts], {})  # costs the same whatever the size
     pages = finished.funnel.steps[0].counts.entered
-    return Measured(pages, _source_bytes(paths, share), costs, finished.funnel)
+    return Measured(pages, sum(part.size for part in parts), costs, finished.funnel)
 
 
-def _size(place: Path) -> int:
-    files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
-    return sum(path.stat().st_size for path in files)
-
-
-def _source_bytes(paths: Sequence[Path], share: float) -> int:
-    return round(share * sum(_size(path) for path in paths))
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 class _Watch:
