@@ -9,12 +9,9 @@ file's blocks and decodes nothing.
 
 from __future__ import annotations
 
-import re
-
 from mm1.data.image import ImageFormat
+from mm1.data.picture_blocks import BEHIND_A_SCAN, gif_colours
 
-_JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
-"""The next marker within a scan: neither a stuffed FF 00, nor a restart, nor the padding FF FF."""
 _JPEG_ALONE = {0x01, 0xD8}
 """Markers with no length and content."""
 _END_OF_IMAGE = 0xD9
@@ -34,7 +31,7 @@ def picture_end(data: bytes, format: ImageFormat) -> int | None:
 def _jpeg(data: bytes) -> int | None:
     place = 2
     while True:
-        found = _JPEG_MARKER.search(data, place)
+        found = BEHIND_A_SCAN.search(data, place)
         if found is None:
             return None
         marker, place = found[1][0], found.end()
@@ -56,7 +53,7 @@ def _png(data: bytes) -> int | None:
 
 
 def _gif(data: bytes) -> int | None:
-    place = 13 + _gif_colours(data[10])
+    place = 13 + gif_colours(data[10])
     while True:
         kind = data[place]
         if kind == 0x3B:  # the trailer
@@ -64,13 +61,9 @@ def _gif(data: bytes) -> int | None:
         if kind == 0x21:  # an extension
             place = _gif_blocks(data, place + 2)
         elif kind == 0x2C:  # a frame: its own colours, then a byte before its blocks
-            place = _gif_blocks(data, place + 11 + _gif_colours(data[place + 9]))
+            place = _gif_blocks(data, place + 11 + gif_colours(data[place + 9]))
         else:
             return None
-
-
-def _gif_colours(flags: int) -> int:
-    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _gif_blocks(data: bytes, place: int) -> int:

@@ -28,8 +28,8 @@ _MIN_MEAN_CHUNK, _MIN_MEAN_SUB_BLOCK = 256, 16
 """Bytes of a PNG and of a GIF for one block of pixels: encoders write thousands, and 255."""
 
 _JPEG_MARKER = re.compile(rb"\xff([\x01-\xfe])")
-_BEHIND_A_SCAN = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
-"""Neither a stuffed FF 00, nor a restart, nor padding."""
+BEHIND_A_SCAN = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+"""The next marker within a scan: neither a stuffed FF 00, nor a restart, nor the padding FF FF."""
 _WITH_CONTENT = frozenset(code & 0xFF for code, (_, _, handler) in MARKER.items() if handler is not None)
 """The markers behind which Pillow passes a length and a content."""
 _SCAN, _END_OF_IMAGE, _ALONE = 0xDA, 0xD9, frozenset((0x01, *range(0xD0, 0xDA)))
@@ -83,7 +83,7 @@ def _looks_like_scans(data: bytes) -> int:
 def _refuse_scans(data: bytes, place: int) -> None:
     """Counts them exactly: what follows the picture, as the film of a moving photo, may look like scans."""
     scans = 1
-    while (found := _BEHIND_A_SCAN.search(data, place)) is not None and found[1][0] != _END_OF_IMAGE:
+    while (found := BEHIND_A_SCAN.search(data, place)) is not None and found[1][0] != _END_OF_IMAGE:
         place = found.end()
         scans += found[1][0] == _SCAN
         _refuse(scans > MAX_SCANS)
@@ -108,7 +108,7 @@ def _png(data: bytes) -> None:
 
 def _gif(data: bytes) -> None:
     """As far as the second frame, behind which Pillow does not look."""
-    place, blocks, junk, frames = 13 + _gif_colours(data[10]), 0, 0, 0
+    place, blocks, junk, frames = 13 + gif_colours(data[10]), 0, 0, 0
     while (kind := data[place]) != 0x3B:
         if kind == 0x21:  # an extension
             place, more = _sub_blocks(data, place + 2, MAX_BLOCKS - blocks)
@@ -117,7 +117,7 @@ def _gif(data: bytes) -> None:
             frames += 1
             if frames == 2:
                 return
-            place += 11 + _gif_colours(data[place + 9])
+            place += 11 + gif_colours(data[place + 9])
             place = _FULL_SUB_BLOCKS.match(data, place).end()  # type: ignore[union-attr]  # matches nothing at least
             place, _ = _sub_blocks(data, place, MAX_BLOCKS + len(data) // _MIN_MEAN_SUB_BLOCK)
         else:
@@ -126,7 +126,8 @@ def _gif(data: bytes) -> None:
         _refuse(blocks > MAX_BLOCKS or junk > _MAX_JUNK)
 
 
-def _gif_colours(flags: int) -> int:
+def gif_colours(flags: int) -> int:
+    """Bytes of the table of colours that the flags of a GIF, or of one of its frames, announce."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
