@@ -16,10 +16,11 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from mm1.curation.fetch.config import MAX_URL
+from mm1.curation.fetch.fetched import Fetched
 from mm1.curation.page import Dropped, Page
 from mm1.curation.sources.part import Part, SourcesConfig
 from mm1.curation.sources.rows import RowSlice, rows
@@ -28,20 +29,7 @@ _HELD = 32 << 20
 """Bytes of lines that are held, of all buckets together, before they are written."""
 
 
-class Downloaded(Protocol):
-    """What a download gives; `data` is None where there is none, and `reason` says why."""
-
-    @property
-    def url(self) -> str: ...
-    @property
-    def data(self) -> bytes | None: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def charset(self) -> str: ...
-
-
-Download: TypeAlias = Callable[[Iterable[str]], Iterable[Downloaded]]
+Download: TypeAlias = Callable[[Iterable[str]], Iterable[Fetched]]
 """Each address once in, each once out, in any order."""
 
 
