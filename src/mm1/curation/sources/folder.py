@@ -17,10 +17,9 @@ from urllib.parse import quote, unquote_to_bytes
 
 from mm1.curation.page import Dropped, Page
 from mm1.curation.sources.sniffing import SNIFFED, looks_like_html
+from mm1.data.formats.reading import MAX_IMAGE_BYTES
 
 SCHEME = "local:"
-MAX_IMAGE_BYTES = 128 << 20
-"""Encoded; a larger file is dropped unread."""
 _SUFFIXES = (".html", ".htm", ".xhtml", ".xht", ".shtml")
 
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 from mm1.config import UserError
 from mm1.curation.page import Dropped, Page
-from mm1.curation.sources.folder import MAX_IMAGE_BYTES, SCHEME
+from mm1.curation.sources.folder import SCHEME
 from mm1.curation.sources.records import Record, records
 from mm1.curation.sources.sniffing import looks_like_html
+from mm1.data.formats.reading import MAX_IMAGE_BYTES
 
 if TYPE_CHECKING:
     from fastwarc.warc import WarcRecord
