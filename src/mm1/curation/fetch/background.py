@@ -36,7 +36,7 @@ def outcomes(
 ) -> Iterator[Fetched]:
     """What `mm1.curation.fetch.fetch` promises."""
     source, more, pending = iter(urls), True, 0
-    ports = (80, 443, *config.ports)
+    ports = config.all_ports
     with _Background(config, resolve) as background:
         while more or pending:
             room = min(_BATCH, config.max_waiting - pending)

@@ -118,6 +118,11 @@ class FetchConfig(Config):
         return {name: value for name, value in to_json(self).items() if name not in (*_MANNERS, "accept")}
 
     @property
+    def all_ports(self) -> tuple[int, ...]:
+        """The ports that may be asked."""
+        return (80, 443, *self.ports)
+
+    @property
     def robots_names(self) -> tuple[str, ...]:
         """The names for which robots.txt and X-Robots-Tag are searched, our own first."""
         own = re.match(r"[A-Za-z0-9_-]+", self.user_agent)

@@ -43,7 +43,7 @@ class Downloader:
         self._resolve = resolve
         self._hand_over = hand_over
         self._schedule = Schedule(config)
-        self._ports = (80, 443, *config.ports)
+        self._ports = config.all_ports
         self._slots = config.concurrency
         self._wake = asyncio.Event()
 
