@@ -12,7 +12,6 @@ drawn from the shards, and how often, is each training stage's plan.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -33,7 +32,7 @@ from mm1.data.shard_index import INDEX
 from mm1.data.shards import ShardSource
 from mm1.data.synthetic.source import SyntheticConfig
 from mm1.data.tokenizer import Tokenizer, train_tokenizer
-from mm1.files import write_atomically
+from mm1.files import sha256_of, write_atomically
 from mm1.steps import locked
 from mm1.types import Text
 
@@ -88,7 +87,7 @@ def identity(config: PrepareConfig) -> dict[str, Any]:
         values["tokenizer"] = Tokenizer(config.tokenizer).digest
     for source, entry in zip(config.sources, values["sources"], strict=True):
         if isinstance(source, ShardsConfig):
-            entry["path"] = _file_digest(_linked(source).folder / INDEX)  # which holds the checksum of every shard
+            entry["path"] = sha256_of(_linked(source).folder / INDEX)  # which holds the checksum of every shard
         elif isinstance(source, FilesConfig):
             entry["paths"] = fingerprint_of(source)
     return values
@@ -222,11 +221,6 @@ def _link(config: ShardsConfig, folder: Path, tokenizer: Tokenizer) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(os.path.abspath(config.path))
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def train_on_heads(config: PrepareConfig, path: Path) -> Tokenizer:

@@ -9,7 +9,6 @@ Knows nothing of which recipes exist, nor of how a stage trains.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from mm1.eval.results import Result
 from mm1.eval.runner import evaluate
 from mm1.eval.tasks import Task
 from mm1.eval.world import chat_tasks, pretrained_tasks
+from mm1.files import sha256_of
 from mm1.steps import Outcome, Step, execute
 from mm1.train.profiling import Profile
 from mm1.train.run import run_stage
@@ -141,7 +141,7 @@ def _stage_identity(config: StageConfig, init: Mapping[str, str | Path]) -> dict
     """All that a stage's weights depend on besides its inputs; weights made elsewhere count by their content."""
     values = to_json(config)
     outside = {part: path for part, path in init.items() if isinstance(path, Path)}
-    digests = {path: _sha256(path) for path in set(outside.values())}
+    digests = {path: sha256_of(path) for path in set(outside.values())}
     values["init"] |= {part: digests[path] for part, path in outside.items()}
     return values
 
@@ -302,9 +302,4 @@ def ask(
 
 def model_name(folder: Path, name: str | None = None) -> str:
     """A name (the folder's) with a hash of the weights, so that another model's answers are never taken for these."""
-    return f"{name or folder.resolve().name} {_sha256(folder / WEIGHTS)[:12]}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{name or folder.resolve().name} {sha256_of(folder / WEIGHTS)[:12]}"

@@ -13,7 +13,6 @@ from checkpoints of your own. Knows nothing of models or optimizers.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -34,7 +33,7 @@ from torch.futures import Future
 
 from mm1.config import UserError
 from mm1.distributed.collectives import from_first_rank, gather_objects, num_ranks
-from mm1.files import write_atomically
+from mm1.files import sha256_of, write_atomically
 
 T = TypeVar("T")
 
@@ -161,7 +160,7 @@ def _verified(path: Path) -> Checkpoint:
             raise _TornError(f"{name} is missing")
         if file.stat().st_size != size:
             raise _TornError(f"{name} has {file.stat().st_size} bytes instead of {size}")
-        if _sha256(file) != digest:
+        if sha256_of(file) != digest:
             raise _TornError(f"the content of {name} is not what was written")
     return checkpoint
 
@@ -232,12 +231,7 @@ def _hashes(folder: Path) -> dict[str, tuple[int, str]]:
     """(size, SHA-256) of this rank's share of the files, read back."""
     names = sorted(file.name for file in folder.iterdir())
     rank = dist.get_rank() if num_ranks() > 1 else 0
-    return {name: ((folder / name).stat().st_size, _sha256(folder / name)) for name in names[rank :: num_ranks()]}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {name: ((folder / name).stat().st_size, sha256_of(folder / name)) for name in names[rank :: num_ranks()]}
 
 
 def _steps(folder: Path) -> list[Path]:
