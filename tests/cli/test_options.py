@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mm1.cli.options import check_out
+from mm1.cli.options import check_out, prompt_of
 from mm1.config import UserError
 
 
@@ -13,3 +13,14 @@ def test_a_file_needs_a_folder_that_is_there(tmp_path: Path) -> None:
     check_out(None)
     with pytest.raises(UserError, match=f"there is no folder {tmp_path}/none: make it first"):
         check_out(tmp_path / "none" / "out.json")
+
+
+def test_a_prompt_is_text_and_not_empty(tmp_path: Path) -> None:
+    path = tmp_path / "prompt.txt"
+    assert prompt_of(None, "--judge-prompt") is None
+    path.write_text(" Mark it.\n")
+    assert prompt_of(path, "--judge-prompt") == "Mark it."
+    for content, complaint in ((b" \n", "which is empty"), (b"\xff\xfe", "which is no text in UTF-8")):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"--judge-prompt is {path}, {complaint}"):
+            prompt_of(path, "--judge-prompt")

@@ -228,6 +228,8 @@ def test_addresses(url: str, expected: str | None) -> None:
 
 def test_obelics_bans_more_words() -> None:
     assert url_reason("https://a.example/sussex.jpg", OBELICS_IMAGES) == "banned_url"
+    rules = MM1_IMAGES.replace(ban_words=("Banner",))
+    assert url_reason("https://a.example/BANNER.jpg", rules) == "banned_url"
 
 
 def test_data_has_no_name() -> None:

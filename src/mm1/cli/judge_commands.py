@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mm1.chain.run import checkpoint_folder
 from mm1.cli.generate_commands import device, model_hash
-from mm1.cli.options import check_out
+from mm1.cli.options import check_out, prompt_of
 from mm1.config import from_json
 from mm1.eval.chat_api import ChatClient, ChatConfig
 from mm1.eval.instruct.judged import judged
@@ -25,7 +25,7 @@ def judge(arguments: Namespace) -> None:
     check_out(out)
     asked = {"address": arguments.judge, "model": arguments.judge_model, "key_file": arguments.judge_key_file}
     marker = ChatClient(from_json(ChatConfig, asked, "mm1 judge"))
-    prompt = arguments.judge_prompt.read_text() if arguments.judge_prompt else None
+    prompt = prompt_of(arguments.judge_prompt, "--judge-prompt")
     folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
     model = MM1Model.load(folder, device(arguments.device))
     name = f"{folder.name} {model_hash(folder)[:12]}"

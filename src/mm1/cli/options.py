@@ -12,6 +12,23 @@ from pathlib import Path
 from mm1.config import UserError
 
 
+def prompt_of(path: Path | None, option: str) -> str | None:
+    """The words in a prompt's file; None where none was named.
+
+    Raises:
+        UserError: it holds nothing, or no text.
+    """
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise UserError(f"{option} is {path}, which is no text in UTF-8: write it anew") from None
+    if not text:
+        raise UserError(f"{option} is {path}, which is empty: write the prompt into it")
+    return text
+
+
 def check_out(out: Path | None) -> None:
     """Refuses an --out that can not be written; None, for what was not typed, passes.
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mm1.chain.run import checkpoint_folder
 from mm1.cli.generate_commands import at_least, load
+from mm1.cli.options import prompt_of
 from mm1.cli.progress import RateProgress
 from mm1.config import UserError, from_json
 from mm1.curation.recaption.addresses import AddressWriter
@@ -35,8 +36,8 @@ def curate_recaption(arguments: Namespace) -> None:
     # mm1's own captioners have learned to go on from a picture; whether they are chats as well, nothing tells.
     caption = "" if isinstance(captioner, CheckpointWriter) else CAPTION
     prompts = Prompts(
-        caption=_prompt(arguments.captioner_prompt, "--captioner-prompt", caption),
-        fusion=_prompt(arguments.fuser_prompt, "--fuser-prompt", FUSION),
+        caption=prompt_of(arguments.captioner_prompt, "--captioner-prompt") or caption,
+        fusion=prompt_of(arguments.fuser_prompt, "--fuser-prompt") or FUSION,
     )
     with RecaptionProgress(console) as progress:
         done = recaption(
@@ -108,18 +109,6 @@ class _Writers:
         }
         client = ChatClient(from_json(ChatConfig, {**asked, **limits}, f"--{role}-address"))
         return AddressWriter(client=client, at_once=arguments.at_once, max_side=arguments.max_side)
-
-
-def _prompt(path: Path | None, option: str, default: str) -> str:
-    if path is None:
-        return default
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError:
-        raise UserError(f"{option} is {path}, which is no text in UTF-8: write it anew") from None
-    if not text:
-        raise UserError(f"{option} is {path}, which is empty: write the prompt into it")
-    return text
 
 
 class RecaptionProgress(RateProgress):

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mm1.curation.buffered import Buffered
 from mm1.curation.page import Block, Extracted, ImageRef, Paragraph
 
 ROW_GROUP_BYTES = 4 << 20
@@ -57,36 +57,23 @@ class Row:
     page: Extracted
 
 
-class ExtractedWriter:
+class ExtractedWriter(Buffered):
     """Writes one file; a context manager. The file is of use once it is left without an error."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__(ROW_GROUP_BYTES)
         self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
-        self._rows: list[dict[str, Any]] = []
-        self._bytes = 0
 
     def add(self, id: str, url: str, page: Extracted) -> None:
         """Appends a page."""
         blocks = [_to_plain(block) for block in page.blocks]
-        self._rows.append({"id": id, "url": url, "title": page.title, "language": page.language, "blocks": blocks})
-        self._bytes += sum(len(block["text"]) + len(block["url"] or "") + 64 for block in blocks)
-        if self._bytes >= ROW_GROUP_BYTES:
-            self._write()
+        size = sum(len(block["text"]) + len(block["url"] or "") + 64 for block in blocks)
+        self.add_row({"id": id, "url": url, "title": page.title, "language": page.language, "blocks": blocks}, size)
 
-    def _write(self) -> None:
-        if self._rows:
-            table = pa.Table.from_pylist(self._rows, SCHEMA)
-            self._writer.write_table(table, row_group_size=len(self._rows))
-        self._rows, self._bytes = [], 0
+    def write_rows(self, rows: list[dict[str, Any]]) -> None:
+        self._writer.write_table(pa.Table.from_pylist(rows, SCHEMA), row_group_size=len(rows))
 
-    def __enter__(self) -> ExtractedWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._write()
+    def close(self) -> None:
         self._writer.close()
 
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mm1.curation.buffered import Buffered
 from mm1.curation.engine import Runner, start
 from mm1.curation.lookups import LookupWriter
 
@@ -34,7 +34,7 @@ _EMPTY_RANGES = 4
 """Keys are not quite even, and a query's own buffers count as well."""
 
 
-class RunWriter:
+class RunWriter(Buffered):
     """Writes rows as files sorted by key, each of what was in memory together; a context manager.
 
     Args:
@@ -44,32 +44,18 @@ class RunWriter:
     """
 
     def __init__(self, folder: Path, name: str, schema: pa.Schema) -> None:
+        super().__init__(_RUN_BYTES)
         self._folder, self._name, self._schema = folder, name, schema
-        self._rows: list[Mapping[str, Any]] = []
-        self._bytes = self._files = 0
+        self._files = 0
 
-    def add(self, row: Mapping[str, Any], size: int = 0) -> None:
+    def add(self, row: dict[str, Any], size: int = 0) -> None:
         """A row, with `size` bytes of text in it."""
-        self._rows.append(row)
-        self._bytes += size + _OVERHEAD
-        if self._bytes >= _RUN_BYTES:
-            self._write()
+        self.add_row(row, size + _OVERHEAD)
 
-    def _write(self) -> None:
-        if self._rows:
-            self._rows.sort(key=lambda row: (row["key"], row["order"]))
-            write_sorted(self._folder / f"{self._name}-{self._files:05d}.parquet", self._rows, self._schema)
-            self._files += 1
-        self._rows, self._bytes = [], 0
-
-    def __enter__(self) -> RunWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._write()
+    def write_rows(self, rows: list[dict[str, Any]]) -> None:
+        rows.sort(key=lambda row: (row["key"], row["order"]))
+        write_sorted(self._folder / f"{self._name}-{self._files:05d}.parquet", rows, self._schema)
+        self._files += 1
 
 
 def run_files(folders: Iterable[Path], name: str) -> list[Path]:

@@ -16,11 +16,11 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 
+from mm1.curation.buffered import Buffered
 from mm1.curation.images import Picture, StoredImage
 from mm1.curation.lookups import Lookup
 from mm1.data.perceptual import Look
@@ -28,6 +28,8 @@ from mm1.data.perceptual import Look
 NOT_THERE = "not_fetched"
 """The reason for an address that nobody asked for."""
 _BATCH_BYTES = 16 << 20
+_OVERHEAD = 512
+"""Bytes of a row besides the image."""
 _ROW_BITS = 32
 _OPEN_FILES = 256
 SCHEMA = pa.schema(
@@ -48,51 +50,36 @@ SCHEMA = pa.schema(
 _URL = 500
 
 
-class ImageWriter:
+class ImageWriter(Buffered):
     """Writes one file; a context manager. The file is of use once it is left without an error."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__(_BATCH_BYTES)
         self._writer = pa.ipc.new_file(str(path), SCHEMA)
-        self._rows: list[dict[str, Any]] = []
-        self._bytes = 0
 
     def add(self, key: int, url: str, image: StoredImage | str) -> None:
         """Appends an image or a reason."""
         if isinstance(image, str):
-            self._rows.append({"key": key, "url": url[:_URL], "reason": image})
-        else:
-            picture = image.picture
-            self._rows.append(
-                {
-                    "key": key,
-                    "url": url[:_URL],
-                    "format": picture.format,
-                    "width": picture.width,
-                    "height": picture.height,
-                    "md5": picture.md5,
-                    "hash": picture.look.hash,
-                    "colours": picture.look.colours,
-                    "data": image.data,
-                }
-            )
-            self._bytes += len(image.data)
-        self._bytes += 512
-        if self._bytes >= _BATCH_BYTES:
-            self._write()
+            self.add_row({"key": key, "url": url[:_URL], "reason": image}, _OVERHEAD)
+            return
+        picture = image.picture
+        row = {
+            "key": key,
+            "url": url[:_URL],
+            "format": picture.format,
+            "width": picture.width,
+            "height": picture.height,
+            "md5": picture.md5,
+            "hash": picture.look.hash,
+            "colours": picture.look.colours,
+            "data": image.data,
+        }
+        self.add_row(row, len(image.data) + _OVERHEAD)
 
-    def _write(self) -> None:
-        if self._rows:
-            self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, SCHEMA))
-        self._rows, self._bytes = [], 0
+    def write_rows(self, rows: list[dict[str, Any]]) -> None:
+        self._writer.write_batch(pa.RecordBatch.from_pylist(rows, SCHEMA))
 
-    def __enter__(self) -> ImageWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._write()
+    def close(self) -> None:
         self._writer.close()
 
 

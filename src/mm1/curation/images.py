@@ -96,7 +96,7 @@ def url_reason(url: str, rules: ImageRules) -> str | None:
     if url[:5].lower() == "data:":
         return None
     spelled = unquote(url).lower() if "%" in url else url.lower()
-    return "banned_url" if any(word in spelled for word in rules.ban_words) else None
+    return "banned_url" if any(word.lower() in spelled for word in rules.ban_words) else None
 
 
 def declared_reason(image: ImageRef, rules: ImageRules) -> str | None:

@@ -32,7 +32,7 @@ from mm1.data.lengths import Lengths, LengthsWriter, Measured
 from mm1.data.mapped import mapped
 from mm1.data.shard_columns import ShardColumns
 from mm1.data.shard_index import INDEX, read_index, write_index
-from mm1.files import write_atomically
+from mm1.files import sha256_of, write_atomically
 from mm1.types import Document, Image, Segment
 
 T = TypeVar("T")
@@ -214,8 +214,7 @@ class ShardSource:
         """Reads every file and compares its checksum; raises UserError naming the first that differs."""
         checksums = {self.folder / shard["file"]: shard["sha256"] for shard in self._shards}
         for path, expected in (checksums | self._lengths.checksums).items():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = sha256_of(path)
             if digest != expected:
                 raise UserError(
                     f"{path} has checksum {digest[:12]}… where the index says {expected[:12]}…: it is damaged, prepare "

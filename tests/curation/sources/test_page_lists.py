@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mm1.curation.fetch.fetched import Fetched
+from mm1.curation.fetch.urls import parse_url
 from mm1.curation.page import Dropped, Page
 from mm1.curation.sources import SourcesConfig, list_parts, page_lists, read_downloaded, spread
 
@@ -80,6 +81,8 @@ def test_all_pages_of_a_host_are_in_one_part_whatever_the_port(spread_list, monk
 def test_a_host_has_one_name_however_it_is_spelled():
     spelled = ("http://b\u00fccher.example/a", "https://XN--bcher-kva.Example.:8443/b", "http://B\u00dcCHER.example?c")
     assert {page_lists.host_of(url) for url in spelled} == {"xn--bcher-kva.example"}
+    odd = ("http://straße.example/", "http://[2001:DB8:0::1]:8080/a", "http://[2001:db8::1]/")
+    assert {page_lists.host_of(url) for url in odd} == {parse_url(url, range(1 << 16)).raw_host for url in odd}
     assert page_lists.host_of("http://" + "\u00fc" * 300 + ".example/") == "\u00fc" * 300 + ".example"
 
 

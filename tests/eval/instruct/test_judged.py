@@ -138,7 +138,7 @@ def test_a_verdict_that_is_there_is_not_asked_again(fake: ChatServer, tmp_path: 
     folder = llava_bench(tmp_path)
     ask("llava_bench", folder, fake)
     with (tmp_path / "out.jsonl").open("a") as file:
-        file.write('{"torn": ')
+        file.write('17\n["marks"]\n{"marks": [1]}\n{"torn": ')
     fake.says, asked, model = (lambda body: "10 5"), len(fake.bodies), Answers()
     result = ask("llava_bench", folder, fake, model)
     assert (result["n"], result["missing"], len(fake.bodies) - asked, model.asked) == (4, {}, 1, ["2"])

@@ -3,7 +3,7 @@
     refusal([("X-Robots-Tag", "noai")], config)                          # "opt_out"
     page_refusal(b'<meta name="tdm-reservation" content="1">', config)   # "tdm_reservation"
 
-Knows nothing of requests; the rules for pages hold for those out of an archive too.
+Knows nothing of requests. Pages out of an archive are not asked: what is refused is downloading.
 """
 
 from __future__ import annotations

@@ -20,11 +20,14 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from mm1.curation.fetch.config import MAX_URL
+from mm1.curation.fetch.failed import Failed
 from mm1.curation.fetch.fetched import Fetched
+from mm1.curation.fetch.urls import parse_url
 from mm1.curation.page import Dropped, Page
 from mm1.curation.sources.part import Part, SourcesConfig
 from mm1.curation.sources.rows import RowSlice, rows
 
+_ANY_PORT = range(1 << 16)
 _HELD = 32 << 20
 """Bytes of lines that are held, of all buckets together, before they are written."""
 
@@ -111,11 +114,13 @@ def _bucket(key: str, buckets: int) -> int:
 
 
 def host_of(url: str) -> str:
-    """The name of an address's host, by which its manners count: without port, in lower case and ASCII."""
+    """The name of an address's host, by which its manners count: without port, spelled as the downloader spells it."""
     name = (urlsplit(url).hostname or "").removesuffix(".")
+    if name.isascii() and ":" not in name:
+        return name
     try:
-        return name if name.isascii() else name.encode("idna").decode()
-    except UnicodeError:  # no name of a host, which the downloader refuses
+        return parse_url(url, _ANY_PORT).raw_host or name
+    except Failed:  # no name of a host, which the downloader refuses
         return name
 
 

@@ -165,6 +165,6 @@ def _known(journal: Path) -> dict[str, dict[str, Any]]:
                 line = json.loads(text)
             except ValueError:  # blank, or torn by a kill
                 continue
-            if "marks" in line:
+            if isinstance(line, dict) and "marks" in line and "asked" in line:
                 found[line["asked"]] = line
     return found

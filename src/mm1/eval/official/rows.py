@@ -7,7 +7,6 @@ A row that can not be asked is counted with its reason, never silently gone. Kno
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections import Counter
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mm1.config import UserError
+from mm1.files import sha256_of
 
 NO_ANSWER, DUPLICATE, DAMAGED = "no answer", "duplicate id", "damaged row"
 """Why a row is left out."""
@@ -59,11 +59,7 @@ class Material:
 
 def digests(files: Iterable[Path]) -> dict[str, str]:
     """File name -> SHA-256, for the record."""
-    found = {}
-    for path in files:
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {path.name: sha256_of(path) for path in files}
 
 
 class Unfit(Exception):
