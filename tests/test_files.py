@@ -26,3 +26,11 @@ def test_a_full_disk_leaves_the_old_content_and_names_the_path(tmp_path, monkeyp
     assert error.value.filename == str(tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"1"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_pipe_or_a_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no file but a device or a pipe") as error:
+        write_atomically(tmp_path / "pipe", b"1")
+    assert error.value.filename == str(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()

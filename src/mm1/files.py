@@ -7,6 +7,7 @@ Knows nothing of what is written.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Writes `path` so that a reader sees the old content or the new one, never a part.
 
     Raises:
-        OSError: no permission, no folder, no room; it names the path.
+        OSError: no permission, no folder, no room, or `path` is a device or a pipe; it names the path.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():  # a rename would put a file in its place
+        raise OSError(errno.EINVAL, "is no file but a device or a pipe", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with errors_naming(path):

@@ -137,6 +137,18 @@ def test_an_interrupted_command_ends_without_a_traceback(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_package_of_an_extra_is_named_with_the_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("mm1.curation", "mm1.cli.curate_commands"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "selectolax.lexbor", None)
+    monkeypatch.setitem(sys.modules, "selectolax", None)
+    assert main(["curate", str(tmp_path), "--out", str(tmp_path / "set")]) == 2
+    message = "mm1: `mm1 curate` needs selectolax, which is not installed: pip install 'mm1[curate]'"
+    assert capsys.readouterr().err.splitlines() == [message]
+
+
 @pytest.mark.parametrize("below", ["", "/run"])
 def test_a_file_in_the_place_of_the_run_folder_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], below: str

@@ -1,5 +1,6 @@
 """Parts are worked on once each, whole or not at all, however many processes there are and whatever ends them."""
 
+import errno
 import logging
 import signal
 import socket
@@ -79,6 +80,13 @@ def test_what_a_user_can_mend_is_one_sentence_and_the_rest_goes_on_after_it(tmp_
     if processes == 1:
         assert not (tmp_path / "part-2").exists(), "parts after a failed one are not begun"
     assert len(map_parts(work.square, PIECES, tmp_path, runner)) == 6
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_full_disk_is_the_systems_own_error_with_a_place(tmp_path: Path, processes: int) -> None:
+    with pytest.raises(OSError, match="File too large") as error:
+        map_parts(partial(work.fill, number=2), PIECES, tmp_path, Runner(processes=processes))
+    assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(tmp_path))
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -27,6 +27,13 @@ MODULES = {
     "curate recaption": "recaption_commands",  # needs torch, which no other command of curation loads
 }
 """Where a command's function is, if not in commands.py."""
+EXTRAS = {
+    **dict.fromkeys(("aiohttp", "daft", "fastwarc", "idna", "kenlm", "selectolax", "yarl"), "curate"),
+    "lm_eval": "eval",
+    "ray": "ray",
+    "transformers": "hf",
+}
+"""The extra with which a package comes that mm1 imports and does not install."""
 TRACKERS = ("tensorboard", "wandb")
 Command: TypeAlias = Callable[[argparse.Namespace], "int | None"]
 
@@ -40,6 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if parsed.debug:
             raise
         print(f"mm1: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if parsed.debug or package not in EXTRAS:
+            raise
+        extra = f"pip install 'mm1[{EXTRAS[package]}]'"
+        print(f"mm1: `mm1 {parsed.command}` needs {package}, which is not installed: {extra}", file=sys.stderr)
         return EXIT_USER_ERROR
     except BrokenPipeError:  # `mm1 show tiny --json | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end

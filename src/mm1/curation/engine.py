@@ -12,6 +12,7 @@ images or texts. Questions over all parts are groups.py's, which asks daft throu
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import json
 import logging
@@ -84,7 +85,7 @@ class _Task:
     """The process that must be alive, where it is on this machine."""
 
     def __call__(self, part: Named) -> str:
-        """JSON: {"name", "counts"}, {"name", "error", "user"}, or {"name"} for a part that was not begun."""
+        """JSON: {"name", "counts"}, {"name", "error", "kind"}, or {"name"} for a part that was not begun."""
         if self.parent is not None:
             _follow(self.parent)
         if (self.folder / _STOP).exists():
@@ -92,9 +93,13 @@ class _Task:
         try:
             return json.dumps({"name": part.name, "counts": _do(self.work, part, self.folder)})
         except UserError as error:
-            return json.dumps({"name": part.name, "error": str(error), "user": True})
+            return json.dumps({"name": part.name, "error": str(error), "kind": "user"})
+        except OSError as error:  # no room most of all; what wrote may not know where
+            where = error.filename or str(self.folder)
+            what = error.strerror or str(error)
+            return json.dumps({"name": part.name, "error": [error.errno or errno.EIO, what, where], "kind": "system"})
         except Exception:
-            return json.dumps({"name": part.name, "error": traceback.format_exc(), "user": False})
+            return json.dumps({"name": part.name, "error": traceback.format_exc(), "kind": "bug"})
 
 
 def _do(work: Work, part: Named, folder: Path) -> Values:
@@ -139,6 +144,7 @@ def map_parts(
 
     Raises:
         UserError: `work` raised one, or a process was ended from outside; what is finished stays.
+        OSError: `work` raised one; it names a path.
         RuntimeError: `work` raised something else; its traceback is inside.
     """
     names = [part.name for part in parts]
@@ -163,8 +169,10 @@ def map_parts(
             write_atomically(folder / _STOP, b"")
     (folder / _STOP).unlink(missing_ok=True)
     if failed is not None:
-        if failed["user"]:
+        if failed["kind"] == "user":
             raise UserError(failed["error"])
+        if failed["kind"] == "system":
+            raise OSError(*failed["error"])
         raise RuntimeError(f"part {failed['name']}:\n{failed['error']}")
     return [counts[name] for name in names]
 

@@ -179,6 +179,12 @@ def test_a_file_that_only_csv_chokes_on_is_nothing_understood(tmp_path):
         list_parts([tmp_path / "a.csv"])
 
 
+def test_random_bytes_are_nothing_understood(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"\x91\rA\0\xfe\r\x00rest\n")
+    with pytest.raises(UserError, match="is nothing that pages are read from"):
+        list_parts([tmp_path / "a.bin"])
+
+
 @pytest.mark.parametrize("data", [b"url,alt\rhttps://a.example/,b\r", b"https://a.example/\rhttps://b.example/\r"])
 def test_lines_that_end_in_bare_carriage_returns_are_refused(tmp_path, data):
     (tmp_path / "a.csv").write_bytes(data)

@@ -79,6 +79,8 @@ def recognise(path: Path, config: SourcesConfig) -> Recognised:
     if bare.startswith(b"{"):
         return _of_columns(path, "jsonl", _json_columns(path, bare), config)
     first = bare.partition(b"\n")[0].strip()
+    if b"\0" in first:
+        raise UserError(f"{path} is nothing that pages are read from: give {UNDERSTOOD}")
     if b"\r" in first:
         raise UserError(f"{path} has lines that end in bare carriage returns: convert their ends to line feeds")
     if _is_address(first.decode("utf-8", "replace")):
