@@ -16,3 +16,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Machines with a GPU may lack beartype (`make gpu` installs nothing); nowhere else are the checks done without."""
     if not CHECKED and config.getoption("markexpr") != "gpu":
         raise pytest.UsageError("beartype is not installed, and only `pytest -m gpu` goes without: run `make test`")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes are named by their length: packed ones hold the time of day, and workers must agree on names."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 16 else None
