@@ -86,6 +86,41 @@ class Answer:
     """The server's word: "length" for what was cut short; may be empty."""
 
 
+HOPELESS = 10
+"""Questions in a row that nobody heard, after which no more are put."""
+
+
+class Presence:
+    """Whether a model is there at all, over all threads that ask.
+
+    Attributes:
+        questions: put so far.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.questions = 0
+        self._name = name
+        self._unheard = 0
+        self._lock = threading.Lock()
+
+    def note(self, said: Answer | NoAnswer) -> None:
+        """Counts what came of one question.
+
+        Raises:
+            UserError: nobody has heard the last HOPELESS of them.
+        """
+        with self._lock:
+            self.questions += 1
+            self._unheard = self._unheard + 1 if isinstance(said, NoAnswer) and said.hopeless else 0
+            if self._unheard < HOPELESS or isinstance(said, Answer):
+                return
+        why = f"{said.reason}: {said.detail}" if said.detail else said.reason
+        raise UserError(
+            f"{self._name} answers nothing any more ({' '.join(why.split())}): see to it and run the same command "
+            "again, which goes on from what was answered"
+        )
+
+
 def message(role: str, text: str, pictures: Sequence[str] = ()) -> Message:
     """One message; `pictures` are data: URIs, and stand before the text."""
     if not pictures:

@@ -141,9 +141,24 @@ def test_a_verdict_that_is_there_is_not_asked_again(fake: ChatServer, tmp_path: 
         file.write('17\n["marks"]\n{"marks": [1]}\n{"torn": ')
     fake.says, asked, model = (lambda body: "10 5"), len(fake.bodies), Answers()
     result = ask("llava_bench", folder, fake, model)
-    assert (result["n"], result["missing"], len(fake.bodies) - asked, model.asked) == (4, {}, 1, ["2"])
-    ask("llava_bench", folder, fake, temperature=0.5)
+    assert (result["n"], result["missing"], len(fake.bodies) - asked, model.asked) == (4, {}, 1, [])
+    ask("llava_bench", folder, fake, model, temperature=0.5)
     assert len(fake.bodies) - asked == 5  # a judge with other settings is another judge
+    assert model.asked == []  # but the answers are the same
+
+
+def test_a_judge_that_is_gone_ends_the_run_and_no_answer_is_lost(
+    fake: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mm1.eval.chat_api.HOPELESS", 2)
+    fake.says = lambda body: "10 5" if "What of 0" in body["messages"][1]["content"] else 401
+    folder, model = llava_bench(tmp_path), Answers()
+    with pytest.raises(UserError, match=r"judge-1 answers nothing any more \(HTTP 401"):
+        ask("llava_bench", folder, fake, model)
+    assert len(fake.bodies) == 3
+    fake.says, again = (lambda body: "10 5"), Answers()
+    assert ask("llava_bench", folder, fake, again)["n"] == 4
+    assert (model.asked, again.asked, len(fake.bodies)) == (["0", "1", "2", "3"], [], 6)
 
 
 def test_the_judge_is_on_record_and_its_key_is_not(fake: ChatServer, tmp_path: Path) -> None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mm1.config import UserError
 from mm1.curation.page import Dropped
 from mm1.curation.recaption.answers import caption_of
 from mm1.curation.recaption.config import RecaptionConfig
@@ -22,24 +20,20 @@ from mm1.curation.recaption.output import Captioned, reason
 from mm1.curation.recaption.pairs import Pair
 from mm1.curation.recaption.prompts import Prompts, fusion_question
 from mm1.curation.recaption.writers import Question, Said, Writer
-from mm1.eval.chat_api import Answer, NoAnswer
-
-HOPELESS = 10
-"""So many questions in a row that nobody heard end the run."""
+from mm1.eval.chat_api import NoAnswer, Presence
 
 
 class Asker:
-    """Asks two models.
-
-    Attributes:
-        questions: put so far.
-    """
+    """Asks two models."""
 
     def __init__(self, captioner: Writer, fuser: Writer | None, config: RecaptionConfig, prompts: Prompts) -> None:
         self.captioner, self.fuser, self.config, self.prompts = captioner, fuser, config, prompts
-        self.questions = 0
-        self._unheard = 0
-        self._lock = threading.Lock()
+        self._presences = {writer.name: Presence(writer.name) for writer in (captioner, fuser) if writer is not None}
+
+    @property
+    def questions(self) -> int:
+        """Put so far."""
+        return sum(presence.questions for presence in self._presences.values())
 
     def caption(self, pairs: Sequence[Pair], journal: Journal) -> list[Captioned]:
         """Each pair with what was written of it.
@@ -77,26 +71,13 @@ class Asker:
 
         def heard(key: str, said: Said) -> None:
             journal.put(key, said)
-            self._count(writer, said)
+            self._presences[writer.name].note(said)
 
         if new:
             writer.write(new, heard)
         found = [said for said in map(journal.get, keys) if said is not None]
         assert len(found) == len(keys), "a question was not answered"
         return found
-
-    def _count(self, writer: Writer, said: Said) -> None:
-        """Raises UserError when nobody has heard the last HOPELESS questions."""
-        with self._lock:
-            self.questions += 1
-            self._unheard = self._unheard + 1 if isinstance(said, NoAnswer) and said.hopeless else 0
-            if self._unheard < HOPELESS or isinstance(said, Answer):
-                return
-        why = f"{said.reason}: {said.detail}" if said.detail else said.reason
-        raise UserError(
-            f"{writer.name} answers nothing any more ({' '.join(why.split())}): see to it and run the same command "
-            "again, which goes on from what was answered"
-        )
 
     def _heard(self, said: Said) -> _Heard:
         if isinstance(said, NoAnswer):
