@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import torch
 from pydantic import Field
 from rich.table import Table
 
+from mm1.bench.children import environment
 from mm1.bench.geometry import INTERRUPTED, stages
 from mm1.config import Config, UserError, override, save_json
 from mm1.train.checkpoints import EX_TEMPFAIL
@@ -160,10 +160,9 @@ def _leg(folder: Path, device: str, stop: int) -> tuple[float, dict[str, Any]]:
     """Seconds to the first step of a process, and what it wrote with the seconds of its "stop"."""
     leg = folder / "leg.json"
     command = [sys.executable, "-m", "mm1.bench.geometry_leg", str(folder / "stage.json"), str(folder / "run")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     began = time.time()
     done = subprocess.run(
-        [*command, str(leg), device, str(stop)], env=environment, capture_output=True, text=True, check=False
+        [*command, str(leg), device, str(stop)], env=environment(), capture_output=True, text=True, check=False
     )
     expected = EX_TEMPFAIL if stop else 0
     if done.returncode != expected:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from mm1.bench.children import environment
 from mm1.config import UserError
 
 
@@ -24,7 +25,7 @@ def started(processes: int, module: str, arguments: Sequence[str]) -> Iterator[s
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     with subprocess.Popen(
         [sys.executable, *launcher, module, *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "PYTHONPATH": _path()},
+        env=environment(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -66,7 +67,3 @@ def _sessions(launcher: int) -> list[int]:
             return [*map(int, file.read().split()), launcher]
     except OSError:
         return [launcher]
-
-
-def _path() -> str:
-    return os.pathsep.join(path for path in sys.path if path)

@@ -24,6 +24,7 @@ import torch
 from pydantic import PositiveInt
 from rich.table import Table
 
+from mm1.bench.children import environment
 from mm1.config import Config, UserError, from_json, to_json
 from mm1.data.plan import DataConfig, GroupConfig, MixtureConfig, SourceConfig
 from mm1.distributed.mesh import World
@@ -189,11 +190,10 @@ def _stage(model: MM1Config, rows: int, seq_len: int, max_images: int = 1, **cha
 
 def _in_process(stage: StageConfig, what: str, steps: int) -> float:
     """Runs `measure` in a process of its own, which prints the figure last."""
-    environment = {**os.environ, **(GIVES_BACK if what == "memory" else {})}
     code = "import sys; from mm1.bench.step import measure; measure(sys.argv[1], int(sys.argv[2]), sys.stdin.read())"
     done = subprocess.run(
         [sys.executable, "-c", code, what, str(steps)],
-        env={**environment, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        env=environment(**(GIVES_BACK if what == "memory" else {})),
         input=json.dumps(to_json(stage)),
         stdout=subprocess.PIPE,
         text=True,
