@@ -15,13 +15,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import CheckpointPolicy
 
 from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
 from mm1.data.plan import build_plan
 from mm1.models import experts
 from mm1.models.moe import MoE
-from mm1.train.blocks import checkpoint_blocks
+from mm1.train.blocks import _policy, checkpoint_blocks
 from mm1.train.objectives import build_objective
 from mm1.train.run import deterministic
 from mm1.train.stage import StageConfig
@@ -122,6 +124,21 @@ def test_where_experts_are_elsewhere_a_block_is_checkpointed_in_full(tiny: Modul
     checkpoint_blocks(model, "selective")
     full = [block for block in model.decoder.blocks if "context_fn" not in block.forward.keywords]
     assert full == sparse != []
+
+
+def test_selective_keeps_what_attention_makes_in_tiles() -> None:
+    """FlexAttention's kernel has no backward on the CPU: what is said of it when it is met."""
+    met = {}
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            met[func.name()] = _policy(None, func)
+            return func(*args, **(kwargs or {}))
+
+    assert _policy(None, torch.ops.higher_order.flex_attention) == CheckpointPolicy.MUST_SAVE
+    with Watch():
+        torch.ones(2, 2) @ torch.ones(2, 2) + 1
+    assert met["aten::mm"] == CheckpointPolicy.MUST_SAVE != met["aten::add.Tensor"]
 
 
 @pytest.fixture(scope="module")

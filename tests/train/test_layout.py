@@ -9,8 +9,7 @@ import torch
 from mm1.config import UserError
 from mm1.models.decoder import DecoderConfig
 from mm1.models.moe import MoEConfig
-from mm1.train.costs import all_to_all_bytes_per_step
-from mm1.train.layout import ParallelConfig, all_to_all_bytes
+from mm1.train.layout import ParallelConfig
 from mm1.train.parallelize import gather_dtype
 
 SPARSE = DecoderConfig(vocab_size=320, dim=32, mlp_dim=48, moe=MoEConfig(num_experts=8))
@@ -20,8 +19,12 @@ SPARSE = DecoderConfig(vocab_size=320, dim=32, mlp_dim=48, moe=MoEConfig(num_exp
     ("layout", "processes", "sentence"),
     [
         ({"replicate": 3}, 4, "parallel.replicate=3 does not divide the 4 processes"),
-        ({"replicate": 2, "shard": 4}, 4, "parallel.replicate=2 times parallel.shard=4 is 8, but 4 processes"),
-        ({"shard": 2}, 1, "parallel.replicate=1 times parallel.shard=2 is 2, but 1 processes"),
+        (
+            {"replicate": 2, "shard": 4},
+            4,
+            "parallel.replicate=2 times parallel.shard=4 is 8, but there are 4 processes",
+        ),
+        ({"shard": 2}, 1, "parallel.replicate=1 times parallel.shard=2 is 2, but there are 1 processes"),
         ({"experts": 3}, 3, "parallel.experts=3 does not divide the 8 experts"),
         ({"experts": 4, "replicate": 2}, 4, "parallel.experts=4 does not divide the 2 processes of a shard"),
         ({"experts": 2}, 1, "parallel.experts=2 does not divide the 1 processes of a shard"),
@@ -60,19 +63,15 @@ def test_weights_are_gathered_in_half_precision_on_cuda_only() -> None:
         assert gather_dtype(config, device, precision) is None
 
 
-def test_bytes_by_hand() -> None:
-    """100 tokens of 2 choices, of which 3 of 4 are elsewhere; vectors of 8 numbers of 2 bytes; four ways."""
-    assert all_to_all_bytes(100, top_k=2, dim=8, experts=4, element_size=2) == 150 * 16 * 4
-    assert all_to_all_bytes(100, top_k=2, dim=8, experts=4, element_size=2, recomputed=True) == 150 * 16 * 6
-    assert all_to_all_bytes(100, top_k=2, dim=8, experts=1, element_size=2) == 0
+@pytest.mark.parametrize(("mode", "crossings"), [("none", 4), ("selective", 6), ("full", 6)])
+def test_bytes_by_hand(mode: Any, crossings: int) -> None:
+    """200 choices, of which 3 of 4 are elsewhere; vectors of 8 numbers of 2 bytes."""
+    dealt = ParallelConfig(experts=4, activation_checkpointing=mode)
+    assert dealt.all_to_all_bytes(200, dim=8, element_size=2) == 150 * 16 * crossings
+    assert dealt.replace(experts=1).all_to_all_bytes(200, dim=8, element_size=2) == 0
 
 
-def test_bytes_of_a_stage(tiny: ModuleType) -> None:
-    """Rows of 64 positions, one a rank; one of the two layers is sparse."""
-    stage = tiny.stage("moe", rows=4, parallel=ParallelConfig(experts=2))
-    expected = all_to_all_bytes(64, top_k=2, dim=32, experts=2, element_size=2)
-    assert all_to_all_bytes_per_step(stage, ranks=4) == expected > 0
-    again = stage.replace(parallel=ParallelConfig(experts=2, activation_checkpointing="selective"))
-    assert all_to_all_bytes_per_step(again, ranks=4) == 1.5 * expected
-    assert all_to_all_bytes_per_step(tiny.stage("moe"), ranks=4) == 0
-    assert all_to_all_bytes_per_step(tiny.stage("clip"), ranks=4) == 0
+def test_only_blocks_whose_experts_are_elsewhere_are_checkpointed_in_full() -> None:
+    for experts, sparse, becomes in ((1, True, "selective"), (2, False, "selective"), (2, True, "full")):
+        layout = ParallelConfig(experts=experts, activation_checkpointing="selective")
+        assert layout.block_checkpointing(sparse) == becomes

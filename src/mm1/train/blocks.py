@@ -23,7 +23,7 @@ from mm1.models.decoder import Block
 from mm1.models.experts import GroupedLinear, compute_dtype, kernel_works
 from mm1.models.image_encoder import EncoderBlock
 from mm1.models.moe import MoE, all_here
-from mm1.train.layout import Checkpointing
+from mm1.train.layout import Checkpointing, block_checkpointing
 
 KEPT = (
     "aten::mm",
@@ -35,6 +35,7 @@ KEPT = (
     "aten::_scaled_dot_product_flash_attention_for_cpu",
     "aten::_scaled_dot_product_efficient_attention",
     "aten::_scaled_dot_product_cudnn_attention",
+    "flex_attention",
 )
 """Operators whose outputs "selective" keeps: nearly all the arithmetic of a block."""
 
@@ -44,15 +45,14 @@ def checkpoint_blocks(model: nn.Module, mode: Checkpointing) -> None:
 
     "full" keeps only what goes into a block, and pays a whole forward more. "selective" keeps the outputs of matrix
     products and attention besides, and pays only for norms, activations, gates and rotations: chosen over checkpointing
-    every second block, which pays half a forward for half of the memory. It follows every operator of a block, and
-    those with which FSDP gathers experts inside it differ in backward: blocks whose experts are dealt out to several
-    processes are checkpointed in full.
+    every second block, which pays half a forward for half of the memory. Blocks whose experts are dealt out are
+    checkpointed in full (`layout.block_checkpointing` says why).
     """
     if mode == "none":
         return
     _settle_kernels(model)
     for block in _blocks(model):
-        selective = mode == "selective" and not _exchanges(block)
+        selective = block_checkpointing(mode, _exchanges(block)) == "selective"
         contexts: dict[str, Any] = {"context_fn": _keeping_products} if selective else {}
         # Nothing in a step is random, so there is no state of a generator to put back.
         again = functools.partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False, **contexts)

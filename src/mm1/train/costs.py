@@ -13,7 +13,6 @@ import torch
 
 from mm1.models.counts import TRAINING_FACTOR, flops_forward, parameters_by_part
 from mm1.models.mm1 import MM1Config
-from mm1.train.layout import all_to_all_bytes
 from mm1.train.stage import StageConfig
 
 
@@ -55,23 +54,3 @@ def flops_per_sequence(stage: StageConfig) -> dict[str, int]:
         targets=tokens - images * stage.model.num_image_tokens,
     )
     return {part: TRAINING_FACTOR * count for part, count in forward.items()}
-
-
-def all_to_all_bytes_per_step(stage: StageConfig, ranks: int, element_size: int = 2) -> float:
-    """Bytes that a rank sends to the experts of others, and they to it, in a step of full sequences; 0 without any.
-
-    `metrics.jsonl` has what really travelled, as `all_to_all_bytes`: less where rows have padding, or a capacity drops
-    choices. `element_size` is that of bf16.
-    """
-    if not isinstance(stage.model, MM1Config) or (moe := stage.model.decoder.moe) is None:
-        return 0.0
-    decoder, parallel = stage.model.decoder, stage.parallel
-    a_layer = all_to_all_bytes(
-        tokens_per_step(stage) / ranks,
-        moe.top_k,
-        decoder.dim,
-        parallel.experts,
-        element_size,
-        recomputed=parallel.activation_checkpointing != "none",
-    )
-    return a_layer * sum(moe.is_sparse(layer) for layer in range(decoder.num_layers))

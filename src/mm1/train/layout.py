@@ -84,33 +84,45 @@ class ParallelConfig(Config):
         """
         if self.shard is None and processes % self.replicate:
             raise UserError(
-                f"parallel.replicate={self.replicate} does not divide the {processes} processes that were started: "
-                "choose a divisor"
+                f"parallel.replicate={self.replicate} does not divide the {processes} processes: choose a divisor"
             )
         if self.shard is not None and self.replicate * self.shard != processes:
             raise UserError(
                 f"parallel.replicate={self.replicate} times parallel.shard={self.shard} is "
-                f"{self.replicate * self.shard}, but {processes} processes were started: leave shard out, or start "
-                "as many"
+                f"{self.replicate * self.shard}, but there are {processes} processes: leave shard out, or make them "
+                "equal"
             )
         return processes // self.replicate
 
+    def block_checkpointing(self, sparse: bool) -> Checkpointing:
+        """What becomes of a block, which has experts if it is `sparse`."""
+        return block_checkpointing(self.activation_checkpointing, exchanges=sparse and self.experts > 1)
 
-def all_to_all_bytes(
-    tokens: float, top_k: int, dim: int, experts: int, element_size: int, recomputed: bool = False
-) -> float:
-    """Bytes that a rank sends to others for one sparse layer in a step, where every rank's experts get their share.
+    @property
+    def crossings(self) -> int:
+        """How often in a step a token's vector goes to an expert elsewhere or comes back from it.
 
-    Of each token's `top_k` choices, (experts - 1) / experts are elsewhere. Their vectors go there and back, in forward
-    and, as gradients, in backward.
+        There and back in forward, the same as gradients in backward, and there and back once more where the block is
+        computed again.
+        """
+        return 4 if self.block_checkpointing(sparse=True) == "none" else 6
 
-    Args:
-        tokens: of this rank in the step, padding left out.
-        top_k: choices of a token.
-        dim: of the decoder.
-        experts: `ParallelConfig.experts`.
-        element_size: bytes of a number: 2 in bf16, 4 in fp32.
-        recomputed: whether backward repeats forward's exchange: with any `activation_checkpointing`.
+    def all_to_all_bytes(self, choices: float, dim: int, element_size: int) -> float:
+        """Bytes that a rank sends to others for one sparse layer in a step, where all experts are chosen equally often.
+
+        Args:
+            choices: tokens of this rank in the step, padding left out, times the experts that each is sent to.
+            dim: of the decoder.
+            element_size: bytes of a number: 2 in bf16, 4 in fp32.
+        """
+        elsewhere = choices * (self.experts - 1) / self.experts
+        return elsewhere * dim * element_size * self.crossings
+
+
+def block_checkpointing(mode: Checkpointing, exchanges: bool) -> Checkpointing:
+    """What becomes of one block under `activation_checkpointing=mode`; `exchanges` says whether its experts are dealt out.
+
+    "selective" follows every operator of a block, and those with which FSDP gathers dealt experts inside it differ in
+    backward; so there it is "full".
     """
-    there = tokens * top_k * (experts - 1) / experts
-    return there * dim * element_size * (6 if recomputed else 4)
+    return "full" if exchanges and mode == "selective" else mode

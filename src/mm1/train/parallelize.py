@@ -159,7 +159,7 @@ def reporting_traffic(objective: Objective, model: nn.Module, config: ParallelCo
     exchanges = [moe.exchange for moe in _of_type(model, MoE) if isinstance(moe.exchange, ExpertExchange)]
     if not exchanges:
         return objective
-    times = microbatches * (2 if config.activation_checkpointing == "none" else 3)
+    times = microbatches * config.crossings // 2  # of which forward, where they are counted, has two
 
     def measured(model: nn.Module, batch: Batch) -> Losses:
         for exchange in exchanges:
