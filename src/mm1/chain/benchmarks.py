@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
+from mm1.chain.own_tasks import model_name
 from mm1.chain.report import write_evaluation_page
-from mm1.chain.run import model_name
 from mm1.distributed.collectives import wait_for_all
 from mm1.distributed.mesh import World
 from mm1.eval.asking import Progress
@@ -37,6 +39,7 @@ def ask_benchmarks(
     out: Path,
     *,
     max_len: int,
+    dtype: torch.dtype = torch.float32,
     blind: bool = False,
     world: World = ALONE,
     progress: Progress | None = None,
@@ -50,6 +53,7 @@ def ask_benchmarks(
         shots: numbers of examples.
         out: where results go; those that are there for the same question are kept.
         max_len: the longest prompt with its answer; longer ones lose their oldest examples.
+        dtype: what the model computes in.
         blind: ask also with every picture replaced by another question's.
         world: the processes that share the work.
         progress: called as evaluation advances.
@@ -57,7 +61,10 @@ def ask_benchmarks(
     Raises:
         UserError: the checkpoint or the files are not what they should be, or not one question can be asked.
     """
-    model, name = MM1Model.load(checkpoint, world.device, max_len=max_len), model_name(checkpoint)
+    model, name = (
+        MM1Model.load(checkpoint, world.device, max_len=max_len, dtype=dtype),
+        model_name(checkpoint, dtype=dtype),
+    )
 
     def nearest(task: str, pool: Sequence[Row], pictures: Pictures) -> Nearest:
         features = encoder_features(model)

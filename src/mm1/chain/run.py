@@ -9,41 +9,32 @@ Knows nothing of which recipes exist, nor of how a stage trains.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mm1.chain.finished import RECIPE
+from mm1.chain.own_tasks import EVALUATED, ask
 from mm1.chain.prepare import TOKENIZER, identity, open_sources, prepare
 from mm1.chain.recipe import STAGES, EvalConfig, RecipeConfig
 from mm1.chain.report import write_report
 from mm1.chain.summary import write_summary
 from mm1.checkpoint import WEIGHTS
-from mm1.config import UserError, load_json, save_json, to_json
+from mm1.config import UserError, save_json, to_json
 from mm1.data.tokenizer import Tokenizer
 from mm1.distributed.collectives import from_first_rank
 from mm1.distributed.mesh import TOLD_ELSEWHERE, World
 from mm1.eval.asking import Progress
-from mm1.eval.model import MM1Model
-from mm1.eval.naming import naming_tasks
 from mm1.eval.provenance import scoring_version
-from mm1.eval.results import Result
-from mm1.eval.runner import evaluate
-from mm1.eval.tasks import Task
-from mm1.eval.world import chat_tasks, pretrained_tasks
 from mm1.files import sha256_of
 from mm1.steps import Outcome, Step, execute
 from mm1.train.profiling import Profile
 from mm1.train.run import run_stage
 from mm1.train.stage import StageConfig
 from mm1.train.watch import UNWATCHED, Watch
-from mm1.types import Image
 
 Say = Callable[[str], None]
-
-RECIPE = "recipe.json"
-EVALUATED = ("pretrain", "sft")
-"""The stages whose models are asked."""
 
 
 def run_recipe(
@@ -231,75 +222,3 @@ def _evaluate(
 ) -> None:
     folders = {name: steps[name].folder(store) for name in recipe.stages if name in EVALUATED}
     ask(config, folders, folder, progress)
-
-
-def finished_stage(folder: Path, stage: str) -> Path:
-    """The folder of what `stage` of the run in `folder` trained.
-
-    Raises:
-        UserError: the run, or that stage of it, is not finished.
-    """
-    if not (folder / stage / WEIGHTS).exists():
-        raise UserError(f"{folder} has no finished stage '{stage}': finish it with `mm1 run … --out {folder}`")
-    return folder / stage
-
-
-def checkpoint_folder(path: Path, stage: str | None = None) -> Path:
-    """Where the checkpoint is that `path` means: what a run's `stage` trained (its last where None), or `path` itself.
-
-    Raises:
-        UserError: the run's stage is not finished, or a stage is named where there is no run.
-    """
-    if (path / RECIPE).exists():
-        return finished_stage(path, stage or load_json(RecipeConfig, path / RECIPE).stages[-1])
-    if stage is not None:
-        raise UserError(f"{path} is no run folder (it has no {RECIPE}), so it has no stage '{stage}': leave it out")
-    return path
-
-
-def ask(
-    config: EvalConfig,
-    folders: Mapping[str, Path],
-    folder: Path,
-    progress: Progress | None = None,
-    only: Sequence[str] | None = None,
-) -> list[Result]:
-    """Asks the pretrained model its few-shot tasks and the fine-tuned one its chat tasks; results go to `folder`.
-
-    Args:
-        config: what is asked.
-        folders: where the weights of the stages stand that are asked, of those in `EVALUATED`.
-        folder: where results go; those that are there for the same questions to the same weights are kept.
-        progress: called as evaluation advances.
-        only: names of tasks; all where None.
-
-    Raises:
-        UserError: a name in `only` is no task's.
-    """
-    asked: list[tuple[str, list[Task], tuple[int, ...]]] = []
-    if "pretrain" in folders:
-        asked.append(("pretrain", [*pretrained_tasks(config.world), *naming_tasks(config.naming)], config.shots))
-    if "sft" in folders:
-        asked.append(("sft", chat_tasks(config.world), (0,)))
-    names = [task.name for _, tasks, _ in asked for task in tasks]
-    for name in only or ():
-        if name not in names:
-            raise UserError(f"no task is named '{name}': there are {', '.join(names)}")
-    results: list[Result] = []
-    for stage, tasks, shots in asked:
-        chosen = [task for task in tasks if only is None or task.name in only]
-        seeing = [task for task in chosen if any(isinstance(part, Image) for part in task.episodes[0].query)]
-        if not chosen:
-            continue
-        model, name = MM1Model.load(folders[stage]), model_name(folders[stage], stage)
-        results += evaluate(model, chosen, shots, folder, config.seed, model_name=name, progress=progress)
-        if seeing and config.blind:
-            results += evaluate(
-                model, seeing, shots, folder, config.seed, model_name=name, blind=True, progress=progress
-            )
-    return results
-
-
-def model_name(folder: Path, name: str | None = None) -> str:
-    """A name (the folder's) with a hash of the weights, so that another model's answers are never taken for these."""
-    return f"{name or folder.resolve().name} {sha256_of(folder / WEIGHTS)[:12]}"

@@ -10,12 +10,14 @@ from pathlib import Path
 from rich.console import Console
 
 from mm1.ablations.study import run_study
+from mm1.chain.finished import checkpoint_folder
 from mm1.chain.plans import prepared_plans
 from mm1.chain.prepare import PrepareConfig, prepare_folder
 from mm1.chain.recipe import RecipeConfig
 from mm1.chain.report import write_report
-from mm1.chain.run import checkpoint_folder, run_recipe, train_stage
+from mm1.chain.run import run_recipe, train_stage
 from mm1.cli import tables
+from mm1.cli.loading import load
 from mm1.cli.progress import EvalProgress, PrepareProgress
 from mm1.cli.talk import talk
 from mm1.config import UserError, load_json, override
@@ -23,7 +25,6 @@ from mm1.config import diff as config_diff
 from mm1.data.formats.files import sources_of
 from mm1.data.plan import Plan
 from mm1.distributed.mesh import joined
-from mm1.eval.model import MM1Model
 from mm1.recipes.catalog import load_recipe
 from mm1.recipes.smoke import smoke
 from mm1.recipes.studies import load_study
@@ -123,7 +124,7 @@ def diff(arguments: Namespace) -> None:
 
 def chat(arguments: Namespace) -> None:
     """A conversation."""
-    talk(MM1Model.load(checkpoint_folder(arguments.run, arguments.stage)), arguments.image, console)
+    talk(load(checkpoint_folder(arguments.run, arguments.stage), arguments).model, arguments.image, console)
 
 
 def report(arguments: Namespace) -> None:

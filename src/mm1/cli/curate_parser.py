@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mm1.cli.questions_parser import add_computing
+
 
 def add_curate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`mm1 curate SOURCES…`. Its own commands are named with both words: `commands.add_parser("curate recaption")`."""
@@ -69,7 +71,4 @@ def _add_recaption(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     here = new.add_argument_group("checkpoints")
     here.add_argument("--batch", type=int, default=64, metavar="N", help="questions answered at once (64)")
     here.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest question with its answer (8192)")
-    here.add_argument("--device", help="cpu or cuda; cuda where there is one")
-    here.add_argument(
-        "--dtype", choices=["float32", "bfloat16"], default="float32", help="bfloat16: half the memory, other rounding"
-    )
+    add_computing(here)

@@ -9,12 +9,14 @@ from pathlib import Path
 from rich.console import Console
 
 from mm1.chain.benchmarks import ask_benchmarks
+from mm1.chain.finished import RECIPE, checkpoint_folder, finished_stage
+from mm1.chain.own_tasks import EVALUATED, ask
 from mm1.chain.recipe import EvalConfig, RecipeConfig
 from mm1.chain.report import EVALUATIONS, write_evaluation_page, write_report
-from mm1.chain.run import EVALUATED, RECIPE, ask, checkpoint_folder, finished_stage
 from mm1.cli import tables
 from mm1.cli.comparison import comparison, notes, ratios
-from mm1.cli.generate_commands import at_least
+from mm1.cli.loading import dtype
+from mm1.cli.options import at_least
 from mm1.cli.progress import EvalProgress
 from mm1.config import UserError, from_json, load_json
 from mm1.distributed.mesh import World, joined
@@ -32,7 +34,7 @@ UNTRAINED_LENGTH = 8192
 def eval(arguments: Namespace) -> None:
     """What `--tasks` names: NAME is a task of the run's recipe, NAME:FOLDER a benchmark."""
     at_least(1, **{"--episodes": arguments.episodes, "--max-len": arguments.max_len})
-    with joined() as world, world.telling_once(), EvalProgress(console) as progress:
+    with joined(arguments.device) as world, world.telling_once(), EvalProgress(console) as progress:
         named = arguments.tasks.split(",") if arguments.tasks else []
         own = [task for task in named if ":" not in task]
         benchmarks = [
@@ -42,7 +44,7 @@ def eval(arguments: Namespace) -> None:
         if own or not benchmarks:
             if world.size > 1:
                 raise UserError("a recipe's own tasks are small and asked by one process: leave torchrun out")
-            results = _ask_own(arguments, own, out, progress)
+            results = _ask_own(arguments, own, out, world, progress)
             tables.show(console, tables.scores(by_task(results)))
             write_evaluation_page(out)
         if benchmarks:
@@ -64,7 +66,7 @@ def _show(results: Sequence[Result], world: World) -> None:
             console.print(line)
 
 
-def _ask_own(arguments: Namespace, only: Sequence[str], out: Path, progress: Progress) -> list[Result]:
+def _ask_own(arguments: Namespace, only: Sequence[str], out: Path, world: World, progress: Progress) -> list[Result]:
     """Other questions for a finished run."""
     folder: Path = arguments.run
     recipe = _recipe(folder)
@@ -86,7 +88,9 @@ def _ask_own(arguments: Namespace, only: Sequence[str], out: Path, progress: Pro
             naming=config.naming.replace(num_episodes=arguments.episodes),
         )
     stages = {name: finished_stage(folder, name) for name in recipe.stages if name in EVALUATED}
-    return ask(config, stages, out, progress, only or None)
+    return ask(
+        config, stages, out, progress, only or None, device=world.device, dtype=dtype(arguments.dtype, world.device)
+    )
 
 
 def _ask_benchmarks(
@@ -100,6 +104,7 @@ def _ask_benchmarks(
         _shots(arguments) if arguments.shots else PAPERS_SHOTS,
         out,
         max_len=arguments.max_len or trained_length(arguments.run, arguments.stage),
+        dtype=dtype(arguments.dtype, world.device),
         blind=arguments.blind,
         world=world,
         progress=progress,

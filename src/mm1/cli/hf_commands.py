@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from importlib.util import find_spec
 
-from mm1.chain.run import checkpoint_folder
+from mm1.chain.finished import checkpoint_folder
 from mm1.checkpoint import open_checkpoint, save_checkpoint
 from mm1.config import UserError, from_json
 from mm1.hf.export_decoder import export_decoder

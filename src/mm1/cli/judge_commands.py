@@ -8,13 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mm1.chain.run import checkpoint_folder
-from mm1.cli.generate_commands import device, model_hash
-from mm1.cli.options import check_out, prompt_of
+from mm1.chain.finished import checkpoint_folder
+from mm1.cli.loading import load
+from mm1.cli.options import at_least, check_out, prompt_of
 from mm1.config import from_json
 from mm1.eval.chat_api import ChatClient, ChatConfig
 from mm1.eval.instruct.judged import judged
-from mm1.eval.model import MM1Model
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -23,13 +22,15 @@ def judge(arguments: Namespace) -> None:
     """Answers, marks, and the table of scores."""
     out: Path = arguments.out
     check_out(out)
+    at_least(1, **{"--max-len": arguments.max_len})
     asked = {"address": arguments.judge, "model": arguments.judge_model, "key_file": arguments.judge_key_file}
     marker = ChatClient(from_json(ChatConfig, asked, "mm1 judge"))
     prompt = prompt_of(arguments.judge_prompt, "--judge-prompt")
     folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
-    model = MM1Model.load(folder, device(arguments.device))
-    name = f"{folder.name} {model_hash(folder)[:12]}"
-    result = judged(arguments.benchmark, arguments.folder, model, name, marker, out, prompt, console.print)
+    loaded = load(folder, arguments)
+    result = judged(
+        arguments.benchmark, arguments.folder, loaded.model, loaded.name, marker, out, prompt, console.print
+    )
     title = f"{result['benchmark']}, marked by {arguments.judge_model}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in ("", "score", "n"):

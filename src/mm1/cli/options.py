@@ -37,3 +37,14 @@ def check_out(out: Path | None) -> None:
     """
     if out is not None and not out.parent.is_dir():
         raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
+
+
+def at_least(least: int, **numbers: int | None) -> None:
+    """Refuses a number below `least`; None, for what was not typed, passes.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for option, number in numbers.items():
+        if number is not None and number < least:
+            raise UserError(f"{option} is {number}: give at least {least}")

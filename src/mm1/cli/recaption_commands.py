@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mm1.chain.run import checkpoint_folder
-from mm1.cli.generate_commands import at_least, load
-from mm1.cli.options import prompt_of
+from mm1.chain.finished import checkpoint_folder
+from mm1.cli.loading import Loaded, load
+from mm1.cli.options import at_least, prompt_of
 from mm1.cli.progress import RateProgress
 from mm1.config import UserError, from_json
 from mm1.curation.recaption.addresses import AddressWriter
@@ -21,7 +21,6 @@ from mm1.curation.recaption.prompts import CAPTION, FUSION, Prompts
 from mm1.curation.recaption.run import RECAPTIONED, RECORD, recaption
 from mm1.curation.recaption.writers import Writer
 from mm1.eval.chat_api import ChatClient, ChatConfig
-from mm1.eval.model import MM1Model
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -62,7 +61,7 @@ class _Writers:
 
     def __init__(self, arguments: Namespace) -> None:
         self._arguments = arguments
-        self._loaded: dict[Path, tuple[MM1Model, str]] = {}
+        self._loaded: dict[Path, Loaded] = {}
 
     def both(self) -> tuple[Writer, Writer | None]:
         captioner = self._make("captioner")
@@ -92,9 +91,9 @@ class _Writers:
         folder = checkpoint_folder(path, None).resolve()
         if folder not in self._loaded:
             self._loaded[folder] = load(folder, arguments)
-        model, digest = self._loaded[folder]
+        loaded = self._loaded[folder]
         limits = {"max_new_tokens": arguments.max_new_tokens, "batch": arguments.batch}
-        return CheckpointWriter(model=model, name=f"{folder.name} {digest[:12]}", digest=digest, **limits)
+        return CheckpointWriter(model=loaded.model, name=loaded.name, digest=loaded.digest, **limits)
 
     def _address(self, role: str, found: dict[str, str | Path | None]) -> AddressWriter:
         arguments = self._arguments

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mm1.chain.run import checkpoint_folder
-from mm1.cli.generate_commands import at_least, load
-from mm1.cli.options import check_out
+from mm1.chain.finished import checkpoint_folder
+from mm1.cli.loading import load
+from mm1.cli.options import at_least, check_out
 from mm1.eval.textcore import textcore as ask_textcore
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -24,10 +24,10 @@ def textcore(arguments: Namespace) -> None:
     at_least(0, **{"--shots": arguments.shots})
     at_least(1, **{"--limit": arguments.limit, "--max-len": arguments.max_len})
     folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
-    model, name = load(folder, arguments)
-    digest, *dtype = name.split()
-    name = " ".join([folder.name, digest[:12], *dtype])
-    result = ask_textcore(model, name, arguments.tasks, out, arguments.shots, arguments.limit, console.print)
+    loaded = load(folder, arguments)
+    result = ask_textcore(
+        loaded.model, loaded.name, arguments.tasks, out, arguments.shots, arguments.limit, console.print
+    )
     console.print(_table(result))
     if result["absent"]:
         console.print(f"No average: {', '.join(result['absent'])} are not there")
