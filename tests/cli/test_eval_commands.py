@@ -71,6 +71,15 @@ def test_benchmarks_of_a_checkpoint_as_the_papers_table_and_as_a_page(
     assert {path: path.stat().st_mtime_ns for path in before} == before, "the same question is not asked again"
 
 
+def test_a_model_that_computes_in_half_the_bits_is_another_model(checkpoint: Path, data: Path) -> None:
+    asked = ["eval", str(checkpoint), "--tasks", f"vqav2:{data}/vqav2", "--shots", "0", "--out", str(data / "out")]
+    names = []
+    for dtype in ("float32", "bfloat16"):
+        assert main([*asked, "--dtype", dtype, "--device", "cpu"]) == 0
+        names.append(json.loads((data / "out/vqav2-0shot.json").read_text())["model"])
+    assert names[1] == f"{names[0]} bfloat16"
+
+
 def test_nearest_examples_are_chosen_by_the_models_own_encoder(checkpoint: Path, data: Path) -> None:
     out = data / "out"
     tasks = f"coco_captions:{data}/coco_captions"
@@ -105,6 +114,7 @@ def test_prompts_longer_than_the_model_lose_their_oldest_shots(
         (["--tasks", "binding", "--episodes", "0"], "--episodes is 0: give at least 1"),
         (["--tasks", "vqav2:/nowhere", "--examples", "fixed:/nowhere/ids"], "/nowhere"),
         (["--tasks", "vqav2:/nowhere", "--examples", "similar"], "'selection' is 'similar'"),
+        (["--tasks", "vqav2:/nowhere", "--device", "abacus"], "--device is 'abacus': give cpu or cuda"),
     ],
 )
 def test_mistakes_are_one_sentence(

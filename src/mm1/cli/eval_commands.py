@@ -15,7 +15,7 @@ from mm1.chain.recipe import EvalConfig, RecipeConfig
 from mm1.chain.report import EVALUATIONS, write_evaluation_page, write_report
 from mm1.cli import tables
 from mm1.cli.comparison import comparison, notes, ratios
-from mm1.cli.loading import dtype
+from mm1.cli.loading import device, dtype
 from mm1.cli.options import at_least
 from mm1.cli.progress import EvalProgress
 from mm1.config import UserError, from_json, load_json
@@ -34,7 +34,7 @@ UNTRAINED_LENGTH = 8192
 def eval(arguments: Namespace) -> None:
     """What `--tasks` names: NAME is a task of the run's recipe, NAME:FOLDER a benchmark."""
     at_least(1, **{"--episodes": arguments.episodes, "--max-len": arguments.max_len})
-    with joined(arguments.device) as world, world.telling_once(), EvalProgress(console) as progress:
+    with joined(device(arguments.device).type) as world, world.telling_once(), EvalProgress(console) as progress:
         named = arguments.tasks.split(",") if arguments.tasks else []
         own = [task for task in named if ":" not in task]
         benchmarks = [
