@@ -3,14 +3,18 @@
 import gzip
 import io
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastwarc.warc import WarcRecord, WarcRecordType
 
+from mm1.cli.main import main
+from mm1.config import override
 from mm1.curation import downloads
 from mm1.curation.config import PROFILES
 from mm1.curation.engine import Runner
@@ -28,8 +32,11 @@ SITE = {
 }
 
 
-def write_warc(path: Path, site: dict[str, bytes]) -> Path:
-    """As crawlers write them: a record of the crawl itself, then a request and a response for each address."""
+def write_warc(path: Path, site: dict[str, bytes], headers: Mapping[str, str] = MappingProxyType({})) -> Path:
+    """As crawlers write them: a record of the crawl itself, then a request and a response for each address.
+
+    `headers` are those that some of the addresses were sent with.
+    """
     pack = partial(gzip.compress, mtime=0) if path.suffix == ".gz" else bytes
 
     def write(kind: WarcRecordType, url: str, http: bytes) -> None:
@@ -48,7 +55,8 @@ def write_warc(path: Path, site: dict[str, bytes]) -> Path:
     for url, body in site.items():
         media = "image/png" if url.endswith(".png") else "text/html; charset=utf-8"
         write(WarcRecordType.request, url, b"GET / HTTP/1.1\r\n\r\n")
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: {media}\r\nContent-Length: {len(body)}\r\n\r\n"
+        more = f"{headers[url]}\r\n" if url in headers else ""
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {media}\r\n{more}Content-Length: {len(body)}\r\n\r\n"
         write(WarcRecordType.response, url, head.encode() + body)
     return path
 
@@ -99,6 +107,43 @@ def test_offline_an_image_that_no_record_has_is_counted_as_such(tmp_path: Path) 
     config = PROFILES["mm1"].replace(download=False)
     curate([write_warc(tmp_path / "c.warc.gz", SITE)], tmp_path / "set", config, Runner())
     assert funnel(tmp_path / "set")["images", "image"]["dropped"] == {"corrupt": 1, "offline": 1}
+
+
+def test_pages_and_images_that_their_owners_refuse_are_in_no_set(tmp_path: Path, asked: list[str]) -> None:
+    """By a header or by a tag; nor is an image that is refused in the crawl asked for again."""
+    site = {f"https://{host}.example/": page(n, [f'<img src="/{n}.png">']).encode() for n, host in enumerate("abc")}
+    site |= {f"https://{host}.example/{n}.png": picture(n) for n, host in enumerate("abc")}
+    site["https://b.example/"] = b'<meta name="robots" content="noai">' + site["https://b.example/"]
+    headers = {"https://a.example/": "X-Robots-Tag: noai", "https://c.example/2.png": "TDM-Reservation: 1"}
+    crawl = write_warc(tmp_path / "crawl.warc.gz", site, headers)
+    curate([crawl], tmp_path / "set", PROFILES["mm1"], Runner())
+    steps = funnel(tmp_path / "set")
+    assert (steps["extract", "page"]["out"], steps["extract", "page"]["dropped"]) == (1, {"not_html": 3, "opt_out": 2})
+    assert steps["images", "image"]["dropped"] == {"tdm_reservation": 1}
+    assert [row["url"] for row in rows(tmp_path / "set", "text")] == ["https://c.example/"]
+    assert rows(tmp_path / "set", "interleaved") == rows(tmp_path / "set", "captions") == []
+
+    ignoring = override(PROFILES["mm1"], ["fetch.opt_out=[]", "fetch.tdm_reservation=false", "download=false"])
+    curate([crawl], tmp_path / "set", ignoring, Runner())
+    assert len(rows(tmp_path / "set", "interleaved")) == 3, "the steps are done anew"
+    assert asked == []
+
+
+def test_a_crawl_of_which_nothing_can_be_read_is_named_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = write_warc(tmp_path / "whole.warc.gz", SITE)
+    cut = tmp_path / "cut.warc.gz"
+    cut.write_bytes(whole.read_bytes()[:20])
+    alone = ["--offline", "--processes", "1"]
+    assert main(["curate", str(whole), str(cut), "--out", str(tmp_path / "one"), *alone]) == 0
+    said = capsys.readouterr().out
+    assert "Not one page could be read of: cut.warc.gz (truncated_record 1)\n" in said
+    assert "cut.warc.gz (truncated_record 1)" in (tmp_path / "one" / "report.html").read_text()
+
+    assert main(["curate", str(cut), "--out", str(tmp_path / "two"), *alone]) != 0
+    assert "not one page could be read of cut.warc.gz (truncated_record 1)" in capsys.readouterr().err
+    assert funnel(tmp_path / "two")["extract", "page"]["dropped"] == {"truncated_record": 1}
 
 
 def test_a_second_crawl_of_the_same_pages_adds_nothing(tmp_path: Path, asked: list[str]) -> None:

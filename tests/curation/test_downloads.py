@@ -1,12 +1,13 @@
 """What was downloaded stays, and no address is asked twice, however a run ended."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from mm1.curation import downloads
-from mm1.curation.downloads import Downloads
+from mm1.curation.downloads import Downloads, by_host
 from mm1.curation.fetch import FetchConfig, Fetched, Tombstones
 
 URLS = [f"https://a.example/{number}" for number in range(5)]
@@ -102,8 +103,18 @@ def test_nothing_of_the_outcome_is_lost_in_the_log(tmp_path: Path, asked: list[s
     assert outcome(lambda store: store.download(URLS[:1])) == outcome(lambda store: store.stored(URLS[:1]))
 
 
+HEAD = '{"url": "https://a.example/2", "final_url": "", "media_type": "", "charset": "", "size": %s}\nabc'
+
+
+@pytest.mark.timeout(20)  # entries of negative size would be gone round for ever
 @pytest.mark.parametrize(
-    "rubbish", [b"\0" * 4096 + b"\n", b'{"url": "https:\n', b'{"size": 3}\nabc', b"[]\n", b"\xff\n"]
+    "rubbish",
+    [
+        *(b"\0" * 4096 + b"\n", b'{"url": "https:\n', b'{"size": 3}\nabc', b"[]\n", b"\xff\n", b"[" * 100_000 + b"\n"),
+        *((HEAD % size).encode() for size in ('"3"', "3.0", "null", "true", "[3]", "-90", "1e999", "9" * 30)),
+        (HEAD % 3).replace('"https://a.example/2"', "7").encode(),
+        (HEAD % 3).replace('"charset": ""', '"charset": {}').encode(),
+    ],
 )
 def test_what_a_failing_machine_left_behind_the_whole_entries_is_cut_off(
     tmp_path: Path, asked: list[str], rubbish: bytes
@@ -117,3 +128,27 @@ def test_what_a_failing_machine_left_behind_the_whole_entries_is_cut_off(
         with Downloads(tmp_path, CONFIG) as store:
             assert by_url(store.download(URLS[:3])).items() >= first.items()
     assert asked == URLS[2:3]
+
+
+def test_addresses_are_kept_by_their_hosts_whatever_list_names_them(tmp_path: Path, asked: list[str]) -> None:
+    urls = [f"https://{host}.example/{number}" for number in range(2) for host in "abcdefgh"]
+    for wanted in (urls[:5], urls[3:12], list(reversed(urls))):
+        with Downloads(tmp_path, CONFIG, by_host(4)) as store:
+            assert set(by_url(store.download(iter(wanted)))) == set(wanted)
+    assert sorted(asked) == sorted(urls)
+    assert {path.name for path in tmp_path.iterdir()} <= {f"bucket-{number:05d}" for number in range(1, 5)}
+
+
+def test_shelves_are_opened_in_one_order_so_that_no_two_processes_wait_in_a_ring(
+    tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def locked(path: Path, what: str, wait: bool) -> nullcontext[None]:
+        opened.append(path.parent.name)
+        return nullcontext()
+
+    monkeypatch.setattr(downloads, "locked", locked)
+    with Downloads(tmp_path, CONFIG, lambda url: url[-1]) as store:
+        list(store.download(reversed(URLS)))
+    assert opened == sorted(opened) == ["0", "1", "2", "3", "4"]

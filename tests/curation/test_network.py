@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -98,6 +98,31 @@ def test_pages_of_a_list_and_their_images_are_downloaded_once(tmp_path: Path) ->
         assert len(server.asked) == asked, "the steps stand"
         curate([tmp_path / "list.txt"], out, quick(server, "interleaved.images.min_side=90"), Runner())
         assert [path for _, path in server.asked[asked:]] == [], "and so do the outcomes where a step is done anew"
+
+
+def test_a_list_that_was_renamed_or_has_grown_asks_only_for_what_is_new(tmp_path: Path) -> None:
+    """Also where it is cut into other parts, or where another list names the same pages."""
+    with Server({f"/{number}": html(number) for number in range(8)}) as server:
+
+        def listed(name: str, numbers: Iterable[int]) -> Path:
+            path = tmp_path / name
+            path.write_text("\n".join(server.url(f"http://127.0.0.1/{number}") for number in numbers))
+            return path
+
+        def run(*changes: str) -> int:
+            paths = [path for path in sorted(tmp_path.iterdir()) if path.is_file()]
+            curate(paths, tmp_path / "set", quick(server, *changes), Runner())
+            return int(str(funnel(tmp_path / "set")["extract", "page"]["out"]))
+
+        first = listed("list.txt", range(4))
+        assert run() == 4
+        first.rename(tmp_path / "renamed.txt")
+        assert run() == 4
+        listed("renamed.txt", [9, *range(6)])
+        assert run("sources.part_urls=2") == 6
+        listed("another.txt", range(3, 8))
+        assert run() == 6 + 5
+        assert sorted(server.paths()) == sorted(["/9", *(f"/{number}" for number in range(8))])
 
 
 def test_images_of_a_list_with_captions_are_downloaded(tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ from mm1.config import UserError, override
 from mm1.curation.config import PROFILES, CurateConfig
 from mm1.curation.engine import Progress, Runner, Values, cpus_of
 from mm1.curation.funnel import Funnel
+from mm1.curation.pipeline import UNREAD
 from mm1.curation.pipeline import curate as run_curate
+from mm1.curation.steps.extract import STEP as EXTRACT
 from mm1.curation.steps.finish import FUNNEL, REPORT
 from mm1.curation.text.training import TrainQualityConfig, train_quality
 
@@ -49,6 +51,8 @@ def curate(arguments: Namespace) -> None:
     for name, fact in finished.facts.items():
         console.print(f"{name.capitalize()}: {fact}")
     console.print(f"Report: {arguments.out / REPORT}, figures: {arguments.out / FUNNEL}")
+    if not any(step.counts.kept for step in finished.funnel.steps if step.name == EXTRACT):
+        raise UserError(f"{UNREAD} {finished.facts[UNREAD]}: copy the sources anew, or give others")
     full = [name for name, documents in finished.sets.items() if documents]
     if full:
         words = [f"{name}={arguments.out / name}" for name in full]

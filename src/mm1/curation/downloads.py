@@ -3,7 +3,7 @@ r"""What was downloaded stays: logs of addresses and bytes, beside the records o
     with Downloads(folder, FetchConfig()) as store:
         for got in store.download(urls): …        # from a log, from a record of failures, or from the network
 
-    folder/SHELF/bytes.log           {"url": …, "size": 5}\n12345{"url": …}\n…     only ever appended to
+    folder/SHELF/bytes.log           {"size": 5, "url": …}\n12345{"size": …}\n…     only ever appended to
     folder/SHELF/tombstones.jsonl    fetch/tombstones.py
 
 Which shelf an address belongs on is the caller's to say, so that many can be asked for together and still be found by
@@ -24,9 +24,17 @@ from types import TracebackType
 
 from mm1.curation.fetch import FetchConfig, Fetched, Tombstones, fetch
 from mm1.curation.lookups import key_of
+from mm1.curation.sources import bucket_of
 from mm1.steps import locked
 
 _LONGEST_HEADER = 1 << 20
+_TEXTS = ("url", "final_url", "media_type", "charset")
+"""What an entry's header says beside the number of bytes."""
+
+
+def by_host(buckets: int) -> Callable[[str], str]:
+    """Shelves by the hosts of addresses, over so many: whoever asks, and whatever list named them, finds them again."""
+    return lambda url: f"bucket-{bucket_of(url, buckets):05d}"
 
 
 class Downloads:
@@ -36,7 +44,7 @@ class Downloads:
         folder: of the shelves.
         config: how to fetch.
         shelf_of: the name of an address's shelf, always the same; "" is the folder itself. A shelf is opened with its
-            first address, and one process at a time has it.
+            first address, and one process at a time has it: others wait.
     """
 
     def __init__(self, folder: Path, config: FetchConfig, shelf_of: Callable[[str], str] = lambda url: "") -> None:
@@ -52,37 +60,42 @@ class Downloads:
     ) -> None:
         self._open.close()
 
-    def _shelf(self, url: str) -> _Shelf:
-        name = self._shelf_of(url)
+    def _shelf(self, name: str) -> _Shelf:
         if name not in self._shelves:
             again = self._config.retry_temporary_after_seconds
             self._shelves[name] = self._open.enter_context(_Shelf(self._folder / name, again))
         return self._shelves[name]
 
+    def _of(self, url: str) -> _Shelf:
+        return self._shelf(self._shelf_of(url))
+
     def download(self, urls: Iterable[str]) -> Iterator[Fetched]:
         """One outcome for each address: first those that are there, then what comes, as it comes."""
+        urls = list(urls)
+        for name in sorted(set(map(self._shelf_of, urls))):  # in one order, so that no two processes wait in a ring
+            self._shelf(name)
         missing: list[str] = []
         for url in urls:
-            if (got := self._shelf(url).find(url)) is None:
+            if (got := self._of(url).find(url)) is None:
                 missing.append(url)
             else:
                 yield got
         for got in fetch(missing, self._config, self):
-            self._shelf(got.url).append(got)
+            self._of(got.url).append(got)
             yield got
 
     def recall(self, url: str) -> Fetched | None:
         """The failure on record (`Failures`)."""
-        return self._shelf(url).tombstones.recall(url)
+        return self._of(url).tombstones.recall(url)
 
     def record(self, outcome: Fetched) -> None:
         """Remembers a failure (`Failures`)."""
-        self._shelf(outcome.url).tombstones.record(outcome)
+        self._of(outcome.url).tombstones.record(outcome)
 
     def stored(self, urls: Iterable[str]) -> Iterator[Fetched]:
         """As `download`, and nobody is asked: what is not there is `offline`."""
         for url in urls:
-            yield self._shelf(url).find(url) or Fetched(url, reason="offline")
+            yield self._of(url).find(url) or Fetched(url, reason="offline")
 
 
 class _Shelf:
@@ -127,12 +140,8 @@ class _Shelf:
         line = self._log.readline(_LONGEST_HEADER)
         if not line.endswith(b"\n"):
             return None
-        try:
-            values = json.loads(line)
-            length = values.pop("size")
-            return Fetched(**values), self._log.tell(), length
-        except (ValueError, KeyError, TypeError, AttributeError):  # a machine that failed has left rubbish
-            return None
+        found = _parsed(line)
+        return None if found is None else (found[0], self._log.tell(), found[1])
 
     def find(self, url: str) -> Fetched | None:
         """What the log has of an address."""
@@ -148,9 +157,20 @@ class _Shelf:
         """Adds what has bytes to the log."""
         if got.data is None or key_of(got.url) in self._places:
             return
-        values = {"url": got.url, "size": len(got.data), "final_url": got.final_url}
-        values |= {"media_type": got.media_type, "charset": got.charset}
+        values = {"size": len(got.data)} | {name: getattr(got, name) for name in _TEXTS}
         place = self._log.seek(0, os.SEEK_END)
         self._log.write(json.dumps(values).encode() + b"\n" + got.data)
         self._log.flush()
         self._places[key_of(got.url)] = place
+
+
+def _parsed(line: bytes) -> tuple[Fetched, int] | None:
+    """What the header of an entry says: the outcome without its bytes, and their number; None where it says neither."""
+    try:
+        entry = json.loads(line)
+        length, texts = entry["size"], [entry[name] for name in _TEXTS]
+    except (ValueError, KeyError, TypeError, RecursionError):  # a machine that failed has left rubbish
+        return None
+    if type(length) is not int or length < 0 or not all(isinstance(text, str) for text in texts):
+        return None
+    return Fetched(**dict(zip(_TEXTS, texts, strict=True))), length

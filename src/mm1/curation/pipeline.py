@@ -41,6 +41,7 @@ from mm1.curation.steps.finish import FUNNEL, REPORT, SETS, Finished, finish
 from mm1.curation.steps.inputs import PartInputs
 from mm1.curation.steps.pictures import look_at_pictures
 from mm1.curation.steps.texts import judge_part
+from mm1.curation.steps.unread import unread
 from mm1.curation.text.language import check_known
 from mm1.curation.text.quality import digest
 from mm1.steps import Step, execute
@@ -48,14 +49,16 @@ from mm1.steps import Step, execute
 Told: TypeAlias = Callable[[str], Progress]
 """Given the name of a step, what is told of its parts."""
 DOWNLOADS, WORK = "downloads", "work"
+UNREAD = "not one page could be read of"
+"""The fact that says of which sources, where there are any."""
 VERSIONS = {
-    "lists": 1,
+    "lists": 2,
     "evaluations": 1,
-    "extract": 2,
+    "extract": 3,
     "texts": 2,
     "duplicates": 1,
     "addresses": 3,
-    "images": 4,
+    "images": 5,
     "interleaved": 3,
     "captions": 3,
     "clip": 1,
@@ -79,7 +82,7 @@ def curate(
         check_known(rules.languages)
     if isinstance(config.interleaved, ObelicsRules) and "en" not in (config.text.languages or ("en",)):
         raise UserError("the profile obelics has rules for English alone: add en to the languages, or take profile mm1")
-    parts = list_parts(paths, config.sources)
+    parts = list_parts(paths, config.sources, config.download_buckets)
     listed = next((part for part in parts if part.kind == "page_urls"), None)
     if listed is not None and not config.download:
         raise UserError(f"{listed.path} lists addresses of pages, which are to be fetched: leave --offline out")
@@ -88,6 +91,8 @@ def curate(
     facts = {"rules": "OBELICS" if isinstance(config.interleaved, ObelicsRules) else "MM1"}
     if "evaluations" in folders:
         facts["kept out"] = load_index(folders["evaluations"]).told()
+    if nothing := unread(parts, folders["extract"]):
+        facts[UNREAD] = nothing
     return finish(out, folders, [part.name for part in parts], facts)
 
 
@@ -120,7 +125,8 @@ class Pipeline:
     def steps(self) -> list[Step]:
         """All of them, in order."""
         lists = self._lists()
-        pages = {"parts": self._identity(), **self._of("sources"), **(self._fetching() if lists else {})}
+        refusing = {"refusing": self.config.fetch.refusing}
+        pages = {"parts": self._identity(), **self._of("sources"), **refusing, **(self._fetching() if lists else {})}
         extract = self._step("extract", self._extract, pages, *lists)
         kept_out = self._evaluations()
         models = {"models": self._models()}
@@ -130,7 +136,8 @@ class Pipeline:
         duplicates = self._step("duplicates", self._duplicates, {}, extract, texts)
         asked = self._of("download_buckets") | {"text": to_json(self.config.text_worth_fetching)} | self._rules()
         addresses = self._step("addresses", self._addresses, asked, extract, duplicates)
-        pictures = self._of("pictures_a_part") | self._rules() | {"pictures": self._pictures(), **self._fetching()}
+        pictures = self._of("pictures_a_part") | self._rules() | refusing | self._fetching()
+        pictures["pictures"] = self._pictures()
         images = self._step("images", self._images, pictures, addresses, *kept_out)
         inputs = (extract, duplicates, addresses, images)
         documents = self._of("interleaved") | models
@@ -159,7 +166,8 @@ class Pipeline:
     def _lists(self) -> list[Step]:
         """None where no source is a list of pages."""
         found = [[part.name, part.fingerprint] for part in self.parts if part.kind == "page_urls"]
-        return [self._step("lists", self._spread, {"parts": found})] if found else []
+        spread_over = self._of("download_buckets")
+        return [self._step("lists", self._spread, {"parts": found, **spread_over})] if found else []
 
     def _step(self, name: str, run: Callable[..., None], config: dict[str, Any], *inputs: Step) -> Step:
         def fill(folder: Path) -> None:
@@ -218,14 +226,15 @@ class Pipeline:
         ]
 
     def _spread(self, folder: Path, folders: dict[str, Path]) -> None:
-        map_parts(spread, self._first_buckets(), folder, self.runner, self._progress("lists"))
+        work = partial(spread, buckets=self.config.download_buckets)
+        map_parts(work, self._first_of_lists(), folder, self.runner, self._progress("lists"))
 
-    def _first_buckets(self) -> list[Part]:
+    def _first_of_lists(self) -> list[Part]:
         """One part of each list of pages, by whose name the folder of the list is called."""
         return [part for part in self.parts if part.kind == "page_urls" and part.start == 0]
 
     def _extract(self, folder: Path, folders: dict[str, Path]) -> None:
-        lists = {part.source: folders["lists"] / part.name for part in self._first_buckets()}
+        lists = {part.source: folders["lists"] / part.name for part in self._first_of_lists()}
         work = partial(extract_part, config=self.config, downloads=self.out / DOWNLOADS, lists=lists)
         map_parts(work, self.parts, folder, self._for_pages, self._progress("extract"))
 

@@ -9,11 +9,13 @@ from collections import Counter
 import pytest
 from fastwarc.stream_io import BrotliWriter
 
+from mm1.curation.fetch import FetchConfig
 from mm1.curation.page import Dropped, Page
 from mm1.curation.sources.warc import read_warc_images, read_warc_pages
 
 HTML = b"<!doctype html><p>na\xc3\xafve"
 LIMIT = 10_000
+FETCH = FetchConfig()
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def read(tmp_path, warc):
     def call(*records, how="gzip"):
         path = tmp_path / "crawl.warc.gz"
         path.write_bytes(warc.packed(records, how)[0])
-        return list(read_warc_pages(path, "crawl", LIMIT))
+        return list(read_warc_pages(path, "crawl", LIMIT, FETCH))
 
     return call
 
@@ -146,7 +148,7 @@ def test_pictures_of_a_file_are_its_good_responses_of_that_type(tmp_path, warc):
         warc.http(HTML),
     ]
     path.write_bytes(warc.packed(records, "plain")[0] + b"WARC/1.0\r\ncut")
-    assert list(read_warc_images(path)) == [
+    assert list(read_warc_images(path, FETCH)) == [
         ("https://a.example/1.png", b"one"),
         ("https://a.example/", b"<svg>"),
         ("https://a.example/undone.png", b"two"),
@@ -164,3 +166,28 @@ def test_a_length_that_is_none_is_not_believed(read, warc, length):
 def test_an_address_of_a_folder_is_none_of_a_crawl(read, warc):
     """Its pictures would be looked for among the files of a folder that is not there."""
     assert [item.url for item in read(warc.http(HTML, url="local:a/b.html"))] == [""]
+
+
+REFUSING = [
+    (["X-Robots-Tag: noai"], "opt_out"),
+    (["x-robots-tag: nofollow", "X-ROBOTS-TAG: all, NoImageAI"], "opt_out"),
+    (["X-Robots-Tag: noindex"], "opt_out"),
+    (["X-Robots-Tag: mm1: none"], "opt_out"),
+    (["X-Robots-Tag: ccbot:", " noai"], "opt_out"),
+    (["tdm-reservation: 1"], "tdm_reservation"),
+    (["X-Robots-Tag: otherbot: noai", "tdm-reservation: 0"], ""),
+]
+
+
+@pytest.mark.parametrize(("headers", "reason"), REFUSING)
+def test_what_its_server_refuses_is_no_page_and_no_picture(tmp_path, warc, headers, reason):
+    path = tmp_path / "a.warc"
+    picture = {"content_type": "image/png", "url": "https://a.example/1.png"}
+    path.write_bytes(warc.http(HTML, *headers) + warc.http(b"bytes", *headers, **picture))
+    page, other = read_warc_pages(path, "a", LIMIT, FETCH)
+    assert other.reason == "not_html"
+    assert getattr(page, "reason", "") == reason
+    assert list(read_warc_images(path, FETCH)) == [(picture["url"], reason or b"bytes")]
+    ignoring = FetchConfig(opt_out=(), tdm_reservation=False)
+    assert isinstance(next(read_warc_pages(path, "a", LIMIT, ignoring)), Page)
+    assert list(read_warc_images(path, ignoring)) == [(picture["url"], b"bytes")]

@@ -118,6 +118,15 @@ class FetchConfig(Config):
         return {name: value for name, value in to_json(self).items() if name not in (*_MANNERS, "accept")}
 
     @property
+    def refusing(self) -> dict[str, Any]:
+        """What decides which headers and tags refuse a page or an image (opt_out.py), as plain JSON."""
+        return {
+            "names": list(self.robots_names),
+            "opt_out": list(self.opt_out),
+            "tdm_reservation": self.tdm_reservation,
+        }
+
+    @property
     def all_ports(self) -> tuple[int, ...]:
         """The ports that may be asked."""
         return (80, 443, *self.ports)

@@ -3,7 +3,7 @@
     refusal([("X-Robots-Tag", "noai")], config)                          # "opt_out"
     page_refusal(b'<meta name="tdm-reservation" content="1">', config)   # "tdm_reservation"
 
-Knows nothing of requests. Pages out of an archive are not asked: what is refused is downloading.
+The same for what is downloaded now and what somebody's crawler downloaded. Knows nothing of requests or archives.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ What a file is, is told by its content. Every page that a source holds comes out
 """
 
 from mm1.curation.sources.folder import read_local as read_local
+from mm1.curation.sources.hosts import BUCKETS_AT_ONCE as BUCKETS_AT_ONCE
+from mm1.curation.sources.hosts import bucket_of as bucket_of
 from mm1.curation.sources.listing import list_parts as list_parts
-from mm1.curation.sources.page_lists import host_of as host_of
 from mm1.curation.sources.page_lists import read_downloaded as read_downloaded
 from mm1.curation.sources.page_lists import spread as spread
 from mm1.curation.sources.part import Part as Part

@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from pyarrow import parquet
@@ -28,33 +29,46 @@ _SUFFIXES = (".warc", ".jsonl", ".ndjson", ".parquet", ".csv", ".txt")
 _COMPRESSED = (".gz", ".zst", ".lz4")
 
 
-def list_parts(paths: Sequence[Path], config: SourcesConfig | None = None) -> list[Part]:
+def list_parts(paths: Sequence[Path], config: SourcesConfig | None = None, buckets: int | None = None) -> list[Part]:
     """The parts of the sources, in the order of the paths.
+
+    Args:
+        paths: Of the sources.
+        config: How they are read; None is the default.
+        buckets: Over how many the hosts of lists of pages are spread: a list has no more parts.
 
     Raises:
         UserError: nothing is given or found, a path is not there, lies in another, is nothing understood or has a
             name that is not UTF-8.
     """
     config = config or SourcesConfig()
-    places = _places(paths)
-    sources: list[tuple[Path, list[str] | None]] = []
-    for place in places:
+    sources: list[tuple[Path, _Site | None]] = []
+    for place in _places(paths):
         if not place.is_dir():
             sources.append((place, None))
             continue
-        names = list(walk(place))
-        if any(is_page(place, name) for name in names):
-            sources.append((place, names))
+        site = _Site(pages=[], others=[])
+        for name in walk(place):
+            (site.pages if is_page(place, name) else site.others).append(name)
+        if site.pages:
+            sources.append((place, site))
         else:
-            sources += [(path, None) for path in _files_of_sources(place, names)]
+            sources += [(path, None) for path in _files_of_sources(place, site.others)]
     labels = _labels([path for path, _ in sources])
     found: list[Part] = []
     for path, pages in sources:
         if pages is None:
-            found += _file_parts(path, labels[path], config)
+            found += _file_parts(path, labels[path], config, buckets)
         else:
             found += _folder_parts(path, pages, labels[path], config)
     return found
+
+
+class _Site(NamedTuple):
+    """The names of a folder's files."""
+
+    pages: list[str]
+    others: list[str]
 
 
 def _places(paths: Sequence[Path]) -> list[Path]:
@@ -106,21 +120,20 @@ def _labels(paths: Sequence[Path]) -> dict[Path, str]:
     return labels | {path: str(path) for path in paths if path not in labels}
 
 
-def _folder_parts(root: Path, names: Sequence[str], label: str, config: SourcesConfig) -> Iterator[Part]:
-    pages = [name for name in names if is_page(root, name)]
-    others = set(names).difference(pages)
-    pictures = _fingerprint(root, [name for name in names if name in others])
-    sizes = [_about(root, name)[0] for name in pages]
+def _folder_parts(root: Path, site: _Site, label: str, config: SourcesConfig) -> Iterator[Part]:
+    pictures = _fingerprint(_about(root, name) for name in site.others)
+    about = [_about(root, name) for name in site.pages]
+    sizes = [one.size for one in about]
     for number, group in enumerate(_groups(sizes, config.part_files, config.part_bytes)):
-        files = tuple(pages[index] for index in group)
+        files = about[group.start : group.stop]
         yield Part(
             kind="folder",
             name=_part_name(label, number),
             source=label,
             path=str(root),
-            files=files,
-            fingerprint=_fingerprint(root, files),
-            size=sum(sizes[index] for index in group),
+            files=tuple(one.name for one in files),
+            fingerprint=_fingerprint(files),
+            size=sum(one.size for one in files),
             pictures=pictures,
         )
 
@@ -137,11 +150,11 @@ def _groups(sizes: Sequence[int], most: int, most_bytes: int) -> Iterator[range]
         yield range(start, len(sizes))
 
 
-def _file_parts(path: Path, label: str, config: SourcesConfig) -> Iterator[Part]:
+def _file_parts(path: Path, label: str, config: SourcesConfig, buckets: int | None) -> Iterator[Part]:
     found = recognise(path, config)
     about = path.stat()
     whole = [about.st_size, about.st_mtime_ns, found.column, found.caption]
-    slices = list(_slices(path, found, config))
+    slices = list(_slices(path, found, config, buckets))
     for number, (start, stop) in enumerate(slices):
         yield Part(
             kind=found.kind,
@@ -158,11 +171,12 @@ def _file_parts(path: Path, label: str, config: SourcesConfig) -> Iterator[Part]
         )
 
 
-def _slices(path: Path, found: Recognised, config: SourcesConfig) -> Iterator[tuple[int, int]]:
+def _slices(path: Path, found: Recognised, config: SourcesConfig, buckets: int | None) -> Iterator[tuple[int, int]]:
     if found.kind == "page_urls":
         count = sum(1 for _ in rows(RowSlice(path, found.layout, (found.column,))))
-        buckets = max(1, -(-count // config.part_urls))
-        yield from ((bucket, buckets) for bucket in range(buckets))
+        parts = max(1, -(-count // config.part_urls))
+        parts = parts if buckets is None else min(parts, buckets)
+        yield from ((part, parts) for part in range(parts))
     elif found.layout == "parquet":
         metadata = parquet.read_metadata(path)
         sizes = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
@@ -188,19 +202,25 @@ def _part_name(label: str, number: int) -> str:
     return f"{safe.lstrip('.')}{mark}-{number:05d}"
 
 
-def _fingerprint(root: Path, names: Sequence[str]) -> str:
-    """Of names, sizes and times of change: reading all the bytes would take as long as the work."""
-    digest = hashlib.sha256()
-    for name in names:
-        size, changed = _about(root, name)
-        digest.update(f"{name}\0{size}\0{changed}\n".encode())
-    return digest.hexdigest()
+class _About(NamedTuple):
+    """What identifies a file: reading all the bytes would take as long as the work."""
+
+    name: str
+    size: int
+    changed: int
 
 
-def _about(root: Path, name: str) -> tuple[int, int]:
-    """Size and time of change; zeros for a file that went meanwhile, whose page is then missing."""
+def _about(root: Path, name: str) -> _About:
+    """Zeros for a file that went meanwhile, whose page is then missing."""
     try:
         about = os.stat(os.path.join(os.fsencode(root), unquote_to_bytes(name)))
     except OSError:
-        return 0, 0
-    return about.st_size, about.st_mtime_ns
+        return _About(name, 0, 0)
+    return _About(name, about.st_size, about.st_mtime_ns)
+
+
+def _fingerprint(files: Iterable[_About]) -> str:
+    digest = hashlib.sha256()
+    for name, size, changed in files:
+        digest.update(f"{name}\0{size}\0{changed}\n".encode())
+    return digest.hexdigest()

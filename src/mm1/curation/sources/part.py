@@ -40,8 +40,8 @@ class Part(Config):
     start: int = 0
     stop: int = 0
     """Which slice it is. Bytes of a JSONL file (a line belongs to where it begins), row groups of a parquet file, rows
-    of a list of images, bucket `start` of `stop` of a list of pages (all pages of a host are in one bucket); 0, 0 is
-    all of it."""
+    of a list of images; of a list of pages every `stop`th bucket of hosts (hosts.py), from `start`; 0, 0 is all of
+    it."""
     layout: Layout = ""
     column: str = ""
     """Where a table holds the HTML, or a list the addresses."""
@@ -75,4 +75,4 @@ class SourcesConfig(Config):
     part_bytes: int = Field(default=64 << 20, ge=1)
     """Bytes in one part of a folder or of a table that can be cut, at most (one page or row group may be more)."""
     part_urls: int = Field(default=10_000, ge=1)
-    """Addresses in one part of a list, about."""
+    """Addresses in one part of a list, about; more where a list of pages has more than that for each bucket."""

@@ -1,7 +1,7 @@
 """Reading a part, whatever its kind: pages, the pictures of a WARC, the pictures that a list names.
 
     for page in read_pages(part): …       # Page | Dropped: together they are all that the part holds, each once
-    for url, data in read_images(part): …
+    for url, found in read_images(part): …      # bytes, or the reason why their owner refuses them
     for found in read_listed(part): …     # Listed | Dropped
 
 One page is in memory at a time. Lists of pages are page_lists.py's. Knows nothing of what is done with them.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mm1.curation.fetch import FetchConfig
 from mm1.curation.page import Dropped, ImageRef, Page
 from mm1.curation.sources.folder import read_folder
 from mm1.curation.sources.page_lists import address
@@ -34,25 +35,31 @@ class Listed:
     image: ImageRef
 
 
-def read_pages(part: Part, config: SourcesConfig | None = None) -> Iterator[Page | Dropped]:
+def read_pages(
+    part: Part, config: SourcesConfig | None = None, fetch: FetchConfig | None = None
+) -> Iterator[Page | Dropped]:
     """What the part holds: pages, and a Dropped for each thing that is none.
 
     Args:
         part: Of any kind but image_urls and page_urls.
         config: Only its limits count here; None is the default.
+        fetch: Which headers in WARCs refuse a page (opt_out, tdm_reservation), as when it is downloaded; None is the
+            default.
     """
     limit = (config or SourcesConfig()).max_page_bytes
     if part.kind == "warc":
-        return read_warc_pages(Path(part.path), part.source, limit)
+        return read_warc_pages(Path(part.path), part.source, limit, fetch or FetchConfig())
     if part.kind == "folder":
         return read_folder(part.root, part.files, part.source, limit)
     assert part.kind in ("jsonl", "parquet"), f"{part.name} is a list: it has no pages"
     return _read_rows(part, limit)
 
 
-def read_images(part: Part) -> Iterator[tuple[str, bytes]]:
-    """The pictures among the records of a WARC, as (address, bytes); other kinds hold none."""
-    return read_warc_images(Path(part.path)) if part.kind == "warc" else iter(())
+def read_images(part: Part, fetch: FetchConfig | None = None) -> Iterator[tuple[str, bytes | str]]:
+    """The pictures among the records of a WARC by their addresses: bytes, or the reason why a header refuses them
+    (`fetch` as in `read_pages`). Other kinds hold none.
+    """
+    return read_warc_images(Path(part.path), fetch or FetchConfig()) if part.kind == "warc" else iter(())
 
 
 def read_listed(part: Part) -> Iterator[Listed | Dropped]:

@@ -1,10 +1,11 @@
 """WARC files as pages and pictures: the responses of a crawl.
 
-    read_warc_pages(Path("crawl.warc.gz"), "crawl.warc.gz", 8 << 20)    # Page; Dropped("not_html"), ("status_4xx"), …
-    read_warc_images(Path("crawl.warc.gz"))                             # ("https://…/a.png", b"…")
+    read_warc_pages(path, "a.warc.gz", 8 << 20, fetch)    # Page; Dropped("not_html"), ("status_4xx"), ("opt_out"), …
+    read_warc_images(path, fetch)                         # ("https://…/a.png", b"…"), ("https://…/b.png", "opt_out")
 
 Every response, resource, revisit and conversion is a page or a Dropped; requests and metadata are neither. HTTP's
-chunks and content encodings are undone by fastwarc. Knows nothing of extraction.
+chunks and content encodings are undone by fastwarc. What its server sent with a header that refuses its use for
+training is refused here as it is when mm1 downloads (fetch/opt_out.py). Knows nothing of extraction.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mm1.config import UserError
+from mm1.curation.fetch import FetchConfig
+from mm1.curation.fetch.opt_out import refusal
 from mm1.curation.page import Dropped, Page
 from mm1.curation.sources.folder import SCHEME
 from mm1.curation.sources.records import Record, records
@@ -32,8 +35,8 @@ _UNTOLD = ("", "text/plain", "application/octet-stream", "application/xml", "tex
 """Types that servers send for HTML too: its beginning tells."""
 
 
-def read_warc_pages(path: Path, source: str, max_bytes: int) -> Iterator[Page | Dropped]:
-    """The pages of a file, named by their offset in it."""
+def read_warc_pages(path: Path, source: str, max_bytes: int, fetch: FetchConfig) -> Iterator[Page | Dropped]:
+    """The pages of a file, named by their offset in it; `fetch` says which headers refuse one."""
     for record in records(path, max_bytes + _SLACK):
         if isinstance(record, Dropped):
             yield record
@@ -44,13 +47,15 @@ def read_warc_pages(path: Path, source: str, max_bytes: int) -> Iterator[Page | 
         try:
             if kind not in ("response", "resource"):
                 raise Dropped("not_html" if kind == "conversion" else kind)
-            yield _page(record, source, max_bytes)
+            yield _page(record, source, max_bytes, fetch)
         except Dropped as drop:
             yield drop
 
 
-def read_warc_images(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The pictures of a file by their addresses, as their servers typed them; what they are, decoding tells."""
+def read_warc_images(path: Path, fetch: FetchConfig) -> Iterator[tuple[str, bytes | str]]:
+    """The pictures of a file by their addresses, as their servers typed them; what they are, decoding tells. Of one
+    that a header refuses the reason: its address is not to be asked either.
+    """
     for record in records(path, MAX_IMAGE_BYTES + _SLACK):
         if isinstance(record, Dropped) or record.block is None or _kind(record) not in ("response", "resource"):
             continue
@@ -58,7 +63,7 @@ def read_warc_images(path: Path) -> Iterator[tuple[str, bytes]]:
             parsed = _parse(record)
             if _type(parsed).startswith("image/"):
                 _check_status(parsed)
-                yield _target(parsed), _payload(record, parsed, MAX_IMAGE_BYTES, bool)
+                yield _target(parsed), _refusal(parsed, fetch) or _payload(record, parsed, MAX_IMAGE_BYTES, bool)
         except Dropped:
             continue
 
@@ -76,7 +81,7 @@ def _field(record: Record, name: bytes) -> bytes:
     return b""
 
 
-def _page(record: Record, source: str, max_bytes: int) -> Page:
+def _page(record: Record, source: str, max_bytes: int, fetch: FetchConfig) -> Page:
     """Raises Dropped where the record holds no page."""
     if record.block is None:
         raise Dropped("too_large")
@@ -88,6 +93,8 @@ def _page(record: Record, source: str, max_bytes: int) -> Page:
     html = _payload(record, parsed, max_bytes, looks_like_html)
     if kind not in _HTML and not looks_like_html(html):
         raise Dropped("not_html")
+    if refused := _refusal(parsed, fetch):
+        raise Dropped(refused)
     return Page(f"{source}/{record.offset}", _target(parsed), html, parsed.http_charset or "")
 
 
@@ -123,6 +130,10 @@ def _check_status(parsed: WarcRecord) -> None:
     """Raises Dropped for an answer that is not 200; a record without HTTP has none."""
     if parsed.http_headers is not None and (status := parsed.http_headers.status_code) != 200:
         raise Dropped(f"status_{status // 100}xx" if status is not None and 100 <= status < 600 else "status_other")
+
+
+def _refusal(parsed: WarcRecord, fetch: FetchConfig) -> str:
+    return "" if parsed.http_headers is None else refusal(parsed.http_headers.astuples(), fetch)
 
 
 def _type(parsed: WarcRecord) -> str:

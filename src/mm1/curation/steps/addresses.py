@@ -34,7 +34,7 @@ from mm1.curation.interleaved import page_reason
 from mm1.curation.lookups import LookupWriter, key_of
 from mm1.curation.page import Extracted
 from mm1.curation.samples import Picture, Sample
-from mm1.curation.sources import host_of
+from mm1.curation.sources import bucket_of
 from mm1.curation.steps import duplicates
 from mm1.curation.steps.extract import PAGES
 from mm1.curation.steps.inputs import PartInputs
@@ -152,10 +152,3 @@ def _write_wanted(folder: Path, number: int, found: pa.Table, config: CurateConf
 def _write(path: Path, table: pa.Table) -> None:
     if table.num_rows:
         pq.write_table(table, path, row_group_size=4096, compression="zstd")
-
-
-def bucket_of(url: str, buckets: int) -> int:
-    """0 for what needs no download, else one of `buckets` from 1, the same for all addresses of a host."""
-    if not url.lower().startswith(("http:", "https:")):
-        return 0
-    return 1 + key_of(host_of(url)) % buckets

@@ -3,20 +3,23 @@
     PART/pages.parquet     as extracted.py has them
     PART/tally.json
 
-Pictures that a list names come as pages of one picture and no text, so that they go the way of all others.
+Pictures that a list names come as pages of one picture and no text, so that they go the way of all others. A page whose
+own tags refuse its use for training is dropped, wherever it comes from: what it says does not depend on who asks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from mm1.curation.config import CurateConfig
-from mm1.curation.downloads import Downloads
+from mm1.curation.downloads import Downloads, by_host
 from mm1.curation.engine import Values
 from mm1.curation.extracted import ExtractedWriter
+from mm1.curation.fetch import FetchConfig, Fetched
+from mm1.curation.fetch.opt_out import page_refusal
 from mm1.curation.html import extract
 from mm1.curation.page import Dropped, Extracted, Page, Paragraph
 from mm1.curation.samples import Picture, Sample, excerpt
@@ -41,7 +44,7 @@ def extract_part(part: Part, folder: Path, config: CurateConfig, downloads: Path
                 if isinstance(item, Dropped):
                     raise item
                 where = item.id
-                url, page = _content(item)
+                url, page = _content(item, config.fetch)
             except Dropped as drop:
                 tally.drop(STEP, unit, drop.reason, where, partial(Sample, where, ()))
                 continue
@@ -50,7 +53,7 @@ def extract_part(part: Part, folder: Path, config: CurateConfig, downloads: Path
             _measure(tally, page)
     tally.save(folder)
     counts = tally.of(STEP, unit)
-    return {"in": counts.entered, "out": counts.kept}
+    return {"in": counts.entered, **counts.to_json()}
 
 
 def _items(
@@ -59,17 +62,25 @@ def _items(
     if part.kind == "image_urls":
         yield from read_listed(part)
     elif part.kind == "page_urls":
-        with Downloads(downloads / "pages" / part.name, config.fetch.replace(accept="html")) as store:
-            yield from read_downloaded(part, lists[part.source], store.download, config.sources)
+        download = partial(_download, folder=downloads / "pages", config=config)
+        yield from read_downloaded(part, lists[part.source], download, config.sources)
     else:
-        yield from read_pages(part, config.sources)
+        yield from read_pages(part, config.sources, config.fetch)
 
 
-def _content(item: Page | Listed) -> tuple[str, Extracted]:
+def _download(urls: Iterable[str], folder: Path, config: CurateConfig) -> Iterator[Fetched]:
+    fetch = config.fetch.replace(accept="html")
+    with Downloads(folder, fetch, by_host(config.download_buckets)) as store:
+        yield from store.download(urls)
+
+
+def _content(item: Page | Listed, fetch: FetchConfig) -> tuple[str, Extracted]:
     if isinstance(item, Listed):
         alt, caption = map(without_surrogates, (item.image.alt, item.image.caption))  # JSON may hold some
         image = replace(item.image, alt=alt, caption=caption)
         return "", Extracted("", "", (image,))
+    if refused := page_refusal(item.html, fetch):
+        raise Dropped(refused)
     return item.url, extract(item.html, item.url, item.encoding)
 
 

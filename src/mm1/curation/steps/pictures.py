@@ -7,7 +7,8 @@
         keys-….parquet   groups.py's keys of addresses
     recorded/, index/    lookups.py: key of an address → file and row; where several WARCs have it, in the first
 
-What is in the records of a WARC is not downloaded. picture_counts.py tells what came of it.
+What is in the records of a WARC is not downloaded, and what its owner refused there (fetch/opt_out.py) is neither taken
+nor asked for. picture_counts.py tells what came of it.
 
 An image of an evaluation is none for any set, whatever page shows it (`evaluation_image`). Its page may stay, without
 it: evaluations took their images from the web, where they stand in articles and galleries that ask nothing of them, and
@@ -28,21 +29,20 @@ import pyarrow.parquet as pq
 from mm1.curation.config import CurateConfig
 from mm1.curation.data_uri import read_data_uri
 from mm1.curation.decontaminate import open_index
-from mm1.curation.downloads import Downloads
+from mm1.curation.downloads import Downloads, by_host
 from mm1.curation.engine import Progress, Runner, Values, map_parts
+from mm1.curation.fetch import FetchConfig
 from mm1.curation.groups import KEYS, RunWriter, read_range, run_files, write_lookup
 from mm1.curation.image_store import ImageWriter, place_of
 from mm1.curation.images import ImageRules, StoredImage, inspect
 from mm1.curation.lookups import Lookup
 from mm1.curation.page import Dropped
-from mm1.curation.sources import Part, read_images, read_local
+from mm1.curation.sources import BUCKETS_AT_ONCE, Part, read_images, read_local
 from mm1.curation.steps import addresses
 from mm1.curation.steps.addresses import address_key
 from mm1.curation.steps.picture_counts import INDEX, STORE, Unit, count_pictures, save_files
 
 KEY_FILES = "keys"
-_OPEN_BUCKETS = 64
-"""Of downloads at a time: three files are open for each, and a process may often have 1,024 in all."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def look_at_pictures(
     fit = Fit(config.stored_images, evaluations)
     warcs = [part for part in sources if part.kind == "warc"]
     records = [RecordsUnit("records", f"records-{part.name}", number, part=part) for number, part in enumerate(warcs)]
-    look = partial(look_at_records, wanted=wanted, fit=fit)
+    look = partial(look_at_records, wanted=wanted, fetch=config.fetch, fit=fit)
     map_parts(look, records, folder / "records", runner, progress)
     folders = [folder / "records" / unit.name for unit in records]
     _write_index(folder / "recorded", folders, runner)
@@ -139,15 +139,15 @@ class _Output:
         return {"in": self._row, "out": self._images}
 
 
-def look_at_records(unit: RecordsUnit, folder: Path, wanted: Path, fit: Fit) -> Values:
+def look_at_records(unit: RecordsUnit, folder: Path, wanted: Path, fetch: FetchConfig, fit: Fit) -> Values:
     """The images among the records of a WARC that are wanted; of two with one address the first."""
     table, seen = Lookup(wanted / addresses.WANTED), set[int]()
     with _Output(unit, folder, fit) as output:
-        for url, data in read_images(unit.part):
+        for url, found in read_images(unit.part, fetch):
             key = address_key(url, "")
             if key not in seen and table.get(key) is not None:
                 seen.add(key)
-                output.add(key, url, data)
+                output.add(key, url, found)
     return output.values
 
 
@@ -170,13 +170,10 @@ def look_at_web(
     unit: Unit, folder: Path, wanted: Path, recorded: Path, downloads: Path, config: CurateConfig, fit: Fit
 ) -> Values:
     """The images of the hosts of some buckets."""
-
-    def shelf_of(url: str) -> str:
-        return f"bucket-{addresses.bucket_of(url, config.download_buckets):05d}"
-
     keys = {url: key for key, url, _ in _rows(wanted, addresses.WEB, "bucket", unit, Lookup(recorded))}
     fetch = config.fetch.replace(accept="image")
-    with _Output(unit, folder, fit) as output, Downloads(downloads / "images", fetch, shelf_of) as store:
+    shelves = by_host(config.download_buckets)
+    with _Output(unit, folder, fit) as output, Downloads(downloads / "images", fetch, shelves) as store:
         for got in (store.download if config.download else store.stored)(keys):
             output.add(keys[got.url], got.url, got.reason if got.data is None else got.data)
     return output.values
@@ -209,7 +206,7 @@ def _web_units(wanted: Path, config: CurateConfig, first: int) -> list[Unit]:
     groups: list[list[int]] = []
     for bucket in sorted(sizes):
         held = sum(sizes[other] for other in groups[-1]) if groups else 0
-        if groups and len(groups[-1]) < _OPEN_BUCKETS and held + sizes[bucket] <= config.pictures_a_part:
+        if groups and len(groups[-1]) < BUCKETS_AT_ONCE and held + sizes[bucket] <= config.pictures_a_part:
             groups[-1].append(bucket)
         else:
             groups.append([bucket])
