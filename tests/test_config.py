@@ -48,10 +48,13 @@ def test_changing_the_kind_keeps_shared_fields_and_takes_the_other_defaults():
         ("learning_rte=3", ["learning_rte", "did you mean 'learning_rate'"]),
         ("width=3", ["'width'", "connector.width"]),
         ("parts.0.wdth=3", ["parts.0.wdth", "did you mean 'parts.0.width'?"]),
-        ("items.0.num_tokns=3", ["items.0.average.num_tokns", "did you mean 'items.0.num_tokens'?"]),
+        ("items.0.num_tokns=3", ["'items.0.num_tokns'", "did you mean 'items.0.num_tokens'?"]),
+        ("items.0.num_tokens=x", ["'items.0.num_tokens' is 'x'"]),
+        ("connector.num_tokens=x", ["'connector.num_tokens' is 'x'", "integer"]),
+        ("connector.qqqqqqq=1", ["the keys of 'connector' are kind, num_tokens, width"]),
         ("learning_rate=fast", ["learning_rate", "'fast'", "number"]),
         ("learning_rate", ["key.path=value"]),
-        ("connector.kind=perceiver", ["connector", "perceiver"]),
+        ("connector.kind=perceiver", ["'connector.kind' is 'perceiver': it can be 'average', 'attention'"]),
     ],
 )
 def test_a_bad_assignment_is_one_line_that_names_the_key_and_the_nearest(assignment, parts):

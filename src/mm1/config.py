@@ -56,7 +56,7 @@ class Config(BaseModel):
         try:
             return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
         except ValidationError as error:
-            raise ConfigError(describe(error, list(type(self).model_fields))) from None
+            raise ConfigError(describe(error, list(type(self).model_fields), changes)) from None
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _validated(cls: type[C], values: dict[str, Any], where: str, known: Sequence
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {describe(error, known)}") from None
+        raise ConfigError(f"{where}: {describe(error, known, values)}") from None
 
 
 def load_json(cls: type[C], path: Path) -> C:
@@ -227,7 +227,8 @@ def _paths(values: Any, prefix: str = "") -> list[str]:
 
 def _suggest(key: str, candidates: Sequence[str]) -> str:
     """A question naming the nearest real key, by the whole path first, then by the last word; or the keys there."""
-    near = difflib.get_close_matches(key, candidates, n=1, cutoff=0.75)
+    others = [candidate for candidate in candidates if not key.startswith(f"{candidate}.")]
+    near = difflib.get_close_matches(key, others, n=1, cutoff=0.75)
     if not near:
         last_words = {candidate.rpartition(".")[2]: candidate for candidate in reversed(candidates)}
         near = [last_words[word] for word in difflib.get_close_matches(key.rpartition(".")[2], last_words, n=1)]
@@ -240,14 +241,35 @@ def _suggest(key: str, candidates: Sequence[str]) -> str:
     return f": the keys{f' of {parent!r}' if parent else ' there'} are {', '.join(level)}" if level else ""
 
 
-def describe(error: ValidationError, known: Sequence[str] = ()) -> str:
-    """One line naming each bad key, an unknown one with the nearest of the `known` key paths."""
+def _keys(location: Sequence[str | int], values: Any) -> list[str]:
+    """A place in `values` as keys, without the kinds of alternatives on the way."""
+    keys, node = list[str](), values
+    for part in location:
+        if isinstance(node, dict) and part not in node and node.get("kind") == part:
+            continue
+        keys.append(str(part))
+        inside = (isinstance(node, dict) and part in node) or (isinstance(node, list | tuple) and isinstance(part, int))
+        node = node[part] if inside else None
+    return keys
+
+
+def describe(error: ValidationError, known: Sequence[str] = (), values: Any = None) -> str:
+    """One line naming each bad key, an unknown one with the nearest of the `known` key paths.
+
+    Args:
+        error: what pydantic says.
+        known: every key path there is.
+        values: what was validated: an alternative's kind, which pydantic has in its paths, is no key of it.
+    """
     sentences = []
     for item in error.errors()[:5]:
-        path = ".".join(str(part) for part in item["loc"])
+        path = ".".join(_keys(item["loc"], values))
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             sentences.append(f"unknown key '{path}'{_suggest(path, [key for key in known if key != path])}")
+        elif item["type"] == "union_tag_invalid":
+            tag, allowed = item["ctx"]["tag"], item["ctx"]["expected_tags"]
+            sentences.append(f"'{path}.kind' is {tag!r}: it can be {allowed}")
         elif not path:  # a check of the whole: the value would be the whole config
             sentences.append(message)
         elif isinstance(item["input"], Config | dict):

@@ -83,6 +83,12 @@ def test_what_is_no_size_is_one_sentence() -> None:
         (['captions.text.languages=["EN"]'], "'EN' is no language"),
         (["--languages", "de", "--profile", "obelics"], "for English alone"),
         (["text.quality.buckets=[]"], "'text.quality.buckets' is []: tuple should have at least 1 item"),
+        (["interleaved.count=all"], "interleaved.count=all: 'interleaved.count' is 'all': input should be 'found' or"),
+        (
+            ["--profile", "obelics", "interleaved.images.min_side=0"],
+            "interleaved.images.min_side=0: 'interleaved.images.min_side' is 0: input should be greater than or equal",
+        ),
+        (["interleaved.max_perplexity=9"], "unknown key 'interleaved.max_perplexity'"),
         (["text.qqqq=1"], "unknown key 'text.qqqq': the keys of 'text' are rules, languages,"),
         (["--memory", "0"], "--memory is '0': give at least 16MB"),
         (["--memory", "4096"], "--memory is '4096': give at least 16MB"),
@@ -93,5 +99,7 @@ def test_what_would_leave_nothing_or_end_never_is_refused(
 ) -> None:
     site = write_site(tmp_path / "site", {"a.html": page(1)}, {})
     assert main(["curate", str(site), "--out", str(tmp_path / "set"), "--offline", *option]) == 2
-    assert told in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Rules" not in said, "classes are no words of a user"
     assert not (tmp_path / "set").exists()

@@ -52,7 +52,7 @@ class CurateConfig(Config):
 
     sources: SourcesConfig = SourcesConfig()
     text: TextConfig = TextConfig()
-    interleaved: InterleavedRules | ObelicsRules = InterleavedRules()
+    interleaved: InterleavedRules | ObelicsRules = Field(InterleavedRules(), discriminator="kind")
     """Those of MM1 (A.1), or of OBELICS."""
     captions: CaptionRules = CaptionRules()
     worth_fetching: CaptionTextRules = CaptionTextRules(

@@ -32,8 +32,8 @@ SEPARATOR = "\n\n"
 """Between two texts with no image between them."""
 
 
-class InterleavedRules(Config):
-    """What a document must be. The defaults are MM1's (A.1)."""
+class DocumentRules(Config):
+    """What both profiles ask of a document. The defaults are MM1's (A.1)."""
 
     images: ImageRules = MM1_IMAGES
     min_images: int = Field(1, ge=1)
@@ -42,6 +42,12 @@ class InterleavedRules(Config):
     count: Literal["found", "kept"] = "found"
     """Which images `max_images` counts: those that the page shows, so that a page of 500 thumbnails is not fetched at
     all (MM1, which drops such pages before it downloads), or those that the image rules leave (OBELICS)."""
+
+
+class InterleavedRules(DocumentRules):
+    """What a document must be: A.1."""
+
+    kind: Literal["mm1"] = "mm1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ class DroppedDocument(Dropped):
         self.dropped_paragraphs = dropped_paragraphs or Counter()
 
 
-def page_reason(page: Extracted, rules: InterleavedRules) -> str | None:
+def page_reason(page: Extracted, rules: DocumentRules) -> str | None:
     """Why a page's images rule it out before any is looked at: "no_image", "too_many_images"; None if they do not.
 
     Asked before downloads: `assemble` drops the same pages for the same reason.
@@ -97,7 +103,7 @@ def page_reason(page: Extracted, rules: InterleavedRules) -> str | None:
     return "too_many_images" if rules.count == "found" and found > rules.max_images else None
 
 
-def assemble(page: Extracted, look_up: LookUp, rules: InterleavedRules) -> Assembled:
+def assemble(page: Extracted, look_up: LookUp, rules: DocumentRules) -> Assembled:
     """The document of a page.
 
     Images are dropped for `repeated` (its address or its bytes stood earlier in the page), the reasons of url_reason,
@@ -116,7 +122,7 @@ def assemble(page: Extracted, look_up: LookUp, rules: InterleavedRules) -> Assem
 
 def checked(
     segments: Iterable[PlacedSegment],
-    rules: InterleavedRules,
+    rules: DocumentRules,
     dropped_images: Counter[str],
     dropped_paragraphs: Counter[str] | None = None,
 ) -> Assembled:

@@ -28,8 +28,8 @@ from mm1.curation.images import OBELICS_IMAGES, ImageRules, LookUp
 from mm1.curation.interleaved import (
     SEPARATOR,
     Assembled,
+    DocumentRules,
     DroppedDocument,
-    InterleavedRules,
     PlacedImage,
     PlacedSegment,
     PlacedText,
@@ -88,9 +88,10 @@ DOCUMENT = TextLimits(
 )
 
 
-class ObelicsRules(InterleavedRules):
+class ObelicsRules(DocumentRules):
     """What a document must be; English throughout, as OBELICS."""
 
+    kind: Literal["obelics"] = "obelics"
     images: ImageRules = OBELICS_IMAGES
     count: Literal["found", "kept"] = "kept"
     paragraph: TextLimits = PARAGRAPH
