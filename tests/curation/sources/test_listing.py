@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from mm1.config import UserError, from_json, to_json
 from mm1.curation.page import ImageRef, Page
-from mm1.curation.sources import Part, SourcesConfig, list_parts, read_images, read_listed, read_pages
+from mm1.curation.sources import Part, SourcesConfig, list_parts, listing, read_images, read_listed, read_pages
 
 HTML = "<!doctype html><p>text"
 
@@ -214,3 +214,19 @@ def test_a_name_in_a_folder_that_is_not_utf_8_is_one_sentence(tmp_path, warc, na
         file.write(warc.http(b"<html>"))
     with pytest.raises(UserError, match="is not UTF-8: rename it"):
         list_parts([tmp_path])
+
+
+def test_each_file_of_a_folder_is_looked_at_once(tmp_path, monkeypatch):
+    """There may be a million, on a disk that is far away."""
+    for name in ("a.html", "b.html", "c.png", "d", "e/f.htm"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"<p>text")
+    seen = {"_about": [], "is_page": []}
+    for what, names in seen.items():
+        call = getattr(listing, what)
+        monkeypatch.setattr(
+            listing, what, lambda root, name, call=call, names=names: names.append(name) or call(root, name)
+        )
+    (part,) = list_parts([tmp_path])
+    assert set(part.files) == {"a.html", "b.html", "d", "e/f.htm"}
+    assert all(sorted(names) == ["a.html", "b.html", "c.png", "d", "e/f.htm"] for names in seen.values())

@@ -13,6 +13,7 @@ import zlib
 from typing import Literal, TypeAlias
 
 from mm1.curation.fetch.failed import Failed
+from mm1.curation.html.sniffing import begins_as_html
 
 Kind: TypeAlias = Literal["image", "html", "robots"]
 
@@ -27,9 +28,6 @@ _OTHER_IMAGES = re.compile(
 _MAY_BE_SVG = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!--|!doctype svg|svg)", re.I)
 _BINARY = re.compile(rb"%PDF|PK\x03\x04|\x1f\x8b|\x28\xb5\x2f\xfd|BZh|\xfd7zXZ|OggS|ID3|....ftyp|\x1aE\xdf\xa3", re.S)
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
-_HTML = re.compile(
-    rb"<(?:!--|(?:!doctype|html|head|body|title|meta|link|script|style|div|p|h[1-6]|table|a|span)\b)", re.I
-)
 
 
 def check_start(start: bytes, kind: Kind, media_type: str) -> None:
@@ -55,11 +53,12 @@ def _is_other_image(start: bytes) -> bool:
 
 
 def _is_html(start: bytes, media_type: str) -> bool:
+    """What is called HTML is left to who reads it, unless it is something else for certain."""
+    if media_type not in ("text/html", "application/xhtml+xml"):
+        return begins_as_html(start)
     if start.startswith(_WIDE):  # UTF-16: full of zeros, and declared by its first two bytes
         return True
-    if b"\0" in start or _IMAGES.match(start) or _is_other_image(start) or _BINARY.match(start):
-        return False
-    return media_type in ("text/html", "application/xhtml+xml") or _HTML.search(start) is not None
+    return b"\0" not in start and not (_IMAGES.match(start) or _is_other_image(start) or _BINARY.match(start))
 
 
 class Unpacker:

@@ -15,8 +15,9 @@ from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 
 from mm1.curation.html.content import main_content
 from mm1.curation.html.encoding import decode
-from mm1.curation.html.guards import check_nesting, looks_like_html
+from mm1.curation.html.guards import check_nesting
 from mm1.curation.html.runs import Run, spaced
+from mm1.curation.html.sniffing import may_be_html
 from mm1.curation.html.urls import base_of
 from mm1.curation.html.walk import flatten
 from mm1.curation.page import Block, Dropped, Extracted, Paragraph
@@ -53,7 +54,7 @@ def extract(html: bytes, url: str = "", encoding: str = "", *, max_bytes: int = 
         raise Dropped("empty")
     if text.count(_REPLACED) > len(text) * _MOST_REPLACED:
         raise Dropped("undecodable")
-    if not looks_like_html(text):
+    if not may_be_html(text):
         raise Dropped("not_html")
     check_nesting(text)
     page = LexborHTMLParser(text, options=_OPTIONS)

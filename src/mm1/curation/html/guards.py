@@ -1,4 +1,4 @@
-"""What is looked at before a page is parsed: whether it is HTML at all, and whether the parser would take too long.
+"""What is looked at before a page is parsed: whether the parser would take too long.
 
 Two things cost the parser (lexbor) quadratic time: elements within elements, and attributes of one element. Both are
 estimated from the text in linear time, and only in pages that have room for enough of them. Knows nothing of trees.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from mm1.curation.html.words import ACTS, word_set
+from mm1.curation.html.words import word_set
 from mm1.curation.page import Dropped
 
 MAX_DEPTH = 2_000
@@ -17,10 +17,6 @@ MAX_DEPTH = 2_000
 MAX_ATTRIBUTES = 5_000
 """Of one element."""
 
-_BEGINNING = 4_096
-_PROLOG = (("<!--", "-->"), ("<!", ">"), ("<?", ">"))
-_ROOT = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
-_FIRST = re.compile(r"<([a-zA-Z][^\s/>]*)")
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
 _LONGEST_TAG = 20_000
 """Characters in which no more attributes stand than cost little."""
@@ -33,34 +29,6 @@ _NEVER_IN_THEIR_LIKE = word_set(
     "a nobr form h1 h2 h3 h4 h5 h6 html head body"
 )
 """However often they begin: void elements, those whose end tags may be left out, and those that end each other."""
-
-_KNOWN = (
-    frozenset(ACTS) | word_set("bdi bdo del mark time wbr slot object applet strike basefont data span font")
-) - word_set("svg math -comment !doctype")
-
-
-def looks_like_html(text: str) -> bool:
-    """Whether the first tag is one of HTML's, or a root or a doctype stands near the beginning."""
-    start = text[:_BEGINNING].lstrip()
-    if start.startswith(("{", "[")):
-        return False
-    first = _FIRST.match(text, _after_prolog(text))
-    if first is not None and first.group(1).lower() in _KNOWN:
-        return True
-    return not start.startswith("<?xml") and _ROOT.search(text, 0, _BEGINNING) is not None
-
-
-def _after_prolog(text: str) -> int:
-    """Where comments, processing instructions and declarations at the beginning end."""
-    at = 0
-    while True:
-        spaces = text[at : at + _BEGINNING]
-        at += len(spaces) - len(spaces.lstrip())
-        closing = next((end for start, end in _PROLOG if text.startswith(start, at)), "")
-        end = text.find(closing, at + 2) if closing else -1
-        if end < 0:
-            return at
-        at = end + len(closing)
 
 
 def check_nesting(text: str) -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
-LOCAL = "local:"
+from mm1.curation.local import is_local, local_name, local_url
+
 LONGEST_BASE = 8_000
 """Characters; every relative address of a page is joined to it."""
 
@@ -39,7 +40,7 @@ def resolve(reference: str, base: str) -> str:
     if scheme:
         return _web(reference) if scheme.group().lower() in ("http:", "https:") else ""
     reference = reference.replace("\\", "/")
-    if base.startswith(LOCAL):
+    if is_local(base):
         return _web("https:" + reference) if reference.startswith("//") else _local(reference, base)
     try:
         return _web(urljoin(base, reference)) if base else ""
@@ -58,7 +59,7 @@ def base_of(url: str, href: str | None) -> str:
 def _local(reference: str, base: str) -> str:
     """Compared and joined as the bytes of names, then spelled as the walk over a folder spells them."""
     path = _bytes(re.split(r"[?#]", reference, maxsplit=1)[0]).replace(b"\\", b"/").replace(b"\0", b"")
-    folder = b"" if path.startswith(b"/") else _bytes(base[len(LOCAL) :].rpartition("/")[0])
+    folder = b"" if path.startswith(b"/") else _bytes(local_name(base).rpartition("/")[0])
     parts: list[bytes] = []
     for part in (folder + b"/" + path).split(b"/"):
         if part == b"..":
@@ -66,7 +67,7 @@ def _local(reference: str, base: str) -> str:
         elif part not in (b"", b"."):
             parts.append(part)
     slash = "/" if path.endswith(b"/") and parts else ""
-    return LOCAL + quote(b"/".join(parts)) + slash if parts else ""
+    return local_url(quote(b"/".join(parts)) + slash) if parts else ""
 
 
 def _bytes(path: str) -> bytes:

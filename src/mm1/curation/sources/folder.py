@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
+from mm1.curation.html.sniffing import SNIFFED, begins_as_html
+from mm1.curation.local import local_name, local_url
 from mm1.curation.page import Dropped, Page
-from mm1.curation.sources.sniffing import SNIFFED, looks_like_html
 from mm1.data.formats.reading import MAX_IMAGE_BYTES
 
-SCHEME = "local:"
 _SUFFIXES = (".html", ".htm", ".xhtml", ".xht", ".shtml")
 
 
@@ -58,7 +58,7 @@ def is_page(root: Path, name: str) -> bool:
     if mimetypes.guess_type(path.name)[0] is not None:
         return False
     try:
-        return looks_like_html(_read(root, name, SNIFFED, whole=False))
+        return begins_as_html(_read(root, name, SNIFFED, whole=False))
     except Dropped:
         return False
 
@@ -71,7 +71,7 @@ def read_folder(root: Path, names: tuple[str, ...], source: str, max_bytes: int)
         except Dropped as drop:
             yield drop
         else:
-            yield Page(id=f"{source}/{name}", url=SCHEME + name, html=html)
+            yield Page(id=f"{source}/{name}", url=local_url(name), html=html)
 
 
 def read_local(root: Path, url: str, max_bytes: int = MAX_IMAGE_BYTES) -> bytes:
@@ -81,8 +81,7 @@ def read_local(root: Path, url: str, max_bytes: int = MAX_IMAGE_BYTES) -> bytes:
         Dropped: outside_folder (also through "..", however it is encoded, or through a link), missing (no regular file
             that may be read), too_large.
     """
-    assert url.startswith(SCHEME), url
-    return _read(root, url[len(SCHEME) :].partition("#")[0].partition("?")[0], max_bytes)
+    return _read(root, local_name(url).partition("#")[0].partition("?")[0], max_bytes)
 
 
 def _read(root: Path, name: str, max_bytes: int, whole: bool = True) -> bytes:

@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from mm1.config import UserError
+from mm1.curation.html.sniffing import begins_as_html
 from mm1.curation.page import Dropped
 from mm1.curation.sources.part import Layout, PartKind, SourcesConfig
 from mm1.curation.sources.rows import TEXT_KINDS, RowSlice, rows
-from mm1.curation.sources.sniffing import looks_like_html
 from mm1.data.formats import tables
 from mm1.data.formats.reading import Unusable
 from mm1.data.formats.streams import Damaged, head, parse_json
@@ -144,7 +144,7 @@ def _of_columns(path: Path, layout: Layout, kinds: Mapping[str, str], config: So
 def _holds_html(path: Path, column: str) -> bool:
     """Whether a column of CSV whose name says so does; a field beyond csv's limit is no address or title either."""
     some = islice(rows(RowSlice(path, "csv", (column,))), _LOOKED_AT)
-    return any(isinstance(row, Dropped) or looks_like_html((row[column] or "").encode()) for _, row in some)
+    return any(isinstance(row, Dropped) or begins_as_html((row[column] or "").encode()) for _, row in some)
 
 
 def _of_list(path: Path, found: Recognised, config: SourcesConfig) -> Recognised:

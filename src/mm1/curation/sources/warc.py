@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Literal
 from mm1.config import UserError
 from mm1.curation.fetch import FetchConfig
 from mm1.curation.fetch.opt_out import refusal
+from mm1.curation.html.sniffing import begins_as_html
+from mm1.curation.local import is_local
 from mm1.curation.page import Dropped, Page
-from mm1.curation.sources.folder import SCHEME
 from mm1.curation.sources.records import Record, records
-from mm1.curation.sources.sniffing import looks_like_html
 from mm1.data.formats.reading import MAX_IMAGE_BYTES
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def _page(record: Record, source: str, max_bytes: int, fetch: FetchConfig) -> Pa
     kind = _type(parsed)
     if kind not in _HTML and kind not in _UNTOLD:
         raise Dropped("not_html")
-    html = _payload(record, parsed, max_bytes, looks_like_html)
-    if kind not in _HTML and not looks_like_html(html):
+    html = _payload(record, parsed, max_bytes, begins_as_html)
+    if kind not in _HTML and not begins_as_html(html):
         raise Dropped("not_html")
     if refused := _refusal(parsed, fetch):
         raise Dropped(refused)
@@ -146,7 +146,7 @@ def _type(parsed: WarcRecord) -> str:
 def _target(parsed: WarcRecord) -> str:
     """WARC 1.0 draft tools wrote the address in angle brackets; a `local:` one, a folder's, is left out."""
     url = (parsed.headers.get("WARC-Target-URI") or "").strip().removeprefix("<").removesuffix(">")
-    return "" if url.lower().startswith(SCHEME) else url.encode("utf-8", "replace").decode()
+    return "" if is_local(url.lower()) else url.encode("utf-8", "replace").decode()
 
 
 def _payload(record: Record, parsed: WarcRecord, limit: int, is_plain: Callable[[bytes], bool]) -> bytes:

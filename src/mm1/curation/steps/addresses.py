@@ -30,8 +30,10 @@ from mm1.curation.engine import Progress, Runner, Values, map_parts
 from mm1.curation.extracted import read_extracted
 from mm1.curation.groups import RunWriter, group_keys, run_files
 from mm1.curation.images import url_reason
-from mm1.curation.interleaved import page_reason
+from mm1.curation.interleaved import InterleavedRules, page_reason
+from mm1.curation.local import is_local
 from mm1.curation.lookups import LookupWriter, key_of
+from mm1.curation.obelics import ObelicsRules
 from mm1.curation.page import Extracted
 from mm1.curation.samples import Picture, Sample
 from mm1.curation.sources import bucket_of
@@ -81,20 +83,20 @@ def find_addresses(
 
 def address_key(url: str, source: str) -> int:
     """The key of an image's address; a file of a source is another than one of the same name in another."""
-    return key_of(f"{source}\n{url}" if url.startswith("local:") else url)
+    return key_of(f"{source}\n{url}" if is_local(url) else url)
 
 
 def refer_part(part: PartInputs, folder: Path, config: CurateConfig) -> Values:
     """Fills the folder of a part."""
     pages = addresses = 0
     status = None if part.listed else np.load(part.folders["duplicates"] / duplicates.STATUS)
+    captions = CaptionRules(text=config.text_worth_fetching)  # made once: pydantic checks what it makes
     with RunWriter(folder, "refs", _REFS) as refs, RunWriter(folder, "shown", SHOWN) as shown:
-        for row in read_extracted(part.folders["extract"] / PAGES):
+        wanted = None if status is None else status != duplicates.DUPLICATE
+        for row in read_extracted(part.folders["extract"] / PAGES, wanted, only_images=True):
             pages += 1
             state = duplicates.RULED_OUT if status is None else int(status[row.number])
-            if state == duplicates.DUPLICATE:
-                continue
-            for url, asked in asked_for(row.page, state, config).items():
+            for url, asked in asked_for(row.page, state, config.interleaved, captions).items():
                 ref = {"key": address_key(url, part.source), "order": part.order(row.number), "weight": 1}
                 shown.add({**ref, DOCUMENTS: int(state == duplicates.KEPT), CAPTIONS: 1})
                 if any(asked.values()):
@@ -104,14 +106,15 @@ def refer_part(part: PartInputs, folder: Path, config: CurateConfig) -> Values:
     return {"pages": pages, "addresses": addresses}
 
 
-def asked_for(page: Extracted, state: int, config: CurateConfig) -> dict[str, dict[str, bool]]:
-    """The addresses that a page shows, each once, with the sets for which the page asks for it."""
+def asked_for(
+    page: Extracted, state: int, documents: InterleavedRules | ObelicsRules, captions: CaptionRules
+) -> dict[str, dict[str, bool]]:
+    """The addresses that a page shows, each once, with the sets for which the page asks for it by their rules."""
     found: dict[str, dict[str, bool]] = {}
-    interleaved = state == duplicates.KEPT and page_reason(page, config.interleaved) is None
-    rules = CaptionRules(text=config.text_worth_fetching)
+    interleaved = state == duplicates.KEPT and page_reason(page, documents) is None
     for image in page.images:
         asked = found.setdefault(image.url, {DOCUMENTS: interleaved, CAPTIONS: False})
-        asked[CAPTIONS] = asked[CAPTIONS] or not isinstance(choose(image, rules, identify), str)
+        asked[CAPTIONS] = asked[CAPTIONS] or not isinstance(choose(image, captions, identify), str)
     return found
 
 

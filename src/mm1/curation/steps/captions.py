@@ -66,12 +66,12 @@ class Inputs:
         return self.config.captions
 
     def rows(self, part: PartInputs) -> Iterator[tuple[Row, LookUp]]:
-        """The pages that are asked, each with the images as it sees them."""
+        """The pages that are asked, without their paragraphs, each with the images as it sees them."""
         look_up = SetImages(self.found, self.pictures, occurrences.CAPTIONS).of(part.source)
         status = None if part.listed else np.load(part.folders["duplicates"] / duplicates.STATUS)
-        for row in read_extracted(part.folders["extract"] / PAGES):
-            if status is None or status[row.number] != duplicates.DUPLICATE:
-                yield row, look_up
+        wanted = None if status is None else status != duplicates.DUPLICATE
+        for row in read_extracted(part.folders["extract"] / PAGES, wanted, only_images=True):
+            yield row, look_up
 
     def pairs(self, row: Row, look_up: LookUp, common: Callable[[str], bool] = none) -> Pairs:
         """The pairs of a page."""

@@ -101,10 +101,8 @@ def write_part(part: PartInputs, folder: Path, tables: Path, firsts: dict[str, i
     _, near = Lookup(tables / "near").find(numbers)
     status = np.full(len(kept), RULED_OUT, np.uint8)
     with DocumentWriter(folder / TEXT) as writer:
-        for row in read_extracted(part.folders["extract"] / PAGES):
+        for row in read_extracted(part.folders["extract"] / PAGES, wanted=kept > 0):
             place = int(kept[row.number]) - 1
-            if place < 0:
-                continue
             tally.enter(STEP, PAGE)
             reason = "exact_copy" if exact[place] else "near_copy" if near[place] else None
             text = row.page.text

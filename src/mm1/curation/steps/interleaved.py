@@ -75,9 +75,7 @@ def interleave_part(part: PartInputs, folder: Path, inputs: Inputs, step: Path) 
     tally, document_of = Tally(), inputs.assembler(part, step)
     status = np.load(part.folders["duplicates"] / duplicates.STATUS)
     with DocumentWriter(folder / INTERLEAVED) as writer:
-        for row in read_extracted(part.folders["extract"] / PAGES):
-            if status[row.number] != duplicates.KEPT:
-                continue
+        for row in read_extracted(part.folders["extract"] / PAGES, wanted=status == duplicates.KEPT):
             tally.enter(STEP, PAGE)
             tally.enter(STEP, PLACE, len(row.page.images))
             try:

@@ -26,6 +26,7 @@ from mm1.curation.extracted import read_extracted
 from mm1.curation.groups import KEYS, RunWriter, group_keys, run_files, write_lookup, write_sorted
 from mm1.curation.images import LookUp
 from mm1.curation.interleaved import Assembled, DroppedDocument, PlacedImage
+from mm1.curation.local import is_local
 from mm1.curation.lookups import Lookup, key_of
 from mm1.curation.obelics import (
     Judges,
@@ -70,9 +71,8 @@ class Inputs:
     def rows(self, part: PartInputs) -> Iterator[tuple[int, str, Extracted]]:
         """Number, address and content of the pages that keep the text rules and are no copies."""
         status = np.load(part.folders["duplicates"] / duplicates.STATUS)
-        for row in read_extracted(part.folders["extract"] / PAGES):
-            if status[row.number] == duplicates.KEPT:
-                yield row.number, row.url, row.page
+        for row in read_extracted(part.folders["extract"] / PAGES, wanted=status == duplicates.KEPT):
+            yield row.number, row.url, row.page
 
     def look_up(self, part: PartInputs) -> LookUp:
         """The images as the pages of a part see them."""
@@ -168,13 +168,13 @@ def latest_part(part: PartInputs, folder: Path, step: Path) -> Values:
 
 def _of_source(key: int, url: str, part: PartInputs) -> int:
     """The address of a page, which in two folders is one only by chance."""
-    return key_of(f"{part.source}\n{key}") if url.startswith("local:") else key
+    return key_of(f"{part.source}\n{key}") if is_local(url) else key
 
 
 def _images_key(document: Assembled, part: PartInputs) -> int:
     urls = [segment.url for segment in document.segments if isinstance(segment, PlacedImage)]
     key = image_set_key(document)
-    return key_of(f"{part.source}\n{key}") if any(url.startswith("local:") for url in urls) else key
+    return key_of(f"{part.source}\n{key}") if any(is_local(url) for url in urls) else key
 
 
 class SetRules:

@@ -35,6 +35,7 @@ from mm1.curation.fetch import FetchConfig
 from mm1.curation.groups import KEYS, RunWriter, read_range, run_files, write_lookup
 from mm1.curation.image_store import ImageWriter, place_of
 from mm1.curation.images import ImageRules, StoredImage, inspect
+from mm1.curation.local import is_local
 from mm1.curation.lookups import Lookup
 from mm1.curation.page import Dropped
 from mm1.curation.sources import BUCKETS_AT_ONCE, Part, read_images, read_local
@@ -158,7 +159,7 @@ def look_at_files(
     with _Output(unit, folder, fit) as output:
         for key, url, source in _rows(wanted, addresses.HERE, "key", unit, Lookup(recorded)):
             try:
-                data = read_local(roots[source], url) if url.startswith("local:") else read_data_uri(url)
+                data = read_local(roots[source], url) if is_local(url) else read_data_uri(url)
             except Dropped as drop:
                 output.add(key, url, drop.reason)
             else:
