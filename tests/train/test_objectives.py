@@ -53,15 +53,27 @@ def test_next_token_splits_by_source(tiny: ModuleType, tmp_path: Path) -> None:
         assert losses.source_counts[index] == part.count > 0
 
 
-def test_next_token_has_float32_logits_under_autocast(tiny: ModuleType, tmp_path: Path) -> None:
+def test_next_token_rounds_logits_and_nothing_behind_them_under_autocast(tiny: ModuleType, tmp_path: Path) -> None:
     model, batch = batch_of(tiny, tmp_path, "mm1")
-    seen = []
-    real = model.logits
-    model.logits = lambda hidden: seen.append(real(hidden)) or seen[-1]  # type: ignore[assignment]
     with torch.autocast("cpu", torch.bfloat16):
         losses = next_token(model, batch)
-    assert seen[0].dtype == losses.total.dtype == torch.float32
-    assert seen[0].shape[0] == len(batch.target_index)
+        chosen = model(batch).hidden.flatten(0, 1)[batch.target_index]
+        logits = F.linear(chosen, model.output_weight)
+    reference = F.cross_entropy(logits.double(), batch.targets.flatten()[batch.target_index], reduction="sum")
+    assert logits.dtype == torch.bfloat16
+    assert losses.total.dtype == torch.float32
+    torch.testing.assert_close(losses.total.double(), reference, rtol=1e-6, atol=0)
+
+
+def test_next_token_reaches_a_matrix_that_is_also_the_embedding(tiny: ModuleType, tmp_path: Path) -> None:
+    model, batch = batch_of(tiny, tmp_path, "mm1")
+    config = tiny.MODELS["mm1"].replace(decoder=tiny.DECODER.replace(tied_embeddings=not tiny.DECODER.tied_embeddings))
+    for each in (model, tiny.stage().replace(model=config).build()):
+        logits = each.logits(each(batch).hidden).flatten(0, 1)
+        plain = F.cross_entropy(logits, batch.targets.flatten(), ignore_index=IGNORE, reduction="sum")
+        wanted = torch.autograd.grad(plain, each.decoder.embedding.weight)[0]
+        given = torch.autograd.grad(next_token(each, batch).total, each.decoder.embedding.weight)[0]
+        torch.testing.assert_close(given, wanted)
 
 
 def test_a_batch_without_targets_costs_nothing_and_reaches_every_parameter(tiny: ModuleType, tmp_path: Path) -> None:

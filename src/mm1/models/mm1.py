@@ -93,6 +93,11 @@ class MM1(nn.Module):
         )
         return output
 
+    @property
+    def output_weight(self) -> Float[Tensor, "V D"]:
+        """The matrix that `logits` multiplies by, for losses that never hold all logits."""
+        return self.decoder.output_weight
+
     def logits(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
         """Scores of the next token."""
         return self.decoder.logits(hidden)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from mm1.config import Config
 from mm1.distributed.collectives import gather_with_gradients
 from mm1.models.moe import Routing
+from mm1.train.cross_entropy import cross_entropy
 from mm1.types import Batch, Losses
 
 Objective: TypeAlias = Callable[[nn.Module, Batch], Losses]
@@ -46,20 +47,18 @@ MM1_LOSS = LossConfig()
 
 
 def next_token(model: nn.Module, batch: Batch, config: LossConfig = MM1_LOSS) -> Losses:
-    """Cross-entropy at the target positions only, in float32; images and other text carry none.
+    """Cross-entropy at the target positions only; images and other text carry none. `model` has an `output_weight`.
 
     `total` has the auxiliary terms that `config` weighs; the sums by source are of the cross-entropy alone.
     """
     hidden, routing = model(batch)
-    with torch.autocast(hidden.device.type, enabled=False):
-        chosen = hidden.flatten(0, 1).index_select(0, batch.target_index).float()
-        logits: Tensor = model.logits(chosen)  # type: ignore[operator]
-        losses = F.cross_entropy(logits, batch.targets.flatten()[batch.target_index], reduction="none")
-    result = _losses(losses, batch.source_ids.flatten()[batch.target_index], batch)
+    chosen = hidden.flatten(0, 1).index_select(0, batch.target_index)
+    targets, sources = (ids.flatten()[batch.target_index] for ids in (batch.targets, batch.source_ids))
+    weight: Tensor = model.output_weight  # type: ignore[assignment]
+    total, losses, squares = cross_entropy(chosen, weight, targets, config.output_z)
+    result = replace(_losses(losses, sources, batch), total=total)
     if config.output_z:
-        z = logits.logsumexp(-1).square().sum()
-        mean = z.detach() / result.count.clamp(min=1)
-        result = replace(result, total=result.total + config.output_z * z, extra={"output_z": mean})
+        result = replace(result, extra={"output_z": squares.sum() / result.count.clamp(min=1)})
     return _with_routing(result, routing, config) if routing else result
 
 
