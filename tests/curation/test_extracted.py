@@ -1,8 +1,10 @@
 """Extracted pages come back from the disk as they were."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -21,14 +23,22 @@ PAGE = st.builds(Extracted, TEXT, TEXT, st.lists(BLOCK, max_size=5).map(tuple))
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(TEXT, TEXT, PAGE), max_size=8))
-def test_pages_come_back_as_they_were(pages: list[tuple[str, str, Extracted]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+@given(st.lists(st.tuples(TEXT, TEXT, PAGE), max_size=8), st.lists(st.booleans(), min_size=8, max_size=8), st.data())
+def test_pages_come_back_as_they_were(
+    pages: list[tuple[str, str, Extracted]], asked: list[bool], data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extracted, "ROW_GROUP_BYTES", data.draw(st.sampled_from([1, 400, 4 << 20])))
         path = Path(folder) / "pages.parquet"
         with ExtractedWriter(path) as writer:
             for page in pages:
                 writer.add(*page)
-        assert list(read_extracted(path)) == [Row(number, *page) for number, page in enumerate(pages)]
+        rows = [Row(number, *page) for number, page in enumerate(pages)]
+        assert list(read_extracted(path)) == rows
+        wanted = [row for row, is_asked in zip(rows, asked, strict=False) if is_asked]
+        assert list(read_extracted(path, np.array(asked[: len(rows)], bool))) == wanted
+        bare = [replace(row, page=replace(row.page, blocks=row.page.images)) for row in wanted]
+        assert list(read_extracted(path, np.array(asked[: len(rows)], bool), only_images=True)) == bare
 
 
 def test_rows_are_written_in_groups_and_numbered_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

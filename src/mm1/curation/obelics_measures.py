@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mm1.curation.text.characters import LETTER, classify, codes, mix
+from mm1.curation.text.characters import LETTER, classify, codes
 
 PUNCTUATION = frozenset(",;:?!.")
 """What counts as punctuation; other marks do not."""
@@ -67,10 +67,11 @@ def punctuation(text: str, min_tokens: int = 0) -> float:
 
 
 def _ngrams(values: np.ndarray, n: int) -> np.ndarray:
-    """(max(0, len - n + 1),) uint64 hashes of the runs of n values."""
+    """(max(0, len - n + 1),) uint64 hashes of the runs of n values, which are told apart and no more: unmixed."""
     total = np.zeros(max(0, len(values) - n + 1), np.uint64)
     for start in range(n):
-        total = mix(total * _MULTIPLIER + values[start : start + len(total)])
+        total *= _MULTIPLIER
+        total += values[start : start + len(total)]
     return total
 
 
