@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +30,7 @@ from mm1.chain.summary import environment
 from mm1.config import Config
 from mm1.data.formats.files import FilesConfig
 from mm1.data.image import read_image
+from mm1.data.threads import one_thread
 from mm1.types import Document, Image, Text
 
 CPU = torch.device("cpu")
@@ -109,7 +109,7 @@ class DataFigures:
 def bench_data(config: DataBenchConfig, say: Callable[[str], None]) -> DataFigures:
     """Measures, and says what it is doing and which peers are not installed."""
     load = os.getloadavg()[0]
-    with _one_thread(), tempfile.TemporaryDirectory() as folder:
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
         say(f"making {config.documents} captioned photos")
         material = make_material(config.documents, Path(folder))
         runs = pipelines(material, say)
@@ -184,16 +184,6 @@ def _in_turn(
             timings[key].append(timed(works[key], CPU))
     say(f"{what}: " + ", ".join(f"{key} {median(row.seconds for row in rows):.2f} s" for key, rows in timings.items()))
     return timings
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _size(document: Document) -> int:

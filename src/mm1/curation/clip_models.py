@@ -11,8 +11,7 @@ another order: a set is the same on any number of processes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +28,7 @@ from mm1.data import templates
 from mm1.data.collate import collate
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import MAX_PIXELS, BadImage, read_image
+from mm1.data.threads import one_thread
 from mm1.data.tokenizer import Tokenizer
 from mm1.models.clip import CLIP, CLIPConfig, CLIPOutput
 from mm1.models.weights import load_weights
@@ -170,16 +170,6 @@ def _scored(
     if ready:
         # Convolutions on CUDA would round their inputs to 10 bits of mantissa.
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), _one_thread(), exact:
+        with torch.inference_mode(), one_thread(), exact:
             scores[list(ready)] = cosines(list(ready.values())).float().cpu().numpy()
     return scores
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
