@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 import unicodedata
 from typing import Literal
 
@@ -99,6 +100,34 @@ def test_lone_surrogates_are_no_words() -> None:
 
 def test_composed_and_decomposed_are_one_word() -> None:
     assert hash_words("é").hashes == hash_words("e\u0301").hashes
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 16, 17, 100])
+def test_powers_beyond_the_table_are_those_of_a_table_that_holds_all(
+    monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    text = ("one two3 é好 " * 10)[:length]
+    whole = hash_words(text)
+    monkeypatch.setattr(characters, "_power_table", lambda: _table(8))
+    monkeypatch.setattr(characters, "_TABLE_POWERS", 8)
+    pieced = hash_words(text)
+    assert np.array_equal(whole.hashes, pieced.hashes)
+
+
+def _table(length: int) -> np.ndarray:
+    bases = (characters._MULTIPLIER, characters._INVERSE)
+    return np.array([[pow(base, power, 1 << 64) for power in range(length)] for base in bases], np.uint64)
+
+
+def test_a_long_text_leaves_nothing_in_memory() -> None:
+    """Tables as long as the longest text would: memory grew with the input as longer and longer pages came."""
+    hash_words("a short text")
+    tracemalloc.start()
+    try:
+        hash_words("many words " * 50_000)
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_long_texts_are_hashed_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:

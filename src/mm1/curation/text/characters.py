@@ -46,6 +46,8 @@ _JOINER = "\u034f"
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
 _INVERSE = pow(_MULTIPLIER, -1, 1 << 64)
+_TABLE_POWERS = 1 << 14
+"""Powers that are kept, 256 kB: most pages are shorter."""
 _SLICE = 1 << 20
 """Characters hashed at once, which bounds the memory; a word across the border of two slices counts as two."""
 
@@ -191,14 +193,23 @@ def _class_of(category: str) -> int:
 
 
 def _powers(length: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Powers 0 … length - 1 of the multiplier and of its inverse."""
-    powers, inverses = _power_tables(max(12, (length - 1).bit_length()))
-    return powers[:length], inverses[:length]
+    """Powers 0 … length - 1 of the multiplier and of its inverse.
+
+    Those beyond the table are products of two: tables as long as the longest text would stay in memory for ever.
+    """
+    table = _power_table()
+    if length <= _TABLE_POWERS:
+        return table[0, :length], table[1, :length]
+    steps = np.ones((2, -(-length // _TABLE_POWERS)), np.uint64)
+    steps[:, 1:] = table[:, -1:] * table[:, 1:2]  # the power of a whole table
+    np.cumprod(steps, axis=1, out=steps)
+    powers = (steps[:, :, None] * table[:, None, :]).reshape(2, -1)
+    return powers[0, :length], powers[1, :length]
 
 
 @cache
-def _power_tables(bits: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    tables = np.ones((2, 1 << bits), np.uint64)
-    tables[0, 1:], tables[1, 1:] = _MULTIPLIER, _INVERSE
-    np.cumprod(tables, axis=1, out=tables)
-    return tables[0], tables[1]
+def _power_table() -> NDArray[np.uint64]:
+    """[2, _TABLE_POWERS]"""
+    table = np.ones((2, _TABLE_POWERS), np.uint64)
+    table[0, 1:], table[1, 1:] = _MULTIPLIER, _INVERSE
+    return np.cumprod(table, axis=1)
