@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
@@ -35,13 +37,14 @@ from mm1.train.layout import ParallelConfig
 from mm1.train.loop import normalise_gradients
 from mm1.train.objectives import next_token
 from mm1.train.optimizer import Optimizers
-from mm1.train.parallelize import autocast, parallelize, reporting_traffic
+from mm1.train.parallelize import announce, autocast, parallelize, reporting_traffic
 from mm1.train.run import deterministic
 from mm1.train.state import TrainState
 from mm1.types import IGNORE, Batch
 
 RANKS = 4
 EXPERTS = 8
+MICROBATCHES = 3
 DROPLESS = MoEConfig(num_experts=EXPERTS, top_k=2)
 CAPACITY = DROPLESS.replace(capacity_factor=0.6)
 HSDP = ParallelConfig(replicate=2)
@@ -171,8 +174,49 @@ def compare_gathered_in_bf16(world: World, batches: Sequence[Batch]) -> dict[str
         assert parameter.grad.dtype == torch.float32
     loss = float(sum_(losses.total.detach().clone()))
     apart = {name: whole(parameter.grad) - gradients[name] for name, parameter in model.named_parameters()}
-    relative = max(float(difference.norm() / gradients[name].norm()) for name, difference in apart.items())
-    return {"loss": abs(loss - expected) / float(count), "gradients": relative}
+    # A token between two experts may be sent to the other one by rounding, which the router's gradient alone shows.
+    relative = {
+        name: float(difference.norm() / gradients[name].norm())
+        for name, difference in apart.items()
+        if ".router." not in name
+    }
+    return {"loss": abs(loss - expected) / float(count), "gradients": max(relative.values())}
+
+
+class Collectives(TorchDispatchMode):
+    """How often each is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace in ("c10d", "_c10d_functional"):
+            self.counts[func._schema.name.rpartition("::")[2]] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def compare_accumulated(world: World, layout: ParallelConfig, batches: Sequence[Batch]) -> dict[str, Any]:
+    """As `compare`, of a step of three microbatches, each rank's in another order; and how often the ranks talked."""
+    plain, model = build(DROPLESS), build(DROPLESS)
+    expected, count, gradients, _ = reference(plain, batches)
+    parallelize(model, layout, world)
+    total = torch.zeros(())
+    with Collectives() as talk:
+        for turn in range(MICROBATCHES):
+            announce(layout, model, is_last=turn == MICROBATCHES - 1)
+            losses = next_token(model, batches[(world.rank + turn) % RANKS])
+            losses.total.backward()
+            total += losses.total.detach()
+    targets, parameters = MICROBATCHES * count, dict(model.named_parameters())
+    apart = {name: whole(parameters[name].grad) / MICROBATCHES - gradient for name, gradient in gradients.items()}
+    sharded = all(isinstance(parameter, DTensor) for parameter in parameters.values())
+    return {
+        "loss": abs(float(sum_(total)) / float(targets) - expected / float(count)),
+        "gradients": max(float(difference.abs().max() / count) for difference in apart.values()),
+        "collectives": talk.counts,
+        "sharded": sharded,
+    }
 
 
 def compare_compiled(world: World, batches: Sequence[Batch]) -> dict[str, Any]:
@@ -250,9 +294,22 @@ def main(folder: Path) -> None:
             "compiled": compare_compiled(world, batches),
             "bf16": compare_gathered_in_bf16(world, batches),
         }
+        accumulated = {
+            f"{name}, {gradients}, {'resharded' if reshards else 'kept'}": compare_accumulated(
+                world, layout.replace(reduce_gradients=gradients, reshard_after_forward=reshards), batches
+            )
+            for name, layout in {"sharded": ParallelConfig(), "hsdp": HSDP, "experts": MIXED}.items()
+            for gradients in ("each", "last")
+            for reshards in (True, False)
+        }
         checkpoints = check_checkpoints(world, folder)
         if world.is_first:
-            account = {"results": results, "checkpoints": checkpoints, "images": images}
+            account = {
+                "results": results,
+                "accumulated": accumulated,
+                "checkpoints": checkpoints,
+                "images": images,
+            }
             (folder / "differences.json").write_text(json.dumps(account))
 
 

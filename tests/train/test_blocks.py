@@ -73,7 +73,7 @@ def bytes_kept(config: StageConfig, model: nn.Module, batch: Batch) -> int:
     """What forward has allocated and not freed when backward is about to begin."""
     objective = build_objective(config.objective, config.loss)
     objective(model, batch)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as trace:
         losses = objective(model, batch)
     assert losses.total.requires_grad
     return sum(event.self_cpu_memory_usage for event in trace.key_averages())

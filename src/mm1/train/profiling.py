@@ -33,7 +33,8 @@ class Profile:
         self._seen += 1
         if self._seen == self._begin and not info.is_last:
             cuda = [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
-            self._profile = profile(activities=[ProfilerActivity.CPU, *cuda])
+            # One cycle has all events either way; torch 2.11 warns unless it is told to keep them.
+            self._profile = profile(activities=[ProfilerActivity.CPU, *cuda], acc_events=True)
             self._profile.start()
         elif self._profile is not None and (self._seen == self._end or info.is_last):
             self._profile.stop()
