@@ -119,3 +119,24 @@ def test_a_run_that_goes_on_under_another_layout_ends_with_the_weights_of_one_pr
         torch.testing.assert_close(other[name], tensor, rtol=1e-4, atol=atol, msg=lambda text, at=name: f"{at}: {text}")
     first = json.loads((moved / "metrics.jsonl").read_text().splitlines()[0])
     assert first["all_to_all_bytes"] > 0
+
+
+@pytest.mark.parametrize("layout", ["sharded", "hsdp", "experts"])
+@pytest.mark.parametrize("gradients", ["each", "last"])
+@pytest.mark.parametrize("weights", ["resharded", "kept"])
+def test_over_several_microbatches_gradients_are_the_same_and_nothing_travels_in_vain(
+    account: dict[str, Any], layout: str, gradients: str, weights: str
+) -> None:
+    """Units: what stays gathered; the image encoder's blocks; each of two decoder blocks; experts where dealt out."""
+    found = account["accumulated"][f"{layout}, {gradients}, {weights}"]
+    assert found["loss"] <= 1e-6
+    assert found["gradients"] <= 1e-7
+    assert found["sharded"], "the optimizer would move weights that are gathered"
+    microbatches, units, blocks = 3, 4, 3
+    gathers, reductions = found["collectives"]["_allgather_base_"], found["collectives"]["_reduce_scatter_base_"]
+    assert (
+        gathers == units if weights == "kept" else 1 + microbatches * blocks < gathers <= 1 + microbatches * 2 * blocks
+    )
+    assert reductions == (units if gradients == "last" else microbatches * units)
+    if layout == "hsdp":
+        assert found["collectives"]["allreduce_"] == units

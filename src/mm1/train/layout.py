@@ -44,7 +44,11 @@ class ParallelConfig(Config):
     traffic and memory of fp32. The weights that are kept, and sums of gradients, are fp32 in any case."""
     reshard_after_forward: bool = True
     """Whether gathered weights are dropped after forward and gathered again for backward; False keeps them, which
-    takes the memory of a whole copy in `gather_precision` and saves a third of the traffic."""
+    takes the memory of a whole copy in `gather_precision` and saves a third of the traffic; of a step of several
+    microbatches they are gathered once."""
+    reduce_gradients: Literal["each", "last"] = "each"
+    """After which of a step's microbatches gradients are summed over the processes of a shard. "last" keeps those of a
+    whole copy in fp32 until then, and sends them once. Over copies they are summed after the last one in any case."""
 
     def check(self, processes: int, decoder: DecoderConfig | None) -> None:
         """That the layout has a place for each of `processes` and for the experts of `decoder`.

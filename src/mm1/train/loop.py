@@ -20,7 +20,7 @@ from typing import Protocol
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from mm1.distributed.collectives import num_ranks, sum_
@@ -66,6 +66,9 @@ class LoopConfig:
     max_grad_norm: float
     device: torch.device
     autocast: Callable[[], AbstractContextManager[None]]
+    announce: Callable[[nn.Module, bool], None] = lambda model, is_last: None
+    """Called before each microbatch with the model, and whether it is the step's last: what is sharded need not sum
+    gradients before that."""
 
 
 def train(
@@ -81,7 +84,8 @@ def train(
             microbatches = split(next(batches), config.microbatch_rows)
         with clock.measure("compute"):
             count = torch.zeros((), device=config.device)
-            for microbatch in microbatches:
+            for number, microbatch in enumerate(microbatches, start=1):
+                config.announce(state.model, number == len(microbatches))
                 with config.autocast():
                     losses = objective(state.model, microbatch.to(config.device))
                 losses.total.backward()  # type: ignore[no-untyped-call]

@@ -132,6 +132,22 @@ def _shard(
             module.set_force_sum_reduction_for_comms(True)
 
 
+def announce(config: ParallelConfig, model: nn.Module, is_last: bool) -> None:
+    """Tells a sharded model before a microbatch whether it is a step's last, so that nothing travels twice in vain.
+
+    Gradients are summed over copies by the last one alone; with `reduce_gradients="last"` also over the ranks of a
+    shard. What stays gathered from forward to backward (all that belongs to no block; with
+    `reshard_after_forward=False` the blocks too) stays so until the last backward is done: nothing moves before.
+    """
+    if not isinstance(model, FSDPModule):
+        return
+    model.set_is_last_backward(is_last)
+    if config.reduce_gradients == "last":
+        model.set_requires_gradient_sync(is_last)
+    model.set_requires_all_reduce(is_last)
+    model.set_reshard_after_backward(is_last, recurse=not config.reshard_after_forward)
+
+
 def _units(model: nn.Module) -> list[list[nn.Module]]:
     """Modules that are gathered together, one group at a time; what is left stays gathered from forward to backward."""
     encoder = getattr(model, "image_encoder", None)

@@ -42,7 +42,7 @@ from mm1.train.memory import PeakMemory, memory_line
 from mm1.train.objectives import build_objective
 from mm1.train.optimizer import Optimizers, freeze
 from mm1.train.outcome import finish, mixture_line
-from mm1.train.parallelize import autocast, parallelize, reporting_traffic, resolve_precision
+from mm1.train.parallelize import announce, autocast, parallelize, reporting_traffic, resolve_precision
 from mm1.train.pauses import Pauses
 from mm1.train.progress import Display, Say, display
 from mm1.train.speed import Speed, speed_of
@@ -241,6 +241,7 @@ def loop_config(config: StageConfig, rows: int, world: World) -> LoopConfig:
         max_grad_norm=config.max_grad_norm,
         device=world.device,
         autocast=functools.partial(autocast, precision, world.device),
+        announce=functools.partial(announce, config.parallel),
     )
 
 
