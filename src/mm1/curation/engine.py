@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from mm1.config import UserError
+from mm1.curation.memory import give_back
 from mm1.files import write_atomically
 
 COUNTS = "counts.json"
@@ -117,6 +118,7 @@ def _do(work: Work, part: Named, folder: Path) -> Values:
         return counts
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        give_back()
 
 
 _followed = False

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from mm1.curation.buffered import Buffered
 from mm1.curation.engine import Runner, start
 from mm1.curation.lookups import LookupWriter
+from mm1.curation.memory import give_back
 
 KEYS = pa.schema([("key", pa.uint64()), ("order", pa.uint64()), ("weight", pa.uint32())])
 """Of every file: a hash, where it is (the smallest counts as the first), and how often it counts."""
@@ -98,6 +99,8 @@ def group_keys(
         )
         table = frame.where(col("total") >= at_least).to_arrow()
         yield table.sort_by("key").combine_chunks()
+        del table
+        give_back()
 
 
 def write_lookup(folder: Path, files: Sequence[Path], runner: Runner, value: str, at_least: int = 1) -> None:
