@@ -57,6 +57,18 @@ def test_a_site_is_cut_into_parts_that_travel_and_give_each_page_once(site):
     assert len(list_parts([site], SourcesConfig(part_bytes=50))) == 5
 
 
+def test_the_parts_of_many_pages_take_little_memory(tmp_path):
+    """All are in memory at once. Names as they are would take more than 150 bytes each."""
+    folder = tmp_path / "a-folder" / "of-a-manual-with-rather-long-names"
+    folder.mkdir(parents=True)
+    names = [f"a-folder/of-a-manual-with-rather-long-names/classes_and_members_{n:04}.html" for n in range(2000)]
+    for name in names:
+        (tmp_path / name).write_text(HTML)
+    parts = list_parts([tmp_path])
+    assert sum(len(pickle.dumps(part)) for part in parts) < 20 * len(names)
+    assert [name for part in parts for name in part.files] == names
+
+
 def test_only_the_part_of_a_changed_page_has_another_fingerprint(site):
     before = list_parts([site], SourcesConfig(part_files=4))
     os.utime(site / before[1].files[0], ns=(1, 1))

@@ -20,7 +20,7 @@ from pyarrow import parquet
 from mm1.config import UserError
 from mm1.config import fingerprint as fingerprint_of
 from mm1.curation.sources.folder import is_page, walk
-from mm1.curation.sources.part import Part, SourcesConfig
+from mm1.curation.sources.part import Part, SourcesConfig, pack
 from mm1.curation.sources.recognition import UNDERSTOOD, Recognised, recognise
 from mm1.curation.sources.rows import RowSlice, rows
 
@@ -131,7 +131,7 @@ def _folder_parts(root: Path, site: _Site, label: str, config: SourcesConfig) ->
             name=_part_name(label, number),
             source=label,
             path=str(root),
-            files=tuple(one.name for one in files),
+            packed=pack(one.name for one in files),
             fingerprint=_fingerprint(files),
             size=sum(one.size for one in files),
             pictures=pictures,

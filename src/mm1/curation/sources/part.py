@@ -1,7 +1,7 @@
 """A part: what one worker reads at once, a source file or a slice of a folder, of a table or of a list.
 
     crawl.warc.gz                  →  Part(kind="warc")
-    site/ (30,000 pages)           →  Part(kind="folder", files=("a.html", …)), Part(…), …
+    site/ (30,000 pages)           →  Part(kind="folder", packed=pack(["a.html", …])), Part(…), …
     pages.parquet (12 row groups)  →  Part(kind="parquet", start=0, stop=4), …
 
 A part is a plain value: it travels to other processes and machines, and is written down as JSON. Knows nothing of how
@@ -10,6 +10,9 @@ parts are found or read.
 
 from __future__ import annotations
 
+import base64
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -35,8 +38,9 @@ class Part(Config):
     two folders is two pictures."""
     path: str
     """The file or, of a folder, the folder; absolute."""
-    files: tuple[str, ...] = ()
-    """Of a folder: its pages' paths within it, percent-encoded as in their `local:` addresses."""
+    packed: str = ""
+    """Of a folder: its `files`, as `pack` has them: all parts are in memory at once, and so are the names of millions
+    of pages, which take 150 bytes each as they are and 15 packed."""
     start: int = 0
     stop: int = 0
     """Which slice it is. Bytes of a JSONL file (a line belongs to where it begins), row groups of a parquet file, rows
@@ -55,9 +59,19 @@ class Part(Config):
     """Of a folder: the same hash of the files in it that are no pages, for who reads pictures from it."""
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Of a folder: its pages' paths within it, percent-encoded as in their `local:` addresses."""
+        return tuple(zlib.decompress(base64.b85decode(self.packed)).decode().split("\n")) if self.packed else ()
+
+    @property
     def root(self) -> Path:
         """The folder to which `local:` addresses of this part's pages are confined; meaningful for a folder alone."""
         return Path(self.path)
+
+
+def pack(files: Iterable[str]) -> str:
+    """Percent-encoded paths, at least one, in few characters."""
+    return base64.b85encode(zlib.compress("\n".join(files).encode())).decode()
 
 
 class SourcesConfig(Config):
