@@ -13,7 +13,7 @@ from mm1.models import attention as attention_module
 from mm1.models import flex
 from mm1.models.attention import AttentionMask, LayerCache, attend
 
-BACKENDS = ("sdpa", "explicit", "auto")
+BACKENDS = ("sdpa", "explicit", "documents")
 FORWARD = (*BACKENDS, "flex")
 """On the CPU FlexAttention has no backward; tests/gpu has the rest."""
 DTYPES = (torch.float32, torch.bfloat16)
@@ -151,10 +151,13 @@ def test_flex_equals_the_oracle_over_many_tiles_and_leaks_nothing(dtype, which, 
     torch.testing.assert_close(results[0], attend(*before, mask, "sdpa"), atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize(("backend", "wanted"), [("flex", "blocks"), ("sdpa", "allowed"), ("explicit", "allowed")])
+@pytest.mark.parametrize(
+    ("backend", "wanted"), [("flex", "blocks"), ("sdpa", "allowed"), ("explicit", "allowed"), ("documents", "groups")]
+)
 def test_a_back_end_makes_what_it_needs_once_and_nothing_else(monkeypatch, backend, wanted):
     made = []
-    for name, make in (("allowed", AttentionMask.allowed.func), ("blocks", AttentionMask.blocks.func)):
+    for name in ("allowed", "blocks", "groups"):
+        make = vars(AttentionMask)[name].func
         counted = cached_property(lambda mask, name=name, make=make: made.append(name) or make(mask))
         counted.__set_name__(AttentionMask, name)
         monkeypatch.setattr(AttentionMask, name, counted)
@@ -198,12 +201,28 @@ def test_rows_of_nothing_but_padding_stay_finite(backend):
     assert all(tensor.grad.isfinite().all() for tensor in (q, k, v))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("backend", [*BACKENDS, "auto"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_an_empty_batch_passes_forward_and_backward(backend, dtype):
+def test_an_empty_batch_passes_forward_and_backward(backend, dtype, masked):
+    if backend == "documents" and not masked:
+        return
     q, k, v = (tensor.requires_grad_() for tensor in random_qkv(5, batch=0, dtype=dtype))
-    attend(q, k, v, None, backend).sum().backward()
-    assert q.grad.shape == q.shape
+    mask = AttentionMask.from_segments(torch.zeros(0, 5, dtype=torch.long)) if masked else None
+    attend(q, k, v, mask, backend).sum().backward()
+    assert all(tensor.grad.shape == tensor.shape for tensor in (q, k, v))
+
+
+def test_auto_goes_by_document_on_the_cpu_where_rows_are_packed_and_no_matrix_is_made_yet():
+    def chosen(mask):
+        return attention_module._fastest(mask, torch.device("cpu"), torch.bfloat16, 16)
+
+    segments = torch.zeros(1, 5, dtype=torch.long)
+    packed, made = AttentionMask.from_segments(segments), AttentionMask.from_segments(segments)
+    _ = made.allowed
+    rule = AttentionMask(lambda row, query, key: key <= query, 5, segments >= 0)
+    masks = (packed, packed.within(3), made, rule, AttentionMask.for_cache(segments, 5), None)
+    assert [chosen(mask) for mask in masks] == ["documents", "documents"] + 4 * ["explicit"]
 
 
 def test_auto_is_explicit_in_bfloat16_and_sdpa_in_float32_on_the_cpu():

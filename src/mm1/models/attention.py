@@ -1,4 +1,4 @@
-"""Attention over packed documents: masks, the cache of generated text, and three back ends behind one function.
+"""Attention over packed documents: masks, the cache of generated text, and the back ends behind one function.
 
     segment_ids   0 0 1 1 1 -1          allowed[0, 0]   1 . . . . .
                                                         1 1 . . . .
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal, TypeAlias
 
 import torch
@@ -24,9 +24,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
+from mm1.models.by_document import DocumentGroups, attend_by_document, group_documents
 from mm1.models.flex import Rule, attend_in_tiles, block_mask, usable
 
-Backend: TypeAlias = Literal["auto", "sdpa", "explicit", "flex"]
+Backend: TypeAlias = Literal["auto", "sdpa", "explicit", "documents", "flex"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class AttentionMask:
     slots: Int[Tensor, "B S"] | None = None
     """With a cache: the slot in which each new position's key and value are kept; negative for padding. Without one,
     query i stands where key i stands."""
+    segment_ids: Int[Tensor, "B S"] | None = None
+    """Of packed rows: nobody sees anybody of another segment. None where the rule is all that is known."""
 
     @staticmethod
     def from_segments(segment_ids: Int[Tensor, "B S"]) -> AttentionMask:
@@ -60,6 +63,7 @@ class AttentionMask:
             ),
             num_keys=segment_ids.shape[1],
             real=segment_ids >= 0,
+            segment_ids=segment_ids,
         )
 
     @staticmethod
@@ -90,6 +94,12 @@ class AttentionMask:
         batch, length = self.real.shape
         rows, queries, keys = (torch.arange(size, device=self.real.device) for size in (batch, length, self.num_keys))
         return self.sees(rows[:, None, None], queries[:, None], keys)[:, None]
+
+    @cached_property
+    def groups(self) -> DocumentGroups:
+        """Its documents by length, for attention within each of them alone."""
+        assert self.segment_ids is not None, "only packed rows have documents"
+        return group_documents(self.segment_ids, self.sees)
 
     @cached_property
     def blocks(self) -> BlockMask:
@@ -206,20 +216,22 @@ def attend(
 
     All attention goes through here, but for that of a `Memory` with kernels of its own.
 
-    "auto" takes the fastest. On CUDA that is "flex" for packed documents, if it works there. On the CPU in bfloat16 it
-    is "explicit", because the backward of PyTorch's fused attention is several times slower there than plain matrix
-    products; "sdpa" everywhere else, a cache included, whose shapes change with every token. Masked positions get a
-    weight of exactly 0 in all of them, so what stands there cannot change a bit of the result.
+    "auto" takes the fastest. On CUDA that is "flex" for packed documents, if it works there; on the CPU "documents",
+    which has one of the dense ones attend within documents of one length. Dense are "explicit", on the CPU in bfloat16,
+    because the backward of PyTorch's fused attention is several times slower there than plain matrix products, and
+    "sdpa" everywhere else, a cache included, whose shapes change with every token. Masked positions get a weight of
+    exactly 0 in all of them, so what stands there cannot change a bit of the result.
     """
     if backend == "auto":
         backend = _fastest(mask, q.device, q.dtype, q.shape[-1])
     if backend == "flex":
         assert mask is not None, "FlexAttention is for masks"
         return attend_in_tiles(q, k, v, mask.blocks)
-    allowed = None if mask is None else mask.allowed
-    if backend == "explicit":
-        return _attend_explicitly(q, k, v, allowed)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=q.shape[1] != k.shape[1])
+    if backend == "documents":
+        assert mask is not None, "without a mask there are no documents"
+        dense = partial(_attend_densely, backend=_fastest_dense(q.device, q.dtype))
+        return attend_by_document(q, k, v, mask.groups, dense)
+    return _attend_densely(q, k, v, None if mask is None else mask.allowed, backend)
 
 
 def prepare(mask: AttentionMask, device: torch.device, dtype: torch.dtype, head_dim: int) -> None:
@@ -232,17 +244,30 @@ def prepare(mask: AttentionMask, device: torch.device, dtype: torch.dtype, head_
 
 
 def _fastest(mask: AttentionMask | None, device: torch.device, dtype: torch.dtype, head_dim: int) -> Backend:
-    if device.type == "cpu":
-        return "explicit" if dtype == torch.bfloat16 else "sdpa"
     if mask is None or mask.slots is not None:
-        return "sdpa"
+        return _fastest_dense(device, dtype)
+    if device.type == "cpu":
+        # Documents are counted on the host, which a compiler cannot follow, nor whoever traces fake tensors; both
+        # have the matrix made before.
+        dense = mask.segment_ids is None or "allowed" in vars(mask) or torch.compiler.is_compiling()
+        return _fastest_dense(device, dtype) if dense else "documents"
     tiles = "blocks" in vars(mask) if torch.compiler.is_compiling() else usable(device, dtype, head_dim)
     return "flex" if tiles else "sdpa"
+
+
+def _fastest_dense(device: torch.device, dtype: torch.dtype) -> Backend:
+    return "explicit" if device.type == "cpu" and dtype == torch.bfloat16 else "sdpa"
 
 
 def _slots(mask: AttentionMask) -> Tensor:
     assert mask.slots is not None, "a cache needs AttentionMask.for_cache"
     return mask.slots
+
+
+def _attend_densely(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, backend: Backend) -> Tensor:
+    if backend == "explicit":
+        return _attend_explicitly(q, k, v, allowed)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=q.shape[1] != k.shape[1])
 
 
 def _attend_explicitly(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
