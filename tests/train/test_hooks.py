@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +15,13 @@ import torch
 
 from mm1.config import UserError
 from mm1.train.checkpoints import StopSignal
-from mm1.train.hooks import MetricsLog, truncate_log
+from mm1.train.hooks import MetricsLog, PlanFile, truncate_log
 from mm1.train.loop import StepInfo
 from mm1.train.progress import Nothing
 from mm1.train.state import Clock, Tally
+from mm1.train.tolerance import heedless_of_full_disks
 from mm1.types import Batch, Losses
+from tests.full_disk import room_for
 
 NO_IMAGES = torch.zeros(0, dtype=torch.int64)
 
@@ -162,25 +166,52 @@ def test_the_log_is_cut_after_the_checkpoints_step_and_torn_lines_go(tmp_path: P
     assert path.read_text() == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_noted_and_a_second_one_has_its_usual_effect(number: signal.Signals) -> None:
-    class Usual(Exception):
-        pass
+class Usual(Exception):
+    """What a signal does usually, here."""
 
+
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGINT])
+def number(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
     def usual(*_: object) -> None:
         raise Usual
 
-    before = signal.signal(number, usual)
-    try:
-        with StopSignal().listening() as stop:
-            assert not stop.is_set
+    before = signal.signal(request.param, usual)
+    yield request.param
+    assert signal.getsignal(request.param) is usual
+    signal.signal(request.param, before)
+
+
+def stage_that_gets(number: signal.Signals, then: Callable[[StopSignal], None] = lambda stop: None) -> None:
+    """A signal after its first step."""
+    with StopSignal().listening() as stop:
+        stop.on_step(info(state(), 1))
+        assert not stop.is_set
+        os.kill(os.getpid(), number)
+        assert stop.is_set
+        then(stop)
+
+
+def test_a_signal_is_noted_and_a_second_one_has_its_usual_effect(number: signal.Signals) -> None:
+    def second(stop: StopSignal) -> None:
+        with pytest.raises(Usual):
             os.kill(os.getpid(), number)
-            assert stop.is_set
-            with pytest.raises(Usual):
-                os.kill(os.getpid(), number)
-        assert signal.getsignal(number) is usual
-    finally:
-        signal.signal(number, before)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stage_that_gets(number, second)
+
+
+def test_before_the_first_step_a_signal_has_its_usual_effect(number: signal.Signals) -> None:
+    with StopSignal().listening(), pytest.raises(Usual):
+        os.kill(os.getpid(), number)
+
+
+def test_a_signal_that_nobody_acted_on_has_its_usual_effect_in_the_end(number: signal.Signals) -> None:
+    """It came while weights were written: what follows must not begin."""
+    seen: list[StopSignal] = []
+    with pytest.raises(Usual):
+        stage_that_gets(number, seen.append)
+    assert seen
 
 
 def test_another_thread_leaves_signals_alone() -> None:
@@ -188,10 +219,67 @@ def test_another_thread_leaves_signals_alone() -> None:
     seen: list[object] = []
 
     def work() -> None:
-        with StopSignal().listening():
+        with StopSignal().listening() as stop:
+            stop.on_step(info(state(), 1))
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_a_full_disk_delays_lines_and_loses_none(tmp_path: Path) -> None:
+    path, ours = tmp_path / "metrics.jsonl", state()
+    said: list[str] = []
+    log = MetricsLog(path, every=1, display=Nothing(), max_skipped=3, say=said.append)
+
+    def step(number: int) -> None:
+        ours.tally.add(losses(number, 1, 0.5), batch(0))
+        log.on_step(info(ours, number, steps=9))
+
+    step(1)
+    whole = path.read_bytes()
+    for number, room in ((2, len(whole) + 10), (3, 0)):
+        with room_for(room):
+            step(number)
+        assert path.read_bytes() == whole, "half a line"
+    assert len(said) == 1
+    assert "metrics.jsonl could not be written (File too large): training goes on" in said[0]
+    step(4)
+    step(5)
+    assert [line["step"] for line in lines(path)] == [1, 2, 3, 4, 5]
+    assert len(said) == 2
+    assert "written again" in said[1]
+    with room_for(0):
+        step(6)
+    assert len(said) == 3, "another time is told too"
+
+
+def test_a_plan_that_cannot_be_kept_ends_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
+    refused = True
+
+    class Plan:
+        def save(self, folder: Path) -> None:
+            if refused:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    hook = PlanFile(tmp_path, Plan(), every=2, say=said.append)  # type: ignore[arg-type]
+    for number in (2, 4):
+        hook.on_step(info(state(), number))
+    refused = False
+    hook.on_step(info(state(), 6))
+    assert [("could not" in line, "No space left" in line) for line in said] == [(True, True), (False, False)]
+
+
+def test_a_full_disk_silences_what_is_printed_to_it_and_other_errors_are_heard() -> None:
+    def say(number: int) -> Any:
+        def refuse(line: str) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return refuse
+
+    heedless_of_full_disks(say(errno.ENOSPC))("line")
+    with pytest.raises(BrokenPipeError):
+        heedless_of_full_disks(say(errno.EPIPE))("line")

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -201,3 +202,95 @@ def test_the_real_wandb_keeps_a_run_offline(tiny: ModuleType, tmp_path: Path, mo
     assert run_id["step"] == 2
     (kept,) = (tmp_path / "run" / "wandb").glob(f"offline-run-*-{run_id['id']}")
     assert list(kept.glob("*.wandb"))
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize("track", ["tensorboard", "wandb"])
+def test_a_tracker_that_fails_for_a_while_ends_nothing_and_misses_nothing(
+    tiny: ModuleType, tmp_path: Path, track: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, method = (
+        (sys.modules["torch.utils.tensorboard"].SummaryWriter, "add_scalar")
+        if track == "tensorboard"
+        else (sys.modules["wandb"].Run, "log")
+    )
+    real, said = getattr(writer, method), []
+
+    def refused(self: Any, *arguments: Any, **options: Any) -> None:
+        step = options.get("step") or arguments[-1]
+        if step in (2, 3) and step + 2 > len(logged(tmp_path)):
+            raise OSError(28, "No space left on device")
+        real(self, *arguments, **options)
+
+    monkeypatch.setattr(writer, method, refused)
+    tokenizer, sources = tiny.world_of(tmp_path.parent)
+    config = tiny.stage(log_every=1)
+    run_stage(config, tmp_path, sources, tokenizer, name="pretrain", say=said.append, track=track)
+    told = calls(tmp_path / ("tensorboard/calls.jsonl" if track == "tensorboard" else "calls.jsonl"))
+    steps = [
+        call["step"] for call in told if (call.get("name") == "loss" if track == "tensorboard" else "step" in call)
+    ]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    about = [line for line in said if "told the log" in line]
+    assert len(about) == 2
+    assert (
+        about[0]
+        == f"{track} could not be told the log (No space left on device): training goes on, and it is tried again"
+    )
+    assert about[1] == f"{track} is told the log again"
+    assert len(logged(tmp_path)) == 6
+
+
+RANKS = """
+import functools, os, sys, types
+sys.path.insert(0, os.getcwd())
+from pathlib import Path
+from tests.train import tiny
+from tests.train.test_tracking import WANDB
+from mm1.distributed.mesh import joined
+from mm1.train.run import run_stage
+
+folder, when = Path(sys.argv[1]), sys.argv[2]
+wandb = types.ModuleType("wandb")
+exec(WANDB, wandb.__dict__)
+sys.modules["wandb"] = wandb
+
+def fails(*arguments, **options):
+    raise ConnectionError("the server is gone")
+
+if when == "at once":
+    wandb.init = fails
+else:
+    wandb.Run.log = wandb.Run.finish = fails
+
+def work():
+    with joined("cpu") as world, world.telling_once():
+        tokenizer, sources = tiny.world_of(folder)
+        run_stage(tiny.stage(steps=4, log_every=1), folder, sources, tokenizer, track="wandb")
+
+print(tiny.exit_codes(tiny.fork_ranks(2, work)))
+"""
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_a_tracker_that_fails_on_the_first_rank_leaves_no_rank_waiting(
+    tiny: ModuleType, tmp_path: Path, when: str
+) -> None:
+    tiny.world_of(tmp_path)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "offline"}
+    done = subprocess.run(
+        [sys.executable, "-c", RANKS, str(tmp_path), when],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=200,
+    )
+    if when == "at once":
+        assert done.stdout.count("wandb could not begin (ConnectionError: the server is gone)") == 1, done.stdout
+        assert sorted(done.stdout.splitlines()[-1]) == sorted("[1, 2]"), done.stdout
+    else:
+        assert done.stdout.splitlines()[-1] == "[0, 0]", done.stdout
+        assert done.stdout.count("wandb could not be told the log (the server is gone)") == 1, done.stdout
+        assert len(logged(tmp_path)) == 4
+        assert (tmp_path / "model.safetensors").exists()

@@ -11,6 +11,7 @@ replaces, at every reading the same; what was dropped is counted. Knows nothing 
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -140,6 +141,7 @@ class Loader:
                 prefetch_factor=read_ahead,
                 pin_memory=pin_memory,
                 collate_fn=_as_it_is,
+                worker_init_fn=_leave_interrupts_to_the_parent,
                 multiprocessing_context=workers,
             )
         )
@@ -204,6 +206,11 @@ def _next(outcomes: Iterator[_Outcome]) -> _Outcome | None:
 
 def _as_it_is(outcome: Any) -> Any:
     return outcome
+
+
+def _leave_interrupts_to_the_parent(worker: int) -> None:
+    """A terminal's Ctrl-C goes to all processes; the one that trains still wants batches until its step is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Reader(Dataset[_Outcome]):

@@ -1,7 +1,7 @@
 """Checkpoints at their steps, and a polite end when the machine is taken away.
 
     checkpoints/       the newest two (or as many as are asked for), written while training goes on
-    SIGTERM, SIGINT    a checkpoint, then exit code 75 ("try again later")
+    SIGTERM, SIGINT    after the step a checkpoint, then exit code 75 ("try again later")
     a full disk        one sentence; training goes on, and the next checkpoint is tried at its step
 
 What ends a run must not fail in silence: a checkpoint that SIGTERM asked for and that could not be written is an error.
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -125,27 +126,42 @@ def resume(state: TrainState, folder: Path, say: Say) -> None:
 
 
 class StopSignal:
-    """Whether SIGTERM or SIGINT has come while `listening`."""
+    """Whether SIGTERM or SIGINT has come since the first step of this process; a hook that comes first.
+
+    Before there is nothing to save, so they have their usual effect, and at once: compiling and the first batch may
+    take minutes. A second signal of a kind has its usual effect too.
+    """
 
     def __init__(self) -> None:
-        self.is_set = False
+        self._came: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
 
     @contextmanager
     def listening(self) -> Iterator[StopSignal]:
-        """Takes the signals instead of their handlers; a second SIGINT has its usual effect at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self  # Python delivers signals to the main thread only: whoever runs that one has them.
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-        def on_signal(number: int, frame: FrameType | None) -> None:
-            self.is_set = True
-            signal.signal(number, before[signal.Signals(number)])
-
-        for number in before:
-            signal.signal(number, on_signal)
+        """Gives the handlers back in the end. A signal that came when nobody looked any more has its effect then."""
         try:
             yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        except BaseException:
+            self._give_back()
+            raise
+        self._give_back()
+        if self._came is not None:
+            signal.raise_signal(self._came)
+
+    @property
+    def is_set(self) -> bool:
+        return self._came is not None
+
+    def on_step(self, info: StepInfo) -> None:
+        # Python delivers signals to the main thread only: whoever runs that one has them.
+        if not self._before and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._came = signal.Signals(number)
+        signal.signal(number, self._before[self._came])
+
+    def _give_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -3,7 +3,8 @@
     metrics.jsonl      one object a logged step; after an interruption it goes on from the checkpoint's step
     plan.npz           what the plan has counted, beside the checkpoints
 
-Each is a hook with one method, `on_step(info)`. Knows nothing of checkpoints, nor of how progress is shown.
+Each is a hook with one method, `on_step(info)`. A full disk delays both and ends nothing.
+Knows nothing of checkpoints, nor of how progress is shown.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from mm1.config import UserError
 from mm1.data.plan import Plan
 from mm1.files import write_atomically
 from mm1.train.loop import StepInfo
-from mm1.train.progress import Display
+from mm1.train.progress import Display, Say
 from mm1.train.speed import UNKNOWN, Speed
 from mm1.train.state import Totals
+from mm1.train.tolerance import Lines, Tolerant
 from mm1.train.tracking import Track
 
 
@@ -45,9 +47,10 @@ class MetricsLog:
         max_skipped: int,
         speed: Speed = UNKNOWN,
         track: Track | None = None,
+        say: Say = print,
     ) -> None:
         """`path` is None on the ranks that do not write; they too call `on_step`, because summing takes all."""
-        self._path = path
+        self._lines = None if path is None else Lines(path, say)
         self._every = every
         self._display = display
         self._max_skipped = max_skipped
@@ -61,9 +64,8 @@ class MetricsLog:
             totals = {**state.tally.read(), "seconds": state.clock.total()}
             record = _record(info, totals, self._speed)
             state.logged = totals
-            if self._path is not None:
-                with self._path.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
+            if self._lines is not None:
+                self._lines.append(json.dumps(record))
             self._display.show(record)
             if self._track is not None:
                 self._track(record)
@@ -96,16 +98,20 @@ def truncate_log(path: Path, step: int) -> None:
 class PlanFile:
     """Keeps what the plan has counted beside the checkpoints, so that a run that goes on need not count it again."""
 
-    def __init__(self, folder: Path | None, plan: Plan, *, every: int) -> None:
+    def __init__(self, folder: Path | None, plan: Plan, *, every: int, say: Say = print) -> None:
         """`folder` is None on the ranks that do not write."""
         self._folder = folder
+        self._writing = Tolerant(
+            "what the plan has counted could not be kept", "what the plan counts is kept again", say
+        )
         self._plan = plan
         self._every = every
 
     def on_step(self, info: StepInfo) -> None:
-        if self._folder is not None and info.step % self._every == 0:
+        folder = self._folder
+        if folder is not None and info.step % self._every == 0:
             with info.state.clock.measure("checkpoint"):
-                self._plan.save(self._folder)
+                self._writing.attempt(lambda: self._plan.save(folder))
 
 
 def _record(info: StepInfo, totals: Totals, speed: Speed) -> dict[str, Any]:

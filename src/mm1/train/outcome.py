@@ -42,6 +42,13 @@ def finish(
     return account
 
 
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The account of a stage that is finished, although whoever ran it may not have learned so; None of any other."""
+    path = folder / STAGE
+    account: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return account
+
+
 def mixture_line(account: dict[str, Any]) -> str:
     """How near the shares that were read are to those asked for, and how often sources were gone through."""
     declared, realised, epochs = account["declared"], account["realised"], account["epochs"]

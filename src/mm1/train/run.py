@@ -14,40 +14,42 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from mm1.checkpoint import CONFIG
-from mm1.config import TornFile, UserError, diff, load_json, save_json
+from mm1.config import UserError
 from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
 from mm1.data.plan import PLAN, build_plan
 from mm1.data.sources import Source
 from mm1.data.tokenizer import Tokenizer
 from mm1.distributed.checkpoint import Keep
-from mm1.distributed.collectives import wait_for_all
+from mm1.distributed.collectives import any_rank
 from mm1.distributed.mesh import CPU, World, joined
 from mm1.distributed.saver import Saver
 from mm1.models.image_encoder import ImageEncoder
 from mm1.models.weights import load_weights
-from mm1.train.checkpoints import Checkpoints, StopSignal, resume
+from mm1.train.checkpoints import Checkpoints, Interrupted, StopSignal, resume
 from mm1.train.deaths import telling_of_deaths
 from mm1.train.ema import Average
 from mm1.train.hooks import MetricsLog, PlanFile, truncate_log
+from mm1.train.identity import claim
 from mm1.train.loop import Hook, LoopConfig, train
 from mm1.train.memory import PeakMemory, memory_line
 from mm1.train.objectives import build_objective
 from mm1.train.optimizer import Optimizers, freeze
-from mm1.train.outcome import finish, mixture_line
+from mm1.train.outcome import finish, finished, mixture_line
 from mm1.train.parallelize import announce, autocast, parallelize, reporting_traffic, resolve_precision
 from mm1.train.pauses import Pauses
 from mm1.train.progress import Display, Say, display
 from mm1.train.speed import Speed, speed_of
 from mm1.train.stage import StageConfig
 from mm1.train.state import TrainState
+from mm1.train.tolerance import heedless_of_full_disks
 from mm1.train.tracking import Track, Tracker, tracking
 from mm1.train.tracking import check as check_tracker
 from mm1.types import Batch
@@ -55,16 +57,17 @@ from mm1.types import Batch
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 
-FREE_TO_CHANGE = {
-    "log_every",
-    "checkpoint_every",
-    "checkpoints_kept",
-    "checkpoints_kept_every",
-    "num_workers",
-    "max_skipped_steps",
-    "parallel",
-}
-"""What may differ when an interrupted stage goes on, because the weights do not depend on it, or by rounding only."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What is the same from the beginning of a stage's run to its end."""
+
+    config: StageConfig
+    folder: Path
+    world: World
+    name: str
+    say: Say
+    """Prints a line on the first rank, nothing on others."""
 
 
 def run_stage(
@@ -97,7 +100,8 @@ def run_stage(
     Raises:
         UserError: parts of the config that do not fit each other, the ranks, or what the folder was begun with; or
             another rank, or a process that prepares batches, died; or what `track` needs is missing.
-        Interrupted: SIGTERM or SIGINT came; a checkpoint was saved, and the same call goes on from it.
+        Interrupted: SIGTERM or SIGINT came after a step; a checkpoint was saved, or in the end all that the stage
+            leaves, and the same call goes on from it. Before there is anything to save they have their usual effect.
     """
     init_weights = init_weights or {}
     check_tracker(track)
@@ -111,83 +115,63 @@ def run_stage(
         StopSignal().listening() as stop,
     ):
         config.check_layout(world.size)
-        rows = config.rows_at_once(world.size)
-        own_say = say if world.is_first else _say_nothing
-        _claim(config, folder, world, own_say)
-        state, loader = _begin(config, folder, sources, tokenizer, init_weights, world, own_say)
-        speed = speed_of(config, state.model, world)
-        _introduce(config, state, speed, own_say)
-        with (
-            display(name, config.steps, say, shown=world.is_first) as shown,
-            _saver(config, folder, world) as saver,
-            tracking(track if world.is_first else None, folder, name, config, state.step) as tracked,
-        ):
-            # The checkpoint comes last, when all that belongs to its step is written.
-            own_hooks: list[Hook] = [
-                Pauses(state.clock.seconds["data"], own_say),
-                PeakMemory(world.device, own_say),
-                _log(config, folder, state, world, shown, speed, tracked),
-                *hooks,
-                PlanFile(folder if world.is_first else None, loader.plan, every=config.checkpoint_every),
-                _checkpoints(config, saver, stop, world, own_say),
-            ]
-            objective = build_objective(config.objective, config.loss)
-            microbatches = config.data.rows // world.size // rows
-            objective = reporting_traffic(objective, state.model, config.parallel, microbatches)
-            batches = _batches(config, loader, state.step, world)
-            train(state, objective, batches, loop_config(config, rows, world), own_hooks)
+        config.rows_at_once(world.size)
+        own_say = heedless_of_full_disks(say) if world.is_first else _say_nothing
+        run = _Run(config=config, folder=folder, world=world, name=name, say=own_say)
+        claim(config, folder, world, own_say)
+        if (account := finished(folder)) is not None:
+            return account
+        state, loader = _begin(run, sources, tokenizer, init_weights)
+        _train(run, state, loader, stop, track, hooks)
         account = finish(config, state, loader, tokenizer.path, folder, world)
         own_say(mixture_line(account))
+        if any_rank(stop.is_set, world.device):
+            raise Interrupted(state.step)
         return account
 
 
-def _claim(config: StageConfig, folder: Path, world: World, say: Say) -> None:
-    """Records the config in the folder, or makes sure that the folder was begun with this one."""
-    path = folder / CONFIG
-    begun = _begun_with(path, say)
-    changed = {
-        key: pair for key, pair in diff(begun or config, config).items() if key.partition(".")[0] not in FREE_TO_CHANGE
-    }
-    if changed:
-        key, (old, new) = next(iter(changed.items()))
-        raise UserError(
-            f"{folder} was begun with another config ({key} was {old} and is now {new}; {len(changed)} such "
-            "differences): train into another folder"
-        )
-    wait_for_all()
-    if world.is_first and begun != config:
-        save_json(config, path)
-    wait_for_all()
-
-
-def _begun_with(path: Path, say: Say) -> StageConfig | None:
-    """The config on record; None where there is none, or one that says nothing because its writing was cut off."""
-    if not path.exists():
-        return None
-    try:
-        return load_json(StageConfig, path)
-    except TornFile:
-        say(f"{path} was cut off in writing: it is written again")
-        return None
-
-
 def _begin(
-    config: StageConfig,
-    folder: Path,
-    sources: Mapping[str, Source],
-    tokenizer: Tokenizer,
-    init_weights: Mapping[str, Path],
-    world: World,
-    say: Say,
+    run: _Run, sources: Mapping[str, Source], tokenizer: Tokenizer, init_weights: Mapping[str, Path]
 ) -> tuple[TrainState, Loader]:
     """What is trained and on what, as the folder's newest checkpoint left both."""
-    state = initial_state(config, init_weights, world)
-    resume(state, folder / CHECKPOINTS, say)
-    loader = build_loader(config, sources, tokenizer)
-    if state.step and (folder / PLAN).exists():
-        loader.plan.restore(folder)
+    state = initial_state(run.config, init_weights, run.world)
+    resume(state, run.folder / CHECKPOINTS, run.say)
+    loader = build_loader(run.config, sources, tokenizer)
+    if state.step and (run.folder / PLAN).exists():
+        loader.plan.restore(run.folder)
     state.count_dropped = lambda: loader.dropped
     return state, loader
+
+
+def _train(
+    run: _Run, state: TrainState, loader: Loader, stop: StopSignal, track: Tracker | None, hooks: Sequence[Hook]
+) -> None:
+    """All steps that are left."""
+    config, folder, world = run.config, run.folder, run.world
+    speed = speed_of(config, state.model, world)
+    _introduce(config, state, speed, run.say)
+    with (
+        display(run.name, config.steps, run.say, shown=world.is_first) as shown,
+        _saver(config, folder, world) as saver,
+        tracking(track, folder, run.name, config, state.step, leads=world.is_first, say=run.say) as tracked,
+    ):
+        # From the first step on there is something to save, and the checkpoint comes last, when all that belongs to
+        # its step is written.
+        own_hooks: list[Hook] = [
+            stop,
+            Pauses(state.clock.seconds["data"], run.say),
+            PeakMemory(world.device, run.say),
+            _log(run, state.step, shown, speed, tracked),
+            *hooks,
+            PlanFile(folder if world.is_first else None, loader.plan, every=config.checkpoint_every, say=run.say),
+            _checkpoints(run, saver, stop),
+        ]
+        rows = config.rows_at_once(world.size)
+        objective = build_objective(config.objective, config.loss)
+        microbatches = config.data.rows // world.size // rows
+        objective = reporting_traffic(objective, state.model, config.parallel, microbatches)
+        batches = _batches(config, loader, state.step, world)
+        train(state, objective, batches, loop_config(config, rows, world), own_hooks)
 
 
 def initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: World) -> TrainState:
@@ -254,20 +238,19 @@ def _introduce(config: StageConfig, state: TrainState, speed: Speed, say: Say) -
         say("the first step takes a minute or more, because blocks are compiled")
 
 
-def _log(
-    config: StageConfig, folder: Path, state: TrainState, world: World, shown: Display, speed: Speed, track: Track
-) -> MetricsLog:
-    """The log, going on from the state's step."""
-    if world.is_first:
-        truncate_log(folder / METRICS, state.step)
-    path = folder / METRICS if world.is_first else None
+def _log(run: _Run, step: int, shown: Display, speed: Speed, track: Track) -> MetricsLog:
+    """The log, going on from `step`."""
+    path = run.folder / METRICS if run.world.is_first else None
+    if path is not None:
+        truncate_log(path, step)
     return MetricsLog(
         path,
-        every=config.log_every,
+        every=run.config.log_every,
         display=shown,
-        max_skipped=config.max_skipped_steps,
+        max_skipped=run.config.max_skipped_steps,
         speed=speed,
         track=track,
+        say=run.say,
     )
 
 
@@ -276,10 +259,9 @@ def _saver(config: StageConfig, folder: Path, world: World) -> Saver:
     return Saver(folder / CHECKPOINTS, keep, pinned=world.device.type == "cuda")
 
 
-def _checkpoints(config: StageConfig, saver: Saver, stop: StopSignal, world: World, say: Say) -> Checkpoints:
-    return Checkpoints(
-        saver, every=config.checkpoint_every, agree_every=config.log_every, stop=stop, device=world.device, say=say
-    )
+def _checkpoints(run: _Run, saver: Saver, stop: StopSignal) -> Checkpoints:
+    every, agree_every = run.config.checkpoint_every, run.config.log_every
+    return Checkpoints(saver, every=every, agree_every=agree_every, stop=stop, device=run.world.device, say=run.say)
 
 
 @contextmanager
