@@ -7,10 +7,13 @@ import pytest
 from mm1.cli.main import EXIT_USER_ERROR, main
 from mm1.config import override
 from mm1.recipes.catalog import load_recipe
+from mm1.train.layout import ParallelConfig
+
+FIXED = ["pretrain.parallel.shard=2", "pretrain.microbatch_rows=2"]
 
 
 def test_the_page_fits_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "tiny", "--gpus", "2", "--layout", "shard=2,microbatch_rows=2"]) == 0
+    assert main(["plan", "tiny", "--gpus", "2", *FIXED]) == 0
     printed = capsys.readouterr().out
     tables = printed[printed.index("part ") :].splitlines()
     assert max(len(line.rstrip()) for line in tables) <= 80
@@ -19,19 +22,27 @@ def test_the_page_fits_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_layout_can_be_typed_as_overrides(capsys: pytest.CaptureFixture[str]) -> None:
-    layout = "replicate=2,shard=2,microbatch_rows=1,activation_checkpointing=full"
-    assert main(["plan", "tiny-moe", "--gpus", "4", "--layout", layout]) == 0
+    parallel = {
+        "replicate": 2,
+        "shard": 2,
+        "experts": 2,
+        "activation_checkpointing": "full",
+        "gather_precision": "fp32",
+    }
+    given = [f"pretrain.parallel.{key}={value}" for key, value in parallel.items()]
+    assert main(["plan", "tiny-moe", "--gpus", "4", *given]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("to train so: "))
     stage = override(load_recipe("tiny-moe"), line.removeprefix("to train so: ").split()).pretrain
     assert stage.microbatch_rows == 1
-    assert (stage.parallel.replicate, stage.parallel.experts) == (2, 1)
-    assert stage.parallel.activation_checkpointing == "full"
+    assert stage.parallel == ParallelConfig(**parallel)
 
 
 def test_json_is_one_object_and_takes_overrides(capsys: pytest.CaptureFixture[str]) -> None:
     days = []
     for steps in (100, 200):
-        assert main(["plan", "tiny", "--gpus", "1", "--json", "--layout", "shard=1", f"pretrain.steps={steps}"]) == 0
+        assert (
+            main(["plan", "tiny", "--gpus", "1", "--json", "pretrain.parallel.shard=1", f"pretrain.steps={steps}"]) == 0
+        )
         days.append(json.loads(capsys.readouterr().out)["days"])
     assert days[1] == pytest.approx(2 * days[0])
 
@@ -45,6 +56,13 @@ def test_json_is_one_object_and_takes_overrides(capsys: pytest.CaptureFixture[st
         (["--gpus", "1", "--mfu", "40"], "as 0.4"),
         (["--gpus", "1", "--stage", "encoder"], "not clip"),
         (["--gpus", "1", "--gpu", "tpu"], "tpu is not known"),
+        (["--gpus", "2", "pretrain.parallel.shard=3"], "but there are 2 processes"),
+        (["--gpus", "3", "pretrain.parallel.shard=3"], "3 ranks cannot share equally"),
+        (["--gpus", "2", "pretrain.microbatch_rows=3"], "microbatch_rows=3"),
+        (["--gpus", "2", "pretrain.parallel.experts=2"], "this model has none"),
+        (["--gpus", "1", "--gpu", "cpu", "pretrain.parallel.compile=true"], "leave it out"),
+        (["--gpus", "1", "--stage", "nothing"], "nothing"),
+        (["--gpus", "1", "pretrain=null"], "pretrain"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

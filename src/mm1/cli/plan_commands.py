@@ -12,7 +12,6 @@ from mm1.config import UserError, override
 from mm1.recipes.catalog import load_recipe
 from mm1.train.planning.cpu import make_cpu_plan
 from mm1.train.planning.hardware import CPU
-from mm1.train.planning.layout import parse
 from mm1.train.planning.plan import Plan, make_plan
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -29,13 +28,12 @@ def plan(arguments: Namespace) -> None:
 
 def _planned(arguments: Namespace) -> Plan:
     stage = override(load_recipe(arguments.recipe), arguments.overrides).stage(arguments.stage)
-    layout = parse(arguments.layout) if arguments.layout else None
     if arguments.mfu is not None and not 0 < arguments.mfu <= 1:
         raise UserError(f"--mfu is {arguments.mfu}: give a share of the peak, as 0.4")
     if arguments.gpu != CPU:
-        return make_plan(stage, arguments.gpus, arguments.gpu, layout=layout, mfu=arguments.mfu)
+        return make_plan(stage, arguments.gpus, arguments.gpu, mfu=arguments.mfu)
     if arguments.gpus != 1:
         raise UserError(f"--gpu cpu plans one process on this machine, but --gpus is {arguments.gpus}: give 1")
     if arguments.mfu is not None:
         raise UserError("--gpu cpu measures this machine, so --mfu has no meaning: leave it out")
-    return make_cpu_plan(stage, layout)
+    return make_cpu_plan(stage)

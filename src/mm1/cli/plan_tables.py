@@ -12,7 +12,6 @@ from rich.table import Table
 
 from mm1.cli import tables
 from mm1.cli.tables import rounded
-from mm1.train.planning.hardware import CPU
 from mm1.train.planning.plan import Plan
 
 GIGA = 1e9
@@ -38,7 +37,7 @@ WORDS = {
 
 def show(console: Console, plan: Plan, title: str, stage: str) -> None:
     """The whole page."""
-    console.print(f"{title}: {plan.devices} x {plan.gpu}")
+    console.print(f"{title}: {plan.asked} x {plan.gpu}")
     for line in summary(plan, stage):
         console.print(line)
     console.print()
@@ -47,16 +46,17 @@ def show(console: Console, plan: Plan, title: str, stage: str) -> None:
 
 def summary(plan: Plan, stage: str) -> list[str]:
     """What one wants to know first."""
-    layout = plan.layout
+    layout = plan.parallel
     memory = f"{plan.memory.total / GIGA:.3g} of {plan.capacity / GIGA:.3g} GB a device"
     return [
         f"fits: {'yes' if plan.fits else 'no, ' + plan.miss}",
         f"memory: {memory}",
         f"step: {_time(plan.step_seconds)}, {plan.tokens_per_second:,.0f} tokens/s, MFU {plan.mfu:.1%}",
         f"all {plan.steps:,} steps: {_time(plan.days * 86_400)}, {rounded(plan.tokens_per_step * plan.steps)} tokens "
-        f"of {rounded(plan.tokens_per_step)} a step, {plan.days * layout.devices:,.1f} device-days",
+        f"of {rounded(plan.tokens_per_step)} a step, {plan.days * plan.devices:,.1f} device-days",
         f"layout: {layout.replicate} copies x {layout.shard} shards, experts over {layout.experts}, microbatches of "
-        f"{layout.microbatch_rows} rows x {plan.accumulation}, checkpointing {layout.activation_checkpointing}",
+        f"{plan.microbatch_rows} rows x {plan.accumulation}, checkpointing {layout.activation_checkpointing}, "
+        f"{'compiled' if layout.compile else 'not compiled'}",
         f"to train so: {' '.join(overrides(plan, stage))}",
         f"Every sequence is full: {plan.seq_len:,} positions in one document, {plan.images_per_sequence} images.",
     ]
@@ -64,12 +64,7 @@ def summary(plan: Plan, stage: str) -> list[str]:
 
 def overrides(plan: Plan, stage: str) -> list[str]:
     """What is typed behind `mm1 train RECIPE`, so that it trains in the plan's layout."""
-    layout = plan.layout
-    found = [f"{stage}.microbatch_rows={layout.microbatch_rows}"]
-    for key in ("replicate", "experts", "activation_checkpointing"):
-        if (value := getattr(layout, key)) not in (1, "none"):
-            found.append(f"{stage}.parallel.{key}={value}")
-    return found if plan.gpu == CPU else [*found, f"{stage}.parallel.compile=true"]
+    return [f"{stage}.{assignment}" for assignment in plan.overrides]
 
 
 def by_part(plan: Plan) -> Table:

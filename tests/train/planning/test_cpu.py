@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from mm1.config import UserError
+from mm1.train.layout import ParallelConfig
 from mm1.train.planning.calibrate import Kernels
 from mm1.train.planning.cpu import make_cpu_plan
-from mm1.train.planning.layout import Layout
 from mm1.train.planning.trace import Operation, Shape
 from tests.train.tiny import stage
+
+MODES = ("none", "selective", "full")
 
 
 def product(side: int) -> Operation:
@@ -58,11 +60,20 @@ def test_a_plan_of_this_machine_adds_up(model: str) -> None:
 
 
 def test_microbatches_take_less_memory_but_hold_gradients() -> None:
-    whole, parts = (make_cpu_plan(stage("mm1"), Layout(microbatch_rows=rows)) for rows in (4, 1))
+    whole, parts = (make_cpu_plan(stage("mm1", microbatch_rows=rows)) for rows in (4, 1))
     assert parts.memory.parts["activations"] < 0.3 * whole.memory.parts["activations"]
     assert parts.memory.parts["gradients"] == parts.memory.parts["weights"]
 
 
 def test_one_process_only() -> None:
     with pytest.raises(UserError, match="make them equal"):
-        make_cpu_plan(stage("mm1"), Layout(shard=2))
+        make_cpu_plan(stage("mm1", parallel=ParallelConfig(shard=2)))
+    with pytest.raises(UserError, match=r"parallel.compile=true"):
+        make_cpu_plan(stage("mm1", parallel=ParallelConfig(compile=True)))
+
+
+def test_what_is_computed_twice_takes_time() -> None:
+    plans = [make_cpu_plan(stage("mm1", parallel=ParallelConfig(activation_checkpointing=how))) for how in MODES]
+    again = [plan.time.seconds["recompute"] for plan in plans]
+    assert again[0] == 0 < again[1] < again[2]
+    assert plans[0].memory.parts["activations"] > plans[2].memory.parts["activations"]

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from mm1.config import UserError
+from mm1.config import UserError, override
 from mm1.recipes.catalog import load_recipe
+from mm1.train.layout import ParallelConfig
+from mm1.train.planning.candidates import candidates
 from mm1.train.planning.hardware import HARDWARE, find
-from mm1.train.planning.layout import Layout, candidates, parse
 from mm1.train.planning.plan import Plan, Planner, make_plan
 from mm1.train.planning.timing import orthogonalising_flops
+from tests.train.tiny import stage
 
 KEYS = {"parameters", "flops_per_token", "memory_per_gpu_gb", "step_seconds", "days", "layout", "fits"}
 STAGES = {name: load_recipe(name).stage("pretrain") for name in ("mm1-3b", "mm1-30b", "mm1-3b-moe")}
@@ -20,9 +22,10 @@ FEW_ROWS = {
 PLANNERS: dict[tuple[str, int], Planner] = {}
 
 
-def planned(name: str, devices: int, **layout: Any) -> Plan:
+def planned(name: str, devices: int, rows: int = 1, **layout: Any) -> Plan:
     planner = PLANNERS.setdefault((name, devices), Planner(STAGES[name], find("h100"), devices))
-    return planner.plan(Layout(**{"shard": devices, **layout}))
+    spread = ParallelConfig(**{"compile": True, **layout})
+    return planner.plan(STAGES[name].replace(microbatch_rows=rows, parallel=spread), devices)
 
 
 def test_the_json_has_exactly_the_keys_that_scripts_rely_on() -> None:
@@ -44,18 +47,18 @@ def test_parts_make_up_their_totals() -> None:
 
 
 def test_days_are_steps() -> None:
-    stage = FEW_ROWS["mm1-3b"]
-    once, twice = make_plan(stage, 64), make_plan(stage.replace(steps=2 * stage.steps), 64)
+    config = FEW_ROWS["mm1-3b"]
+    once, twice = make_plan(config, 64), make_plan(config.replace(steps=2 * config.steps), 64)
     assert twice.days == pytest.approx(2 * once.days)
-    assert once.days == pytest.approx(stage.steps * once.step_seconds / 86_400)
+    assert once.days == pytest.approx(config.steps * once.step_seconds / 86_400)
 
 
 def test_state_is_cut_by_shards_and_not_by_copies() -> None:
-    eight, sixty_four = (planned("mm1-30b", 64, replicate=64 // shard, shard=shard) for shard in (8, 64))
+    eight, sixty_four = (planned("mm1-30b", 64, replicate=64 // shard) for shard in (8, 64))
     assert eight.memory.total > sixty_four.memory.total
     for part in ("weights", "optimizer"):
         assert eight.memory.parts[part] == pytest.approx(8 * sixty_four.memory.parts[part])
-    copies = planned("mm1-30b", 8, shard=8)
+    copies = planned("mm1-30b", 8)
     assert copies.memory.parts["weights"] == pytest.approx(eight.memory.parts["weights"])
     # 4 bytes of weights, 4 of gradients, 8 of AdamW's averages a parameter
     total = eight.parameters["total"]
@@ -63,16 +66,14 @@ def test_state_is_cut_by_shards_and_not_by_copies() -> None:
 
 
 def test_more_shards_send_more() -> None:
-    amounts = [
-        planned("mm1-3b", 64, replicate=64 // shard, shard=shard).traffic.bytes["all_gather"] for shard in (2, 8, 64)
-    ]
+    amounts = [planned("mm1-3b", 64, replicate=64 // shard).traffic.bytes["all_gather"] for shard in (2, 8, 64)]
     assert amounts == sorted(amounts)
-    assert planned("mm1-3b", 64, shard=64).traffic.bytes["all_reduce"] == 0
-    assert planned("mm1-3b", 64, replicate=8, shard=8).traffic.bytes["all_reduce"] > 0
+    assert planned("mm1-3b", 64).traffic.bytes["all_reduce"] == 0
+    assert planned("mm1-3b", 64, replicate=8).traffic.bytes["all_reduce"] > 0
 
 
 def test_a_ring_sends_what_it_gathers_less_its_own_share() -> None:
-    plan = planned("mm1-3b", 8, microbatch_rows=64)
+    plan = planned("mm1-3b", 8, rows=64)
     counts = plan.parameters
     root = counts["decoder_embedding"] + counts["connector"] + 2560  # the last norm
     blocks = counts["total"] - root
@@ -103,7 +104,7 @@ def test_checkpointing_trades_memory_for_time() -> None:
 
 
 def test_more_rows_at_once_keep_more() -> None:
-    one, two = planned("mm1-3b", 64), planned("mm1-3b", 64, microbatch_rows=2)
+    one, two = planned("mm1-3b", 64), planned("mm1-3b", 64, rows=2)
     assert two.memory.parts["activations"] == pytest.approx(2 * one.memory.parts["activations"], rel=0.05)
     assert two.accumulation * 2 == one.accumulation
 
@@ -112,7 +113,7 @@ def test_the_fastest_that_fits_is_chosen() -> None:
     best = make_plan(FEW_ROWS["mm1-30b"], 64)
     assert best.fits
     planner = Planner(FEW_ROWS["mm1-30b"], find("h100"), 64)
-    others = [planner.plan(layout) for layout in candidates(64, 64, 0)]
+    others = [planner.plan(one, 64) for one in candidates(FEW_ROWS["mm1-30b"], 64)]
     fitting = [plan for plan in others if plan.memory.total <= plan.capacity]
     assert len(fitting) < len(others), "not everything fits"
     fastest = min(plan.step_seconds for plan in fitting)
@@ -127,25 +128,25 @@ def test_what_cannot_fit_is_said_with_the_nearest_miss() -> None:
     assert not plan.fits
     assert plan.memory.total > plan.capacity
     assert "needs least takes" in plan.miss
-    assert plan.layout.activation_checkpointing == "full"
+    assert plan.parallel.activation_checkpointing == "full"
 
 
 def test_more_devices_than_rows_is_a_miss_that_says_what_to_do() -> None:
     plan = make_plan(STAGES["mm1-3b"], 4096)
     assert not plan.fits
-    assert plan.layout.devices == 512
+    assert (plan.asked, plan.devices) == (4096, 512)
     assert "multiple of 4096" in plan.miss
-    stage = STAGES["mm1-3b"]
-    wider = make_plan(stage.replace(data=stage.data.replace(rows=4096)), 4096)
+    config = STAGES["mm1-3b"]
+    wider = make_plan(config.replace(data=config.data.replace(rows=4096)), 4096)
     assert wider.fits
-    assert wider.layout.devices == 4096
+    assert wider.devices == 4096
 
 
 def test_mfu_replaces_what_is_assumed() -> None:
-    layout = Layout(shard=8, microbatch_rows=1)
-    plan = make_plan(STAGES["mm1-3b"], 8, layout=layout, mfu=0.4)
+    fixed = STAGES["mm1-3b"].replace(microbatch_rows=1, parallel=ParallelConfig(shard=8))
+    plan = make_plan(fixed, 8, mfu=0.4)
     assert plan.mfu == pytest.approx(0.4, rel=0.02)
-    assert plan.step_seconds > make_plan(STAGES["mm1-3b"], 8, layout=layout, mfu=0.5).step_seconds
+    assert plan.step_seconds > make_plan(fixed, 8, mfu=0.5).step_seconds
 
 
 def test_a_faster_device_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,23 +154,79 @@ def test_a_faster_device_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {}
     for name, hardware in HARDWARE.items():
         monkeypatch.setattr(planner, "hardware", hardware)
-        seconds[name] = planner.plan(Layout(shard=64)).step_seconds
+        seconds[name] = planned("mm1-3b", 64).step_seconds
     assert seconds["a100"] > seconds["h100"] >= seconds["h200"] > seconds["b200"]
 
 
+def test_a_stage_that_says_how_it_is_spread_is_planned_so_and_no_other() -> None:
+    config = FEW_ROWS["mm1-3b"]
+    spread = ParallelConfig(replicate=4, activation_checkpointing="full", reshard_after_forward=False)
+    plan = make_plan(config.replace(parallel=spread, microbatch_rows=2), 8)
+    assert plan.parallel == spread.replace(shard=2)
+    assert (plan.microbatch_rows, plan.accumulation) == (2, 4)
+    assert make_plan(config.replace(parallel=spread), 8).microbatch_rows == 8, "all rows at once, as it would train"
+    tight = make_plan(STAGES["mm1-30b"].replace(parallel=ParallelConfig(shard=8)), 8)
+    assert not tight.fits
+    assert "this layout takes" in tight.miss
+    assert "leave parallel.* out" in tight.miss
+
+
+def test_rows_that_a_stage_says_are_kept_by_the_search() -> None:
+    config = FEW_ROWS["mm1-3b"].replace(microbatch_rows=2)
+    assert {one.microbatch_rows for one in candidates(config, 8)} == {2}
+    assert make_plan(config, 8).microbatch_rows == 2
+
+
+def test_a_plan_fed_back_as_overrides_is_the_same_plan() -> None:
+    config = FEW_ROWS["mm1-3b-moe"]
+    plan = make_plan(config, 16)
+    again = make_plan(override(config, plan.overrides), 16)
+    assert again.to_json() == plan.to_json()
+    assert len(plan.overrides) >= 3
+
+
+@pytest.mark.parametrize("name", ["mm1-3b-moe", "mm1-30b"])
+def test_every_candidate_is_a_layout_that_training_takes(name: str) -> None:
+    found = list(candidates(FEW_ROWS[name], 64))
+    assert len({one.model_dump_json() for one in found}) == len(found)
+    for one in found:
+        one.check_layout(64)
+        one.rows_at_once(64)
+    assert {one.parallel.experts for one in found} == ({1} if name == "mm1-30b" else {1, 2, 4, 8, 16, 32, 64})
+
+
+def test_what_is_not_compiled_is_slower_and_what_stays_gathered_takes_memory_and_less_traffic() -> None:
+    plain = planned("mm1-3b", 64)
+    assert planned("mm1-3b", 64, compile=False).step_seconds > 1.05 * plain.step_seconds
+    stays = planned("mm1-3b", 64, reshard_after_forward=False)
+    assert stays.memory.parts["gathered_weights"] > 2 * 0.9 * plain.parameters["total"]
+    assert stays.traffic.bytes["all_gather"] < 0.6 * plain.traffic.bytes["all_gather"]
+    late = planned("mm1-3b", 64, reduce_gradients="last")
+    assert late.memory.parts["gradients"] > 0.9 * 4 * plain.parameters["total"] > plain.memory.parts["gradients"]
+    assert 8 * late.traffic.bytes["reduce_scatter"] == pytest.approx(plain.traffic.bytes["reduce_scatter"])
+    whole = planned("mm1-3b", 64, gather_precision="fp32")
+    assert whole.traffic.bytes["all_gather"] > 1.8 * plain.traffic.bytes["all_gather"]
+    assert whole.memory.total > plain.memory.total
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("changes", "message"),
     [
-        ("shard=8,microbatchrows=2", "microbatch_rows"),
-        ("shard=4", "replicate=1 x shard=4"),
-        ("shard=8,microbatch_rows=3", "does not divide the 512"),
-        ("shard=8,experts=8", "0 experts"),
-        ("shard=eight", "shard"),
+        ({"parallel": ParallelConfig(shard=4)}, "but there are 8 processes"),
+        ({"parallel": ParallelConfig(shard=8), "microbatch_rows": 3}, "microbatch_rows=3"),
+        ({"microbatch_rows": 3}, "microbatch_rows=3"),
+        ({"parallel": ParallelConfig(experts=8)}, "this model has none"),
     ],
 )
-def test_a_layout_that_is_none_is_one_sentence(text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        make_plan(STAGES["mm1-3b"], 8, layout=parse(text))
+def test_a_layout_that_is_none_is_one_sentence(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        make_plan(STAGES["mm1-3b"].replace(**changes), 8)
+    assert "\n" not in str(error.value)
+
+
+def test_stages_of_other_objectives_are_refused() -> None:
+    with pytest.raises(UserError, match=r"model.kind=mm1, not clip: choose another --stage"):
+        make_plan(stage("clip"), 8)
 
 
 def test_an_unknown_device_is_one_sentence() -> None:

@@ -1,7 +1,7 @@
 """How long the kernels of a trace take on this machine, found by running each of them once more, alone, with data.
 
     clock = Kernels()
-    clock.seconds(piece.cost)        # of one forward and backward; a kernel met before is not run again
+    clock.seconds(piece.cost.operations)        # of one forward and backward; a kernel met before is not run again
 
 Takes about as long as one step of one piece of each kind, and nothing is trained. A kernel is timed with its input and
 output out of the processor's caches where they would be, and the time that PyTorch takes to get from one kernel to the
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from mm1.train.planning.trace import Cost, Operation, Shape
+from mm1.train.planning.trace import Operation, Shape
 
 SHORT = 0.2
 """Seconds after which a kernel has been run often enough."""
@@ -42,9 +43,9 @@ class Kernels:
         self.between = between_kernels()
         """Seconds that a kernel costs beside its own work: Python, autograd, dispatch."""
 
-    def seconds(self, cost: Cost) -> float:
-        """Of one forward and backward."""
-        return sum(self._of(operation) + self.between for operation in cost.operations)
+    def seconds(self, operations: Sequence[Operation]) -> float:
+        """Of these, one after another."""
+        return sum(self._of(operation) + self.between for operation in operations)
 
     def _of(self, operation: Operation) -> float:
         key = f"{operation.call} {operation.arguments}"

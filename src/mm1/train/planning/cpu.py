@@ -4,7 +4,7 @@
 
 No table says how fast a CPU multiplies matrices of which shape, so the kernels of the trace are run once each
 (`calibrate.py`), the optimizer on one parameter of every shape. Training on the CPU takes plain attention in bfloat16,
-keeps nothing back and checkpoints nothing, and so does the plan. Knows nothing of accelerators.
+and so does the plan. Knows nothing of accelerators.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from collections.abc import Callable
 
 import torch
 
+from mm1.config import UserError
 from mm1.distributed.mesh import CPU
+from mm1.train.layout import ParallelConfig
 from mm1.train.loop import normalise_gradients
 from mm1.train.muon import Muon
 from mm1.train.parallelize import resolve_precision
 from mm1.train.planning.calibrate import Kernels, now
 from mm1.train.planning.hardware import Hardware
-from mm1.train.planning.layout import Layout
 from mm1.train.planning.memory import Memory
-from mm1.train.planning.pieces import Piece, TraceConfig
+from mm1.train.planning.pieces import Piece
 from mm1.train.planning.plan import Plan, Planner
 from mm1.train.planning.timing import StepTime
+from mm1.train.planning.trace import Operation
 from mm1.train.planning.traffic import Traffic
 from mm1.train.run import deterministic
 from mm1.train.stage import StageConfig
@@ -39,39 +41,53 @@ SAMPLE = 2**22
 """Parameters on which AdamW and clipping are timed."""
 
 
-def make_cpu_plan(stage: StageConfig, layout: Layout | None = None) -> Plan:
-    """The plan of one process here, on as many threads as PyTorch has.
+def make_cpu_plan(stage: StageConfig) -> Plan:
+    """The plan of one process here, on as many threads as PyTorch has, in the stage's own layout.
 
     Raises:
-        UserError: a layout of several devices, or whose rows do not divide the batch; a stage that is no next-token
-            stage; a precision that this CPU has not.
+        UserError: a layout of several processes, or whose rows do not divide the batch; compiled blocks, whose kernels
+            are not known; a stage that is no next-token stage; a precision that this CPU has not.
     """
-    layout = layout or Layout(microbatch_rows=stage.rows_at_once(1))
-    layout.check(1, stage.data.rows, 0)
+    if stage.parallel.compile:
+        raise UserError("--gpu cpu times kernels one by one, but parallel.compile=true makes others: leave it out")
     with deterministic():
-        return CpuPlanner(stage).plan(layout)
+        return CpuPlanner(stage).plan(stage, 1)
 
 
 class CpuPlanner(Planner):
     """Plans of one stage on this machine."""
 
+    fused_attention = False
+
     def __init__(self, stage: StageConfig) -> None:
         bf16 = resolve_precision(stage.precision, CPU) == "bf16"
-        super().__init__(stage, this_cpu(bf16), devices=1)
-        self.trace = TraceConfig(bf16=bf16, working_copy=False, fused_attention=False)
+        super().__init__(stage, this_cpu(bf16), asked=1)
+        self.bf16, self.searches = bf16, False
         self._kernels = Kernels()
 
     def reserved(self, needed: Memory) -> float:
         return PROCESS_BYTES
 
-    def time(self, found: list[Piece], layout: Layout, travels: Traffic) -> StepTime:
+    def time(self, stage: StageConfig, devices: int, pieces: list[Piece], travels: Traffic) -> StepTime:
         """Of a step, from its kernels'."""
-        times = layout.accumulation(self.stage.data.rows)
-        seconds: dict[str, float] = {}
-        for piece in found:
-            key = f"compute_{piece.part}"
-            seconds[key] = seconds.get(key, 0.0) + times * piece.repeats * self._kernels.seconds(piece.cost)
-        return StepTime(seconds={**seconds, "optimizer": optimizer_seconds(found, self.trace.bf16)})
+        times = stage.data.rows // stage.rows_at_once(devices)
+        seconds = {**{f"compute_{piece.part}": 0.0 for piece in pieces}, "recompute": 0.0}
+        for piece in pieces:
+            repeats = times * piece.repeats
+            seconds[f"compute_{piece.part}"] += repeats * self._kernels.seconds(piece.cost.operations)
+            seconds["recompute"] += repeats * self._kernels.seconds(computed_twice(piece, stage.parallel))
+        return StepTime(seconds={**seconds, "optimizer": optimizer_seconds(pieces, self.bf16)})
+
+
+def computed_twice(piece: Piece, parallel: ParallelConfig) -> list[Operation]:
+    """Operations of a forward that the backward does again."""
+    match piece.checkpointing(parallel):
+        case "none":
+            return []
+        case "selective":
+            return [one for one in piece.cost.forward if one.kind == "other"]
+        case "full":
+            return piece.cost.forward
 
 
 def this_cpu(bf16: bool) -> Hardware:

@@ -7,7 +7,8 @@
 
 The step is walked through piece by piece, forward and back, and the fullest moment is told. Weights are float32; with
 more than one device a block's are gathered in bfloat16 as it is their turn, the next one's meanwhile; the image encoder
-is gathered as one, and embedding, connector, output matrix stay gathered, in float32. Knows nothing of time.
+is gathered as one, and its gradients are summed as one; what belongs to no block (embedding, connector, output matrix)
+stays gathered, in float32, and its gradients are whole until the backward ends. Knows nothing of time.
 """
 
 from __future__ import annotations
@@ -15,14 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mm1.train.planning.layout import Layout
-from mm1.train.planning.pieces import PARTS, Piece
+from mm1.train.layout import ParallelConfig
+from mm1.train.planning.pieces import FLOAT32, PARTS, Piece, TraceConfig
 
-FLOAT32 = 4
 MUON_BYTES = 24
 """Of a weight that is being orthogonalised: gradient, update, two iterates, the new weight, in float32 or less."""
-WORKING = 2
-"""Bytes of a bfloat16 weight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +42,26 @@ class Memory:
         return sum(self.parts.values())
 
 
-def memory(pieces: Sequence[Piece], layout: Layout, accumulation: int, batch: float) -> Memory:
-    """Of a model in `pieces`, each traced on `layout.microbatch_rows` rows.
+def memory(
+    pieces: Sequence[Piece],
+    parallel: ParallelConfig,
+    devices: int,
+    trace: TraceConfig,
+    *,
+    accumulation: int,
+    batch: float,
+) -> Memory:
+    """Of a model in `pieces`, traced as `trace` on the rows of a microbatch.
 
     Args:
         pieces: in the order of the forward.
-        layout: how it is spread.
+        parallel: how it is spread.
+        devices: over how many.
+        trace: as what it runs.
         accumulation: microbatches a step.
         batch: bytes of the batch itself.
     """
-    walk = _Walk(pieces, layout, accumulation)
+    walk = _Walk(pieces, parallel, devices, trace, accumulation)
     activations, gradients, working, beside = walk.fullest()
     parts = {
         "weights": FLOAT32 * walk.share(piece.parameters * piece.repeats for piece in pieces),
@@ -67,50 +75,56 @@ def memory(pieces: Sequence[Piece], layout: Layout, accumulation: int, batch: fl
     return Memory(parts=parts, activations=activations)
 
 
-def kept(piece: Piece, layout: Layout) -> float:
-    """Bytes that one repeat leaves for the backward."""
-    cost = piece.cost
-    if piece.is_block and layout.activation_checkpointing == "full":
-        return cost.result
-    if piece.is_block and layout.activation_checkpointing == "selective":
-        return min(cost.kept, cost.products + cost.result)
-    return cost.kept
+def kept(piece: Piece, parallel: ParallelConfig) -> float:
+    """Bytes that one repeat leaves for the backward. Its input is the result of the one before, and counted there."""
+    match piece.checkpointing(parallel):
+        case "none":
+            return piece.cost.kept
+        case "selective":
+            return piece.cost.products + piece.cost.result
+        case "full":
+            return piece.cost.result
 
 
 class _Walk:
     """Through a step of `accumulation` microbatches; with several the last one is the fullest."""
 
-    def __init__(self, pieces: Sequence[Piece], layout: Layout, accumulation: int) -> None:
-        self._pieces, self._layout, self._accumulates = pieces, layout, accumulation > 1
-        self._single = layout.devices == 1
-        self._encoder = sum(piece.parameters * piece.repeats for piece in pieces if piece.part == "image_encoder")
-        blocks = [_there(piece, layout) for piece in pieces if piece.is_block and piece.part == "decoder"]
-        self._largest = max(blocks)
+    def __init__(
+        self, pieces: Sequence[Piece], parallel: ParallelConfig, devices: int, trace: TraceConfig, accumulation: int
+    ) -> None:
+        self._pieces, self._parallel, self._accumulates = pieces, parallel, accumulation > 1
+        self._shard, self._single, self._each = parallel.shards(devices), devices == 1, trace.gathered_bytes
+        self._encoder = sum(piece.parameters * piece.repeats for piece in pieces if _in_encoder(piece))
+        blocks = [
+            (piece.there(parallel), piece.repeats) for piece in pieces if piece.is_block and not _in_encoder(piece)
+        ]
+        self._decoder = sum(size * repeats for size, repeats in blocks)
+        self._largest = max(size for size, _ in blocks)
 
     def share(self, numbers: object) -> float:
         """A device's share of what is cut over `shard` devices."""
-        return sum(numbers) / self._layout.shard  # type: ignore[call-overload, no-any-return]
+        return sum(numbers) / self._shard  # type: ignore[call-overload, no-any-return]
 
     def fullest(self) -> tuple[dict[str, float], float, float, float]:
         """(what is kept by part, gradients, gathered weights, what the piece at work needs) where their sum is most."""
-        all_gradients = FLOAT32 * self.share(piece.trained * piece.repeats for piece in self._pieces)
+        all_gradients = self._all_gradients()
         best: tuple[float, tuple[dict[str, float], float, float, float]] | None = None
         before = dict.fromkeys(PARTS, 0.0)
         moments = []
         for piece in self._pieces:
-            each = kept(piece, self._layout)
+            each = kept(piece, self._parallel)
             for number in {1, piece.repeats}:  # between the first and the last it grows or shrinks steadily
                 held = {**before, piece.part: before[piece.part] + each * (number - 1)}
                 moments.append((piece, number, held))
             before[piece.part] += each * piece.repeats
         for piece, number, held in moments:
-            gradients = all_gradients if self._accumulates else self._gradients_behind(piece, number)
+            gradients = self._gradients_behind(piece, number)
             for forward in (True, False):
                 found = (
                     held,
                     all_gradients * self._accumulates if forward else gradients,
                     self._working(piece),
-                    piece.cost.forward_peak if forward else self._backward_peak(piece),
+                    piece.cost.forward_peak if forward else self._backward_peak(piece, number),
                 )
                 size = sum(held.values()) + sum(found[1:])
                 if best is None or size > best[0]:
@@ -122,28 +136,47 @@ class _Walk:
         return best[1]
 
     def _gradients_behind(self, piece: Piece, number: int) -> float:
-        """Of the pieces whose backward is done when repeat `number` of `piece` begins its own."""
+        """When repeat `number` of `piece` begins its backward: of pieces that are done, and of earlier microbatches."""
         place = self._pieces.index(piece)
-        behind = [(later, later.repeats) for later in self._pieces[place + 1 :]]
-        return FLOAT32 * self.share(one.trained * times for one, times in [*behind, (piece, piece.repeats - number)])
+        done = [(later, later.repeats) for later in self._pieces[place + 1 :]] + [(piece, piece.repeats - number)]
+        whole = reduced = 0.0
+        for one, times in done:
+            if self._single or (one.is_block and not (_in_encoder(one) and _in_encoder(piece))):
+                reduced += FLOAT32 * self.share([one.trained * times])
+            else:
+                whole += (self._each if one.is_block else FLOAT32) * times * (one.trained + one.borrowed)
+        if self._accumulates:
+            reduced = self._all_gradients()
+        return whole + reduced
 
-    def _backward_peak(self, piece: Piece) -> float:
+    def _all_gradients(self) -> float:
+        """Of all pieces when a microbatch is done: a share, or a whole copy's where the last one alone sums them."""
+        if self._accumulates and self._parallel.reduce_gradients == "last" and not self._single:
+            there = (one.there(self._parallel) * one.repeats for one in self._pieces if one.trained)
+            return FLOAT32 * sum(there)
+        return FLOAT32 * self.share(one.trained * one.repeats for one in self._pieces)
+
+    def _backward_peak(self, piece: Piece, number: int) -> float:
         """Beside what earlier pieces keep; a single device's new gradients among it."""
         peak: float = piece.cost.backward_peak
-        if self._single:
+        if self._single or not piece.is_block:
             return peak
-        elsewhere = piece.experts * (1 - 1 / self._layout.experts)
-        return peak - WORKING * elsewhere + FLOAT32 * _there(piece, self._layout)  # what is reduced, in float32
+        elsewhere = self._each * piece.experts * (1 - 1 / self._parallel.experts)
+        summed = piece.there(self._parallel)  # in float32: a block's, or the whole encoder's when it is done
+        if _in_encoder(piece):
+            summed = self._encoder if number == 1 else 0
+        return peak - elsewhere + FLOAT32 * summed
 
     def _working(self, piece: Piece) -> float:
         """Weights that are gathered while `piece` is at work."""
         if self._single:
             return 0.0
-        root = sum(one.parameters for one in self._pieces if one.part != "image_encoder" and not one.is_block)
-        turn = self._encoder if piece.part == "image_encoder" else 2 * self._largest
-        return FLOAT32 * root + WORKING * turn
+        root = sum(one.parameters for one in self._pieces if not one.is_block)
+        turn = self._encoder if _in_encoder(piece) else 2 * self._largest
+        if not self._parallel.reshard_after_forward:
+            turn = self._encoder + self._decoder
+        return FLOAT32 * root + self._each * turn
 
 
-def _there(piece: Piece, layout: Layout) -> float:
-    """Parameters of one repeat that a device gathers."""
-    return piece.parameters - piece.experts + piece.experts / layout.experts
+def _in_encoder(piece: Piece) -> bool:
+    return piece.is_block and piece.part == "image_encoder"

@@ -1,7 +1,7 @@
-"""A plan: what a stage takes on so many devices, and the fastest layout that fits.
+"""A plan: what a stage takes on so many devices, in its own layout or in the fastest that fits.
 
     plan = make_plan(recipe.stage("pretrain"), devices=64, gpu="h100")
-    plan.fits, plan.step_seconds, plan.days, plan.layout
+    plan.fits, plan.step_seconds, plan.days, plan.parallel, plan.microbatch_rows
 
 Every row is taken to be full, as in `costs.py`: real data has fewer images and shorter documents, and takes less. All
 assumptions of speed are in `hardware.SHARES`. Knows nothing of recipes.
@@ -10,18 +10,22 @@ assumptions of speed are in `hardware.SHARES`. Knows nothing of recipes.
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from mm1.config import UserError
+from mm1.config import UserError, flatten, to_json
+from mm1.models.counts import TRAINING_FACTOR
 from mm1.models.mm1 import MM1Config
 from mm1.train.costs import flops_per_sequence, images_per_sequence, parameters, tokens_per_step
+from mm1.train.layout import ParallelConfig
+from mm1.train.planning.candidates import candidates
+from mm1.train.planning.cut import cut
 from mm1.train.planning.hardware import SHARES, Hardware, find
-from mm1.train.planning.layout import Layout, candidates
-from mm1.train.planning.memory import FLOAT32, Memory, memory
-from mm1.train.planning.pieces import PARTS, Piece, TraceConfig, pieces
-from mm1.train.planning.timing import StepTime, step_time
+from mm1.train.planning.memory import Memory, memory
+from mm1.train.planning.pieces import FLOAT32, Piece, TraceConfig
+from mm1.train.planning.timing import StepTime, computed_again, step_time
 from mm1.train.planning.traffic import Traffic, traffic
 from mm1.train.stage import StageConfig
 
@@ -29,8 +33,6 @@ GIGA = 1e9
 SECONDS_A_DAY = 86_400
 AS_FAST = 1.02
 """Steps that take so much longer than the fastest are taken for as fast; the layout that sends least is chosen."""
-MOST_ROWS = 64
-"""Of a microbatch: beyond, products are no faster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +44,21 @@ class Plan:
     flops: dict[str, int]
     """Of training on one full sequence, by part, and "total"."""
     gpu: str
+    asked: int
+    """Devices asked for."""
     devices: int
-    """Asked for."""
+    """Of them, those that share the rows of a batch."""
     capacity: float
     """Bytes of a device."""
-    layout: Layout
+    parallel: ParallelConfig
+    """How the stage is spread over these, every number said."""
+    microbatch_rows: int
     accumulation: int
     memory: Memory
     traffic: Traffic
     time: StepTime
     recomputed_flops: float
-    """Of one sequence; no part of `flops`, nor of the MFU."""
+    """Of one sequence, made a second time; no part of `flops`, nor of the MFU."""
     tokens_per_step: int
     steps: int
     seq_len: int
@@ -83,7 +89,15 @@ class Plan:
     def mfu(self) -> float:
         """Operations of all parts by the peak of the devices that work."""
         in_all = self.flops["total"] * self.tokens_per_step / self.seq_len
-        return in_all / (self.step_seconds * self.peak_flops * self.layout.devices)
+        return in_all / (self.step_seconds * self.peak_flops * self.devices)
+
+    @property
+    def overrides(self) -> list[str]:
+        """The stage's keys and values, as they are typed, with which it trains in this layout."""
+        usual = flatten(ParallelConfig())
+        own = {f"parallel.{key}": one for key, one in flatten(self.parallel).items() if one != usual[key]}
+        values = {"microbatch_rows": self.microbatch_rows, **own}
+        return [f"{key}={one if isinstance(one, str) else json.dumps(one)}" for key, one in values.items()]
 
     def to_json(self) -> dict[str, Any]:
         """The keys that scripts rely on; what else is known stands inside `layout`."""
@@ -94,9 +108,11 @@ class Plan:
             "step_seconds": self.step_seconds,
             "days": self.days,
             "layout": {
-                **self.layout.model_dump(mode="json"),
+                **to_json(self.parallel),
+                "microbatch_rows": self.microbatch_rows,
                 "accumulation": self.accumulation,
-                "gpus_at_work": self.layout.devices,
+                "overrides": self.overrides,
+                "gpus_at_work": self.devices,
                 "why_not": self.miss,
                 "memory_gb": {name: size / GIGA for name, size in self.memory.parts.items()},
                 "activations_gb": {name: size / GIGA for name, size in self.memory.activations.items()},
@@ -114,123 +130,133 @@ class Plan:
         }
 
 
-def make_plan(
-    stage: StageConfig, devices: int, gpu: str = "h100", *, layout: Layout | None = None, mfu: float | None = None
-) -> Plan:
-    """The plan of `layout`, or of the fastest layout that fits, or of that which misses by the least.
+def make_plan(stage: StageConfig, devices: int, gpu: str = "h100", *, mfu: float | None = None) -> Plan:
+    """The plan of `stage` as it says it is to be spread; where it leaves that open, of the fastest layout that fits.
+
+    A stage says so if anything in its `parallel` is no default: then that layout is planned and no other. Otherwise
+    layouts are searched, with the stage's `microbatch_rows` if it has some. Where none fits, the plan is of that which
+    misses by the least.
 
     Args:
         stage: what is trained.
         devices: how many.
         gpu: which, by its name in `HARDWARE`.
-        layout: the only one to look at.
         mfu: the share of the peak that computing reaches, in place of what is assumed of each kernel.
 
     Raises:
-        UserError: an unknown device, a layout that is none, a stage that is no next-token stage.
+        UserError: an unknown device, a layout that has no place for all devices, rows or experts, a stage that is no
+            next-token stage.
     """
     planner = Planner(stage, find(gpu), devices, mfu)
-    if layout is not None:
-        layout.check(devices, stage.data.rows, planner.experts)
-        return planner.plan(layout)
+    if not planner.searches:
+        return planner.plan(stage, devices)
     plans: list[Plan] = []
-    for _, same_rows in groupby(
-        candidates(planner.at_work, stage.data.rows, planner.experts, MOST_ROWS), lambda one: one.microbatch_rows
-    ):
-        plans += (found := [planner.plan(one) for one in same_rows])
+    for _, same_rows in groupby(candidates(stage, planner.at_work), lambda one: one.microbatch_rows):
+        plans += (found := [planner.plan(one, planner.at_work) for one in same_rows])
         if all(one.memory.total > one.capacity for one in found):
             break  # more rows take more
-    fitting = [one for one in plans if one.fits]
-    if fitting:
-        fastest = min(one.step_seconds for one in fitting)
-        as_fast = [one for one in fitting if one.step_seconds <= fastest * AS_FAST]
-        return min(as_fast, key=lambda one: (sum(one.traffic.seconds.values()), one.memory.total))
-    if planner.at_work < devices:  # all of them miss for that reason
-        plans = [one for one in plans if one.memory.total <= one.capacity] or plans
-        return min(plans, key=lambda one: (one.memory.total > one.capacity, one.step_seconds))
-    return min(plans, key=lambda one: one.memory.total)
+    return _best(plans)
+
+
+def _best(plans: list[Plan]) -> Plan:
+    """The fastest whose memory suffices, or that which takes the least memory."""
+    fitting = [one for one in plans if one.memory.total <= one.capacity]
+    if not fitting:
+        return min(plans, key=lambda one: one.memory.total)
+    fastest = min(one.step_seconds for one in fitting)
+    as_fast = [one for one in fitting if one.step_seconds <= fastest * AS_FAST]
+    return min(as_fast, key=lambda one: (sum(one.traffic.seconds.values()), one.memory.total))
 
 
 class Planner:
     """Plans of one stage on one kind of device."""
 
-    def __init__(self, stage: StageConfig, hardware: Hardware, devices: int, mfu: float | None = None) -> None:
+    fused_attention = True
+
+    def __init__(self, stage: StageConfig, hardware: Hardware, asked: int, mfu: float | None = None) -> None:
+        """`asked` is the number of devices; not all of them may be able to share the rows of a batch."""
         if not isinstance(stage.model, MM1Config):
-            raise UserError(f"a plan is for stages that train model.kind=mm1, not {stage.model.kind}: choose another")
-        if devices < 1:
-            raise UserError(f"--gpus is {devices}: give 1 or more")
-        self.stage, self.hardware, self._devices, self._mfu = stage, hardware, devices, mfu
+            raise UserError(
+                f"a plan is for stages that train model.kind=mm1, not {stage.model.kind}: choose another --stage"
+            )
+        if asked < 1:
+            raise UserError(f"--gpus is {asked}: give 1 or more")
+        self.stage, self.hardware, self._asked, self._mfu = stage, hardware, asked, mfu
+        self.searches = stage.parallel == ParallelConfig()
+        self.at_work = max(one for one in range(1, asked + 1) if stage.data.rows % one == 0)
+        """Devices that can share the rows."""
+        self.bf16 = stage.precision != "fp32"
         self._parameters = parameters(stage)
         self._flops = flops_per_sequence(stage)
-        self.trace = TraceConfig(bf16=stage.precision != "fp32", working_copy=devices > 1, fused_attention=True)
-        moe = stage.model.decoder.moe
-        self.experts = 0 if moe is None else moe.num_experts
-        self.at_work = max(one for one in range(1, devices + 1) if stage.data.rows % one == 0 and one <= devices)
-        """Devices that can share the rows of a batch."""
 
     @functools.cache  # noqa: B019 (a planner lives as long as its plans are made)
-    def _pieces(self, rows: int) -> list[Piece]:
-        return pieces(self.stage, rows, self.trace)
+    def _pieces(self, rows: int, trace: TraceConfig) -> list[Piece]:
+        return cut(self.stage, rows, trace)
 
     def reserved(self, needed: Memory) -> float:
         """Bytes that the device's context takes, and that its allocator loses."""
         return SHARES.context + SHARES.fragments * needed.transient
 
-    def time(self, found: list[Piece], layout: Layout, travels: Traffic) -> StepTime:
+    def time(self, stage: StageConfig, devices: int, pieces: list[Piece], travels: Traffic) -> StepTime:
         """Of a step."""
-        return step_time(self.stage, found, layout, travels, self.hardware, bf16=self.trace.bf16, mfu=self._mfu)
+        return step_time(stage, pieces, devices, travels, self.hardware, bf16=self.bf16, mfu=self._mfu)
 
-    def plan(self, layout: Layout) -> Plan:
-        """Of one layout."""
-        stage, hardware = self.stage, self.hardware
-        found = self._pieces(layout.microbatch_rows)
-        accumulation = layout.accumulation(stage.data.rows)
-        needed = memory(found, layout, accumulation, batch_bytes(stage, layout.microbatch_rows))
+    def plan(self, stage: StageConfig, devices: int) -> Plan:
+        """Of the planner's stage on `devices`, spread as `stage` says.
+
+        Raises:
+            UserError: there is no such layout of so many.
+        """
+        stage.check_layout(devices)
+        rows, parallel = stage.rows_at_once(devices), stage.parallel
+        accumulation = stage.data.rows // devices // rows
+        halved = self.bf16 and parallel.gather_precision == "auto" and devices > 1
+        trace = TraceConfig(bf16=self.bf16, working_copy=halved, fused_attention=self.fused_attention)
+        pieces, batch = self._pieces(rows, trace), batch_bytes(stage, rows)
+        needed = memory(pieces, parallel, devices, trace, accumulation=accumulation, batch=batch)
         needed.parts["reserve"] = self.reserved(needed)
+        trainable = sum(piece.trained * piece.repeats for piece in pieces)
         if stage.ema is not None:
-            needed.parts["average"] = FLOAT32 * sum(one.trained * one.repeats for one in found) / layout.shard
-        travels = traffic(found, layout, accumulation, hardware)
-        trainable = sum(piece.trained * piece.repeats for piece in found)
+            needed.parts["average"] = FLOAT32 * trainable / parallel.shards(devices)
+        travels = traffic(pieces, parallel, devices, trace, accumulation=accumulation, hardware=self.hardware)
         return Plan(
             parameters={**self._parameters, "trainable": trainable},
             flops=self._flops,
-            gpu=hardware.name,
-            devices=self._devices,
-            capacity=hardware.memory,
-            layout=layout,
+            gpu=self.hardware.name,
+            asked=self._asked,
+            devices=devices,
+            capacity=self.hardware.memory,
+            parallel=parallel.replace(shard=parallel.shards(devices)),
+            microbatch_rows=rows,
             accumulation=accumulation,
             memory=needed,
             traffic=travels,
-            time=self.time(found, layout, travels),
-            recomputed_flops=recomputed_flops(found, layout, self._flops),
+            time=self.time(stage, devices, pieces, travels),
+            recomputed_flops=sum(
+                self._flops[part] / TRAINING_FACTOR * share for part, share in computed_again(pieces, parallel).items()
+            ),
             tokens_per_step=tokens_per_step(stage),
             steps=stage.steps,
             seq_len=stage.data.seq_len,
             images_per_sequence=images_per_sequence(stage),
-            peak_flops=hardware.products if self.trace.bf16 else hardware.float32_products,
-            miss=self._miss(layout, needed),
+            peak_flops=self.hardware.products if self.bf16 else self.hardware.float32_products,
+            miss=self._miss(devices, needed),
         )
 
-    def _miss(self, layout: Layout, needed: Memory) -> str:
-        rows, asked = self.stage.data.rows, self._devices
-        if layout.devices < asked:
-            return (
-                f"the {rows} data.rows of a step cannot be shared equally by {asked} GPUs: take {layout.devices} GPUs, "
-                f"or set data.rows to a multiple of {asked}, which is another batch size"
+    def _miss(self, devices: int, needed: Memory) -> str:
+        rows, asked, name = self.stage.data.rows, self._asked, self.hardware.name
+        reasons = []
+        if devices < asked:
+            reasons.append(
+                f"the {rows} data.rows of a step cannot be shared equally by {asked} GPUs: take {devices} GPUs, or set "
+                f"data.rows to a multiple of {asked}, which is another batch size"
             )
-        if needed.total <= self.hardware.memory:
-            return ""
-        return (
-            f"the layout that needs least takes {needed.total / GIGA:.0f} GB of a {self.hardware.name}'s "
-            f"{self.hardware.memory / GIGA:.0f}: take more GPUs, or ones with more memory"
-        )
-
-
-def recomputed_flops(found: list[Piece], layout: Layout, flops: dict[str, int]) -> float:
-    """Operations of one sequence that blocks do a second time."""
-    if layout.activation_checkpointing != "full":
-        return 0.0
-    return sum(flops[part] / 3 for part in PARTS if any(one.is_block and one.part == part for one in found))
+        if needed.total > self.hardware.memory:
+            which = "the layout that needs least" if self.searches else "this layout"
+            what = "take more GPUs, or ones with more memory" + ("" if self.searches else ", or leave parallel.* out")
+            sizes = f"{needed.total / GIGA:.3g} GB of a {name}'s {self.hardware.memory / GIGA:.3g}"
+            reasons.append(f"{which} takes {sizes}: {what}")
+        return "; and ".join(reasons)
 
 
 def batch_bytes(stage: StageConfig, rows: int) -> int:

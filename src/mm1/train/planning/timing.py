@@ -4,19 +4,21 @@
     + what gathering and reducing take beyond the computing that hides them + tokens on their way to experts
 
 Operations are those of `costs.flops_per_sequence`, so that what is called MFU here is what training reports: forward
-and backward of real lengths; what is recomputed takes time and counts for nothing. Logits are made in float32, which
-tensor cores do not help. Knows nothing of memory.
+and backward of real lengths; what is recomputed takes time and counts for nothing. Knows nothing of memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mm1.models.counts import TRAINING_FACTOR
 from mm1.train.costs import flops_per_sequence
+from mm1.train.layout import ParallelConfig
+from mm1.train.muon import ITERATIONS
 from mm1.train.planning.hardware import SHARES, Hardware
-from mm1.train.planning.layout import Layout
 from mm1.train.planning.pieces import PARTS, Piece
+from mm1.train.planning.trace import Phase
 from mm1.train.planning.traffic import Traffic
 from mm1.train.stage import StageConfig
 
@@ -24,7 +26,6 @@ ADAMW_BYTES = 28
 """Moved a parameter: weight, gradient and two averages read, three of them written."""
 NORMALISE_BYTES = 12
 """Moved a parameter: its gradient read for the norm, read and written to be scaled."""
-NEWTON_SCHULZ_STEPS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class StepTime:
 def step_time(
     stage: StageConfig,
     pieces: Sequence[Piece],
-    layout: Layout,
+    devices: int,
     travels: Traffic,
     hardware: Hardware,
     *,
@@ -51,76 +52,80 @@ def step_time(
     """Of one device, which takes its share of the rows.
 
     Args:
-        stage: what is trained.
-        pieces: traced on `layout.microbatch_rows` rows.
-        layout: how it is spread.
+        stage: what is trained, and how it is spread.
+        pieces: traced on the rows of a microbatch.
+        devices: over how many.
         travels: what is sent.
         hardware: on which device.
         bf16: whether products are made in bfloat16.
         mfu: replaces all that is assumed of the speed of computing.
     """
-    rows = stage.data.rows / layout.devices
-    flops = flops_per_sequence(stage)
     peak = hardware.products if bf16 else hardware.float32_products
-    if mfu is not None:
-        computing = {part: rows * flops[part] / (peak * mfu) for part in PARTS}
-    else:
-        computing = dict.fromkeys(PARTS, 0.0)
-        attended = attention_flops(pieces, layout)
-        for part in PARTS:
-            speed = (hardware.float32_products if part == "output" else peak) * SHARES.products
-            if part == "decoder" and any(piece.experts for piece in pieces):
-                speed *= SHARES.grouped
-            products = flops[part] - attended[part]
-            computing[part] = rows * (products / speed + attended[part] / (peak * SHARES.attention))
-            computing[part] += rows / layout.microbatch_rows * _moving(pieces, part, hardware)
+    computing = _computing(stage, pieces, devices, hardware, peak, mfu)
     seconds = {f"compute_{part}": value for part, value in computing.items()}
-    seconds["recompute"] = _again(pieces, layout, computing, rows, hardware)
-    seconds["optimizer"] = _optimizer(pieces, layout, hardware, peak)
+    again = sum(
+        computing[part] / TRAINING_FACTOR * share for part, share in computed_again(pieces, stage.parallel).items()
+    )
+    selective = [piece for piece in pieces if piece.checkpointing(stage.parallel) == "selective"]
+    seconds["recompute"] = again + _moving(stage, selective, devices, hardware, "forward")
+    seconds["optimizer"] = _optimizer(pieces, stage.parallel.shards(devices), hardware, peak)
     hidden = SHARES.overlap * (sum(computing.values()) + seconds["recompute"])
     beside = sum(value for kind, value in travels.seconds.items() if kind != "all_to_all")
     seconds["communication"] = max(0.0, beside - hidden) + travels.seconds["all_to_all"]
     return StepTime(seconds=seconds)
 
 
-def attention_flops(pieces: Sequence[Piece], layout: Layout) -> dict[str, float]:
-    """By part, of one row, forward and backward. Decoders skip what the mask forbids, which is half."""
+def _computing(
+    stage: StageConfig, pieces: Sequence[Piece], devices: int, hardware: Hardware, peak: float, mfu: float | None
+) -> dict[str, float]:
+    """Seconds of forward and backward, by part."""
+    rows, flops = stage.data.rows / devices, flops_per_sequence(stage)
+    if mfu is not None:
+        return {part: rows * flops[part] / (peak * mfu) for part in PARTS}
+    attended, seconds = attention_flops(pieces, stage.rows_at_once(devices)), {}
+    for part in PARTS:
+        own = [piece for piece in pieces if piece.part == part]
+        speed = peak * SHARES.products
+        if any(piece.experts for piece in own):
+            speed *= SHARES.grouped
+        products = (flops[part] - attended[part]) / speed
+        attention = attended[part] / (peak * SHARES.attention)
+        seconds[part] = rows * (products + attention) + _moving(stage, own, devices, hardware, "forward", "backward")
+    return seconds
+
+
+def attention_flops(pieces: Sequence[Piece], rows: int) -> dict[str, float]:
+    """By part, of one of `rows` that were traced, forward and backward. Decoders skip what the mask forbids: half."""
     found = dict.fromkeys(PARTS, 0.0)
     for piece in pieces:
         traced = piece.cost.flops("attention", "forward") + piece.cost.flops("attention", "backward")
-        found[piece.part] += piece.repeats * traced / layout.microbatch_rows / (2 if piece.part == "decoder" else 1)
+        found[piece.part] += piece.repeats * traced / rows / (2 if piece.part == "decoder" else 1)
     return found
 
 
-def _moving(pieces: Sequence[Piece], part: str, hardware: Hardware) -> float:
-    """Seconds of a microbatch's kernels that are no products."""
-    return sum(
-        piece.repeats * (piece.cost.other_bytes("forward") + piece.cost.other_bytes("backward")) * _fused(piece)
-        for piece in pieces
-        if piece.part == part
-    ) / (hardware.bandwidth * SHARES.memory)
+def computed_again(pieces: Sequence[Piece], parallel: ParallelConfig) -> dict[str, float]:
+    """By part, the share of its forward whose products are made a second time: that of blocks checkpointed in full."""
+    shares = {}
+    for part in PARTS:
+        own = [piece for piece in pieces if piece.part == part]
+        again = sum(piece.forward_flops for piece in own if piece.checkpointing(parallel) == "full")
+        shares[part] = again / max(1, sum(piece.forward_flops for piece in own))
+    return shares
 
 
-def _again(
-    pieces: Sequence[Piece], layout: Layout, computing: Mapping[str, float], rows: float, hardware: Hardware
-) -> float:
-    """Seconds of what blocks compute a second time."""
-    blocks = [piece for piece in pieces if piece.is_block]
-    if layout.activation_checkpointing == "none":
-        return 0.0
-    if layout.activation_checkpointing == "full":  # a forward is a third
-        return sum(computing[part] for part in {piece.part for piece in blocks}) / 3
-    moved = sum(piece.repeats * piece.cost.other_bytes("forward") * _fused(piece) for piece in blocks)
-    return rows / layout.microbatch_rows * moved / (hardware.bandwidth * SHARES.memory)
+def _moving(stage: StageConfig, pieces: Sequence[Piece], devices: int, hardware: Hardware, *phases: Phase) -> float:
+    """Seconds of kernels that are no products, by the bytes that they move; compiled blocks are spared some."""
+    microbatches = stage.data.rows / devices / stage.rows_at_once(devices)
+    moved = 0.0
+    for piece in pieces:
+        fused = SHARES.fused if piece.is_block and stage.parallel.compile else 1.0
+        moved += fused * piece.repeats * sum(piece.cost.other_bytes(phase) for phase in phases)
+    return microbatches * moved / (hardware.bandwidth * SHARES.memory)
 
 
-def _fused(piece: Piece) -> float:
-    return SHARES.fused if piece.is_block else 1.0
-
-
-def _optimizer(pieces: Sequence[Piece], layout: Layout, hardware: Hardware, peak: float) -> float:
+def _optimizer(pieces: Sequence[Piece], shard: int, hardware: Hardware, peak: float) -> float:
     """Seconds: AdamW and clipping move their bytes; Muon's matrices are orthogonalised whole on every device."""
-    own = sum(piece.trained * piece.repeats for piece in pieces) / layout.shard
+    own = sum(piece.trained * piece.repeats for piece in pieces) / shard
     moved = own * (ADAMW_BYTES + NORMALISE_BYTES) / (hardware.bandwidth * SHARES.memory)
     return moved + sum(
         piece.repeats * orthogonalising_flops(*shape) / (peak * SHARES.products)
@@ -132,4 +137,4 @@ def _optimizer(pieces: Sequence[Piece], layout: Layout, hardware: Hardware, peak
 def orthogonalising_flops(rows: int, columns: int) -> int:
     """Of one matrix: each iteration makes a Gram matrix, its square, and a product with it."""
     short, long = sorted((rows, columns))
-    return NEWTON_SCHULZ_STEPS * (4 * short * short * long + 2 * short**3)
+    return ITERATIONS * (4 * short * short * long + 2 * short**3)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 Kind: TypeAlias = Literal["product", "attention", "other"]
 Phase: TypeAlias = Literal["forward", "backward"]
@@ -190,6 +190,15 @@ def _grouped_flops(rows: Tensor, matrices: Tensor, *_: Any, **__: Any) -> int:
     return 2 * rows.numel() * matrices.shape[-1]
 
 
+def _attention_flops(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    """Of the CPU's fused attention, which PyTorch's table lacks."""
+    return int(sdpa_flop_count(query.shape, key.shape, value.shape))
+
+
+def _attention_backward_flops(slope: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    return int(sdpa_backward_flop_count(slope.shape, query.shape, key.shape, value.shape))
+
+
 def _grouped_result(rows: Tensor, matrices: Tensor, offs: Tensor, *_: Any, **__: Any) -> Tensor:
     """Its shape; PyTorch knows it for bfloat16 only."""
     groups = offs.shape if matrices.ndim == 2 else ()
@@ -197,7 +206,12 @@ def _grouped_result(rows: Tensor, matrices: Tensor, offs: Tensor, *_: Any, **__:
 
 
 _GROUPED = {getattr(torch.ops.aten, name) for name in ("_grouped_mm", "grouped_mm") if hasattr(torch.ops.aten, name)}
-_COUNTS: dict[Any, Callable[..., int]] = {**flop_registry, **dict.fromkeys(_GROUPED, _grouped_flops)}
+_COUNTS: dict[Any, Callable[..., int]] = {
+    **flop_registry,
+    **dict.fromkeys(_GROUPED, _grouped_flops),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
+}
 _FREE = {torch.ops.aten.empty.memory_format, torch.ops.aten.empty_like.default, torch.ops.aten.empty_strided.default}
 
 
