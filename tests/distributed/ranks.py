@@ -58,10 +58,12 @@ def check_checkpoint(world: World, folder: Path) -> None:
 
 def check_muon(world: World) -> None:
     """An update is the same to the bit, however it is sharded."""
-    matrix = torch.randn(7, 4, generator=torch.Generator().manual_seed(1))
-    sharded = orthogonalise_whole(distribute_tensor(matrix, world.mesh(), [Shard(0)]), torch.bfloat16)
-    assert isinstance(sharded, DTensor)
-    assert torch.equal(sharded.full_tensor(), orthogonalise(matrix, torch.bfloat16).float())
+    matrices = torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(1))
+    shards = [distribute_tensor(matrix, world.mesh(), [Shard(side)]) for side, matrix in enumerate(matrices)]
+    results = orthogonalise_whole(shards, torch.bfloat16)
+    for result, whole in zip(results, orthogonalise(matrices.unbind(), torch.bfloat16), strict=True):
+        assert isinstance(result, DTensor)
+        assert torch.equal(result.full_tensor(), whole.float())
 
 
 def check_adafactor(world: World) -> None:
