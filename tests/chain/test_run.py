@@ -153,6 +153,15 @@ def test_another_config_gets_other_folders_and_leaves_the_old_ones(smoke_run):
     assert same == {"prepare", "encoder", "language"}
 
 
+def test_how_often_a_run_tells_of_itself_and_keeps_checkpoints_makes_it_no_other_run(tmp_path):
+    from mm1.chain.run import build_steps
+
+    base = smoke(load_recipe("tiny"))
+    quiet = override(base, ["pretrain.log_every=3", "language.checkpoint_every=2", "sft.parallel.compile=true"])
+    old, new = (build_steps(recipe, tmp_path, print) for recipe in (base, quiet))
+    assert {name: step.digest for name, step in old.items()} == {name: step.digest for name, step in new.items()}
+
+
 def test_a_stage_needs_the_stages_before_it(tmp_path):
     from mm1.chain.run import train_stage
     from mm1.distributed.mesh import World

@@ -29,6 +29,7 @@ from mm1.eval.asking import Progress
 from mm1.eval.provenance import scoring_version
 from mm1.files import sha256_of
 from mm1.steps import Outcome, Step, execute
+from mm1.train.identity import identity as weights_depend_on
 from mm1.train.profiling import Profile
 from mm1.train.run import run_stage
 from mm1.train.stage import StageConfig
@@ -130,7 +131,7 @@ def _init(recipe: RecipeConfig, name: str) -> dict[str, str | Path]:
 
 def _stage_identity(config: StageConfig, init: Mapping[str, str | Path]) -> dict[str, Any]:
     """All that a stage's weights depend on besides its inputs; weights made elsewhere count by their content."""
-    values = to_json(config)
+    values = weights_depend_on(config)
     outside = {part: path for part, path in init.items() if isinstance(path, Path)}
     digests = {path: sha256_of(path) for path in set(outside.values())}
     values["init"] |= {part: digests[path] for part, path in outside.items()}
