@@ -38,7 +38,7 @@ class Page(HTMLParser):
         self.text = ""
         self.rows: list[list[str]] = []
         self.open: list[str] = []
-        self.feed(path.read_text())
+        self.feed(path.read_text().replace("\u202f", " "))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))

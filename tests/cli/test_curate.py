@@ -2,14 +2,17 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from mm1.cli.curate_commands import CurateProgress, bytes_of, sources_and_changes
+from mm1.cli.curate_commands import CurateProgress, bytes_of, funnel_table, sources_and_changes
 from mm1.cli.main import main
+from mm1.cli.tables import show
 from mm1.config import UserError
+from mm1.curation.funnel import Counts, Funnel
 from tests.curation.site import page, picture, write_site
 
 
@@ -23,6 +26,7 @@ def test_pages_become_sets_and_the_next_command_prepares_them(
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "too_short 1" in said
+    assert re.search(r"^ +1 document in .*/text$", said, re.MULTILINE)
     assert (out / "report.html").exists()
     steps = json.loads((out / "funnel.json").read_text())["steps"]
     assert all(step["in"] == step["out"] + sum(step["dropped"].values()) for step in steps)
@@ -50,6 +54,51 @@ def test_a_bar_names_a_step_as_soon_as_it_begins() -> None:
         progress.of("texts")(1, 1, {"in": 1200})
         progress.of("images")
     assert "images" in said.getvalue()
+
+
+def test_a_long_part_is_not_silence_where_there_is_no_terminal() -> None:
+    said = io.StringIO()
+    with CurateProgress(Console(file=said, width=80)) as progress:
+        tell = progress.of("extract")
+        tell(0, 3, {})
+        progress.remind(59.0)
+        assert said.getvalue() == ""
+        progress.remind(61.0)
+        progress.remind(100.0)  # less than a minute after
+        progress.remind(122.0)
+        tell(3, 3, {"in": 7})
+    assert said.getvalue().split("\n") == [
+        "   extract: 0 of 3 parts, 0 pages, at work for 1 min",
+        "   extract: 0 of 3 parts, 0 pages, at work for 2 min",
+        "   extract: 3 of 3 parts, 7 pages",
+        "",
+    ]
+
+
+def a_funnel() -> Funnel:
+    counts = Counts()
+    counts.enter(10_000)
+    for number, reason in enumerate(("repeated_paragraphs", "too_short", "words_without_letters", "a", "b")):
+        counts.drop(reason, 1_800 - number)
+    counts.drop("c", 10_000 - counts.dropped.total())
+    return Funnel().then("text rules", "image of a page", counts)
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_a_reason_keeps_its_number_at_any_width(width: int) -> None:
+    said = io.StringIO()
+    show(Console(file=said, width=width, force_terminal=True, color_system=None), funnel_table(a_funnel()))
+    lines = said.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    reasons = list(a_funnel().steps[0].counts.to_json()["dropped"].items())
+    for reason, number in [*reasons[:4], ("others", sum(number for _, number in reasons[4:]))]:
+        assert any(f"{reason} {number:,}" in line for line in lines)
+
+
+def test_in_a_pipe_a_step_is_a_line() -> None:
+    said = io.StringIO()
+    show(Console(file=said), funnel_table(a_funnel()))
+    assert len(said.getvalue().splitlines()) == 3  # with the title and the head
 
 
 def test_a_mistyped_rule_names_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

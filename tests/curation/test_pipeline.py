@@ -358,6 +358,27 @@ def test_captions_come_from_pages_that_no_other_set_takes_and_each_image_has_one
     assert counts(out)["caption copies", "image of a page"]["dropped"] == {"repeated_image": 1}
 
 
+def test_copies_of_a_gallery_give_one_pair_an_image_and_make_no_text_common(tmp_path: Path) -> None:
+    gallery = "<body>" + image("a.png", "A red boat on a quiet lake") + image("b.png", "Two children play chess")
+    pictures = {"a.png": picture(1), "b.png": picture(2)}
+    out = tmp_path / "set"
+    config = override(OFFLINE, ["captions.max_occurrences=1"])
+    curate([write_site(tmp_path / "site", dict.fromkeys(["1.html", "2.html", "3.html"], gallery), pictures)],
+           out, config, Runner())  # fmt: skip
+    assert counts(out)["text rules", "page"]["out"] == 0, "no text to compare"
+    assert sorted(urls(row) for row in rows(out, "captions")) == [["local:a.png"], ["local:b.png"]]
+    assert counts(out)["caption copies", "image of a page"]["dropped"] == {"repeated_image": 4}
+
+
+def test_a_step_into_which_nothing_comes_is_in_the_funnel(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    curate([write_site(tmp_path / "site", {"a.html": "<p>Short."}, {})], out, OFFLINE, Runner())
+    found = counts(out)
+    for step in (("duplicates", "page"), ("interleaved", "page"), ("interleaved", "image in a page"),
+                 ("captions", "image of a page"), ("caption copies", "image of a page")):  # fmt: skip
+        assert (found[step]["in"], found[step]["out"], found[step]["dropped"]) == (0, 0, {}), step
+
+
 def test_images_of_texts_that_only_the_rules_of_captions_take_are_fetched_as_well(tmp_path: Path) -> None:
     site = write_site(tmp_path / "site", {"a.html": "<body>" + image("a.png", "Boats")}, {"a.png": picture(1)})
     out = tmp_path / "set"

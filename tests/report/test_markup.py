@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm1.report.markup import Markup, count, duration, escape, points, tag
+from mm1.report.markup import DASH, HOLD, Markup, bar, count, duration, escape, exact, percent, points, tag
 
 
 class Reader(HTMLParser):
@@ -46,7 +46,7 @@ def test_markup_stays_and_a_changed_markup_does_not() -> None:
      (0.00123, "0.00123"), (2.5, "2.5"), (float("nan"), "–"), (None, "–")],
 )  # fmt: skip
 def test_count(number: float | None, expected: str) -> None:
-    assert count(number).replace("\u2009", " ") == expected
+    assert count(number) == expected.replace(" ", HOLD)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,28 @@ def test_count(number: float | None, expected: str) -> None:
      (273_600, "3 d 4 h"), (float("inf"), "–")],
 )  # fmt: skip
 def test_duration(seconds: float, expected: str) -> None:
-    assert duration(seconds) == expected
+    assert duration(seconds) == expected.replace(" ", HOLD)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "expected"),
+    [(0, "0.0 %"), (1e-9, "< 0.1 %"), (0.0005, "0.1 %"), (0.975, "97.5 %"), (0.9994, "99.9 %"), (0.9996, "> 99.9 %"),
+     (1, "100.0 %"), (None, DASH), (float("nan"), DASH)],
+)  # fmt: skip
+def test_a_share_is_told_as_nothing_or_all_only_if_it_is(fraction: float | None, expected: str) -> None:
+    assert percent(fraction) == expected.replace(" ", HOLD)
+
+
+@given(st.integers(0, 10**15))
+def test_no_line_ends_within_a_number(number: int) -> None:
+    assert exact(number).replace(HOLD, "") == str(number)
+    for said in (exact(number), count(number), duration(number), percent(number / 10**15)):
+        assert "".join(said.split()) in (said, said.replace(HOLD, "")), "no other space"
+
+
+def test_pieces_of_a_bar_are_as_long_as_their_shares_and_nothing_has_none() -> None:
+    pieces = Reader(bar([("c0", 0.5), ("c1", 0.0), ("c2", 0.0001)], "said")).found[1:]
+    assert pieces == [("i", {"class": "c0", "style": "width:50.00%"}), ("i", {"class": "c2", "style": "width:0.01%"})]
 
 
 def test_points_are_signed_with_a_minus() -> None:

@@ -10,10 +10,13 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from mm1.cli.progress import RateProgress
+from mm1.cli.tables import show
 from mm1.config import UserError, override
 from mm1.curation.config import PROFILES, CurateConfig
 from mm1.curation.engine import Progress, Runner, Values, cpus_of
@@ -45,9 +48,10 @@ def curate(arguments: Namespace) -> None:
     runner = _runner(arguments)
     with CurateProgress(console) as progress:
         finished = run_curate(paths, arguments.out, config, runner, progress.of)
-    console.print(funnel_table(finished.funnel))
+    show(console, funnel_table(finished.funnel))
     for name, documents in finished.sets.items():
-        console.print(f"{documents:>12,} documents in {arguments.out / name}")
+        noun = "document" if documents == 1 else "documents"
+        console.print(f"{documents:>12,} {noun} in {arguments.out / name}")
     for name, fact in finished.facts.items():
         console.print(f"{name.capitalize()}: {fact}")
     console.print(f"Report: {arguments.out / REPORT}, figures: {arguments.out / FUNNEL}")
@@ -124,7 +128,7 @@ class CurateProgress(RateProgress):
             nonlocal items
             items += values.get("in") or values.get("pages") or 0
             seconds = time.monotonic() - began
-            rate = f"{step}: {items / max(seconds, 1e-9):,.0f} {noun} a second"
+            rate = f"{step}: {items / max(seconds, 1e-9):,.0f} {noun} a second" if items else step
             self.tell(
                 time.monotonic() - self._began, done, total, rate, f"{step}: {done} of {total} parts, {items:,} {noun}"
             )
@@ -144,8 +148,28 @@ def funnel_table(funnel: Funnel) -> Table:
         counts = step.counts
         kept = f"{counts.kept / counts.entered:.1%}" if counts.entered else ""
         reasons = list(counts.to_json()["dropped"].items())
-        told = ", ".join(f"{reason} {number:,}" for reason, number in reasons[:_MOST_REASONS])
+        told = [f"{reason} {number:,}" for reason, number in reasons[:_MOST_REASONS]]
         rest = sum(number for _, number in reasons[_MOST_REASONS:])
-        told += f", others {rest:,}" if rest else ""
-        table.add_row(step.name, step.unit, f"{counts.entered:,}", f"{counts.kept:,}", kept, told)
+        told += [f"others {rest:,}"] if rest else []
+        table.add_row(step.name, step.unit, f"{counts.entered:,}", f"{counts.kept:,}", kept, _Listed(told))
     return table
+
+
+class _Listed:
+    """Things in a cell with commas between them; a line ends between two things only, so each keeps its number."""
+
+    def __init__(self, things: Sequence[str]) -> None:
+        self._things = [f"{thing}," for thing in things[:-1]] + [*things[-1:]]
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        longest = max(map(len, self._things), default=0)
+        return Measurement(longest, len(" ".join(self._things))).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = [""]
+        for thing in self._things:
+            if lines[-1] and len(lines[-1]) + 1 + len(thing) > options.max_width:
+                lines.append(thing)
+            else:
+                lines[-1] += f" {thing}" if lines[-1] else thing
+        yield Text("\n".join(lines), overflow="fold")

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from mm1.chain.workers import State
 
 LINE_SECONDS = 10.0
 """Between two plain lines."""
+REMINDER_SECONDS = 60.0
+"""Without a word, after which what was said last is said again."""
 
 
 class EvalProgress:
@@ -51,35 +61,61 @@ class EvalProgress:
 
 
 class RateProgress:
-    """A bar on a terminal, a line every LINE_SECONDS elsewhere; a context manager, so that the bar is put away."""
+    """A bar on a terminal, a line every LINE_SECONDS elsewhere; a context manager, so that the bar is put away.
+
+    Where nothing is told for long, as when one part of the work takes minutes, the last line comes again.
+    """
 
     def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         self._console = console
         self._bar = Progress(*columns, console=console, transient=True)
         self._task = self._bar.add_task("", total=None, visible=False)
         self._said = 0.0
         self._began = time.monotonic()
+        self._work, self._work_began = "", 0.0
+        self._ended = threading.Event()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._bar.start()
+        else:
+            threading.Thread(target=self._watch, daemon=True).start()
         return self
+
+    def _watch(self) -> None:
+        while not self._ended.wait(LINE_SECONDS):
+            self.remind(time.monotonic() - self._began)
+
+    def remind(self, seconds: float) -> None:
+        """Says again, where nothing was said for REMINDER_SECONDS, what is at work and for how long."""
+        if self._work and seconds - self._said >= REMINDER_SECONDS:
+            self._said = seconds
+            self._console.print(f"   {self._work}, at work for {(seconds - self._work_began) / 60:.0f} min")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._ended.set()
         if self._console.is_terminal:
             self._bar.stop()
 
     def begin(self, name: str) -> None:
-        """Names on the bar what has begun, of which nothing is known yet."""
+        """Names what has begun, of which nothing is known yet."""
+        self._work, self._work_began = name, time.monotonic() - self._began
         if self._console.is_terminal:
             self._bar.reset(self._task, description=name, visible=True)
             self._bar.tasks[0].total = None  # how many parts there are is told with the first
 
     def tell(self, seconds: float, done: int, total: int, rate: str, line: str) -> None:
         """Shows how far it is after `seconds`: `rate` beside the bar, or `line`."""
+        self._work = line
         if self._console.is_terminal:
             self._bar.update(self._task, description=rate, completed=done, total=total, visible=True)
         elif seconds - self._said >= LINE_SECONDS or done == total:

@@ -59,7 +59,8 @@ Work: TypeAlias = Callable[[Any, Path], Values]
 """From a part and an empty folder to counts; it fills the folder. Picklable: a function of a module, or a partial."""
 
 Progress: TypeAlias = Callable[[int, int, Values], None]
-"""Called with the number of finished parts, of all parts, and the counts of one that was finished just now."""
+"""Called with the number of finished parts, of all parts, and the counts of one that was finished just now; at the
+start, where none is, with {}."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +159,8 @@ def map_parts(
     counts = {name: read_counts(folder / name) for name in names if (folder / name / COUNTS).exists()}
     todo = [part for part in parts if part.name not in counts]
     if progress:
+        if todo and not counts:  # how many there are is of use before the first is finished
+            progress(0, len(parts), {})
         for number, found in enumerate(list(counts.values())):
             progress(number + 1, len(parts), found)
     failed: dict[str, Any] | None = None

@@ -3,6 +3,7 @@
     tag("p", "a < b ", tag("b", "& c"), class_="note")    # <p class="note">a &lt; b <b>&amp; c</b></p>
     count(1_240_000), duration(312), points(0.912)        # ("1.24 M", "5 min 12 s", "91.2")
 
+No line ends within a number, nor between it and its unit: the spaces there are narrow and hold (U+202F).
 Whatever comes from data is a plain `str` and cannot become markup. Knows nothing of runs or scores.
 """
 
@@ -13,6 +14,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 DASH = "–"
+HOLD = "\u202f"
+"""A narrow space at which no line ends."""
 VOID = frozenset({"img", "meta", "br"})
 
 
@@ -61,15 +64,20 @@ def _cell(cell: object) -> Markup:
 
 
 def count(number: float | None) -> str:
-    """Three significant digits and a thin-spaced prefix: 940, 12.3 k, 1.24 M, 3.0 B."""
+    """Three significant digits and a prefix: 940, 12.3 k, 1.24 M, 3.0 B."""
     if number is None or not math.isfinite(number):
         return DASH
     for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
         if abs(number) >= size:
             scaled = number / (1e3 if unit == "k" else size)
             digits = 2 if scaled < 10 else 1 if scaled < 100 else 0
-            return f"{scaled:.{digits}f} {unit}"
-    return f"{number:,.0f}".replace(",", " ") if number == int(number) or number >= 100 else f"{number:.3g}"
+            return f"{scaled:.{digits}f}{HOLD}{unit}"
+    return exact(round(number)) if number == int(number) or number >= 100 else f"{number:.3g}"
+
+
+def exact(number: int) -> str:
+    """All its digits, in groups of three: what is to be added up by who reads it."""
+    return f"{number:,}".replace(",", HOLD)
 
 
 def duration(seconds: float | None) -> str:
@@ -77,11 +85,11 @@ def duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return DASH
     if round(seconds) < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.1f}{HOLD}s" if seconds < 10 else f"{seconds:.0f}{HOLD}s"
     total = round(seconds)
     for unit, name, smaller, small_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if total >= unit:
-            return f"{total // unit} {name} {total % unit // smaller} {small_name}"
+            return HOLD.join((str(total // unit), name, str(total % unit // smaller), small_name))
     raise AssertionError("60 s and more are at least a minute")
 
 
@@ -93,8 +101,14 @@ def points(fraction: float | None, sign: bool = False) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """A share: 97.5 %."""
-    return DASH if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.1f} %"
+    """A share: 97.5 %. What is not nothing is not told as 0.0 %, and what is not all not as 100.0 %."""
+    if fraction is None or not math.isfinite(fraction):
+        return DASH
+    if 0 < fraction < 0.0005:
+        return f"<{HOLD}0.1{HOLD}%"
+    if 0.9995 <= fraction < 1:
+        return f">{HOLD}99.9{HOLD}%"
+    return f"{100 * fraction:.1f}{HOLD}%"
 
 
 def facts_list(pairs: Sequence[tuple[str, str]]) -> Markup:

@@ -105,9 +105,16 @@ def test_what_is_no_address_of_the_web_is_text(url):
 
 def test_every_count_can_be_read_off(page):
     text = re.sub(r"<[^>]*>", " ", page)
-    for said in ("1\u202f234\u202f567", "1\u202f000\u202f000", "234\u202f560", "too deep", "81.0 %"):
+    for said in (
+        "1\u202f234\u202f567",
+        "1\u202f000\u202f000",
+        "234\u202f560",
+        "too deep",
+        "81.0\u202f%",
+        "&lt;\u202f0.1\u202f%",
+    ):
         assert said in text, said
-    assert re.search(r"1\.23 M\s+pages gave\s+9\s+texts,\s+3\s+caption pairs\s+and\s+4", text)
+    assert re.search(r"1\.23\s+M\s+pages gave\s+9\s+texts,\s+3\s+caption pairs\s+and\s+4", text)
 
 
 def test_the_same_results_are_the_same_page(tmp_path, page):
@@ -124,3 +131,44 @@ def test_a_folder_whose_name_is_no_utf_8_has_a_report(tmp_path):
     path.parent.mkdir()
     write_report(Funnel(), Samples(), Statistics(), path)
     assert "<h1>?</h1>" in path.read_text()
+
+
+def test_reasons_without_a_colour_of_their_own_are_one_piece_and_pieces_are_proportional(tmp_path):
+    counts = Counts()
+    counts.enter(10_000)
+    counts.keep(1_000)
+    for number, dropped in enumerate([8_000, *[100] * 5, *[25] * 20]):
+        counts.drop(f"reason_{number}", dropped)
+    write_report(Funnel().then("rules", "page", counts), Samples(), Statistics(), tmp_path / "report.html")
+    pieces = re.findall(r'<i class="([^"]*)" style="width:([^"]*)%">', (tmp_path / "report.html").read_text())
+    first = pieces[: 1 + 6 + 1]
+    assert first == [("kept", "10.00"), ("c1", "80.00"), *((f"c{n}", "1.00") for n in range(2, 7)), ("muted", "5.00")]
+
+
+def test_bars_of_words_are_none_longer_than_the_panel(tmp_path):
+    statistics = Statistics()
+    for number in range(100):
+        statistics.word("language", f"l{number:02d}")
+    statistics.word("language", "l00")
+    write_report(Funnel(), Samples(), statistics, tmp_path / "report.html")
+    widths = [float(w) for w in re.findall(r"width:([\d.]+)%", (tmp_path / "report.html").read_text())]
+    assert max(widths) == widths[-1] == 100  # "92 others"
+    assert widths[0] == pytest.approx(200 / 92, abs=0.01)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_one_of_a_thing_is_not_told_as_several(tmp_path, number):
+    counts = Counts()
+    counts.enter(number)
+    counts.keep(number)
+    path = tmp_path / "report.html"
+    write_report(Funnel().then("extract", "page", counts), Samples(), Statistics(), path, {"text": number, "x": number})
+    said = re.sub(r"<[^>]*>", "", path.read_text())
+    s = "" if number == 1 else "s"
+    assert f"{number} page{s} gave {number} text{s} and {number} document{s} of x." in said
+
+
+def test_an_address_is_whole_and_its_end_stands_apart():
+    url = "https://a.example/" + "folder/" * 9 + "page.html"
+    assert re.sub(r"<[^>]*>", "", address(url)) == url.removeprefix("https://")
+    assert address(url).endswith("folder/folder/page.html</span></a>")

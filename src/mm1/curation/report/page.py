@@ -61,12 +61,17 @@ def _lead(funnel: Funnel, sets: Mapping[str, int]) -> Markup:
     if not funnel.steps or not sets:
         return Markup()
     first = funnel.steps[0]
-    said: list[object] = [tag("b", count(first.counts.entered)), f" {first.unit}s gave "]
+    said: list[object] = [tag("b", count(first.counts.entered)), f" {_of(first.unit, first.counts.entered)} gave "]
     for number, (name, documents) in enumerate(sets.items()):
         joint = "" if number == 0 else " and " if number == len(sets) - 1 else ", "
-        said += [joint, tag("b", count(documents)), f" {NOUNS.get(name, f'documents of {name}')}"]
+        noun, more = NOUNS.get(name, ("document", f" of {name}"))
+        said += [joint, tag("b", count(documents)), f" {_of(noun, documents)}{more}"]
     return tag("p", together(said), ".", class_="lead")
 
 
-NOUNS = {"text": "texts", "interleaved": "interleaved documents", "captions": "caption pairs"}
-"""What the documents of a set are called."""
+def _of(noun: str, number: int) -> str:
+    return noun if number == 1 else f"{noun}s"
+
+
+NOUNS = {"text": ("text", ""), "interleaved": ("interleaved document", ""), "captions": ("caption pair", "")}
+"""What a document of a set is called, and what follows it."""

@@ -9,10 +9,11 @@ A bar is as long as the share of the first step's things that come in. Knows not
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from mm1.curation.funnel import Funnel, FunnelStep
-from mm1.report.markup import Markup, bar, colour, legend, percent, table, tag, together
+from mm1.report.markup import Markup, bar, colour, exact, legend, percent, table, tag, together
 
 _SHOWN = 6
 """Reasons of a unit with a colour of their own; the others share one."""
@@ -52,8 +53,10 @@ def _colours(steps: Sequence[FunnelStep]) -> dict[str, str]:
 
 def _row(step: FunnelStep, whole: int, colours: dict[str, str]) -> Markup:
     counts = step.counts
-    dropped = sorted(counts.dropped.items(), key=lambda item: list(colours).index(item[0]) if item[1] else 0)
-    shares = [("kept", counts.kept / whole), *((colours[reason], n / whole) for reason, n in dropped if n)]
+    pieces = Counter(kept=counts.kept)
+    for reason, name in colours.items():  # in their order; those of one colour are one piece
+        pieces[name] += counts.dropped[reason]
+    shares = [(name, number / whole) for name, number in pieces.items()]
     said = f"{step.name}: {counts.entered} in, {counts.kept} out"
     share = counts.kept / counts.entered if counts.entered else None
     passed = tag("span", f"{exact(counts.entered)} → {exact(counts.kept)}", class_="numbers")
@@ -87,8 +90,3 @@ def drop_table(funnel: Funnel) -> Markup:
 def spoken(reason: str) -> str:
     """A reason as words."""
     return reason.replace("_", " ")
-
-
-def exact(number: int) -> str:
-    """All its digits, in groups of three: counts of a funnel are to be added up by who reads them."""
-    return f"{number:,}".replace(",", "\u202f")

@@ -17,14 +17,16 @@ import base64
 from collections import Counter
 
 from mm1.curation.funnel import Funnel
-from mm1.curation.report.passage import exact, spoken
+from mm1.curation.report.passage import spoken
 from mm1.curation.samples import KEPT, Picture, Sample, Samples
-from mm1.report.markup import Markup, tag, together
+from mm1.report.markup import Markup, exact, tag, together
 
 _SHOWN_KEPT, _SHOWN_DROPPED = 6, 3
 """Cards of one outcome."""
 _ADDRESS = 300
 """Characters shown of an address."""
+_END = 28
+"""Of them at its end, which are always seen."""
 
 
 def gallery(funnel: Funnel, samples: Samples) -> Markup:
@@ -87,8 +89,12 @@ def _picture(picture: Picture, caption: str) -> Markup:
 
 
 def address(url: str) -> Markup:
-    """The address, shortened in its middle; a link if it is one of the web, else text."""
+    """The address, shortened in its middle; a link if it is one of the web, else text.
+
+    In two pieces, of which a narrow card cuts the first off: an address says most at its end.
+    """
     shown = url if len(url) <= _ADDRESS else f"{url[: _ADDRESS - 60]} … {url[-50:]}"
-    if url.lower().startswith(("http://", "https://")):
-        return tag("a", shown.split("://", 1)[1], href=url, rel="noreferrer noopener nofollow")
-    return tag("span", shown)
+    is_link = url.lower().startswith(("http://", "https://"))
+    shown = shown.split("://", 1)[1] if is_link else shown
+    pieces = [tag("span", piece) for piece in (shown[:-_END], shown[-_END:]) if piece]
+    return tag("a", *pieces, href=url, rel="noreferrer noopener nofollow") if is_link else tag("span", *pieces)

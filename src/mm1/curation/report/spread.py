@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from mm1.curation.report.passage import exact
 from mm1.curation.statistics import BINS_AN_OCTAVE, Statistics, quantile
 from mm1.report.figures import histogram
-from mm1.report.markup import Markup, bar, count, percent, tag
+from mm1.report.markup import Markup, bar, count, exact, percent, tag
 
 _BARS = 48
 """Of a histogram, at most; finer bins are put together."""
-_WORDS = 12
+_LEAST = 4
+"""Up to which the axis of whole numbers goes at least: a single bar would have marks between them."""
+_WORDS = 8
 """Words with a row of their own."""
 
 
@@ -30,7 +31,8 @@ def spreads(statistics: Statistics) -> Markup:
 
 def _sizes(name: str, counter: Mapping[int, int]) -> Markup:
     some = {place: number for place, number in counter.items() if place >= 0}
-    notes = [f"half of them below {count(round(quantile(counter, 0.5)))}, 9 of 10 below {_rounded(counter, 0.9)}"]
+    half, most = (count(round(quantile(counter, share))) for share in (0.5, 0.9))
+    notes = [f"half of them below {half}, 9 of 10 below {most}"]
     if empty := counter.get(-1, 0):
         notes.append(f"{exact(empty)} are 0")
     if not some:
@@ -44,12 +46,8 @@ def _sizes(name: str, counter: Mapping[int, int]) -> Markup:
     return _figure(name, sum(counter.values()), notes, histogram(bounds, counts, label=name, log=True))
 
 
-def _rounded(counter: Mapping[int, int], share: float) -> str:
-    return count(round(quantile(counter, share)))
-
-
 def _numbers(name: str, counter: Mapping[int, int]) -> Markup:
-    most = max(counter)
+    most = max(*counter, _LEAST)
     step = -(-(most + 1) // _BARS)
     starts = range(0, most + 1, step)
     counts = [sum(counter.get(start + more, 0) for more in range(step)) for start in starts]
@@ -64,12 +62,13 @@ def _words(name: str, counter: Counter[str]) -> Markup:
     rows = ordered[:_WORDS]
     if rest := sum(number for _, number in ordered[_WORDS:]):
         rows.append((f"{len(ordered) - _WORDS} others", rest))
+    most = max(number for _, number in rows)
     lines = [
         part
         for word, number in rows
         for part in (
             tag("b", word[:40], title=word),
-            bar([("c0", number / rows[0][1])], percent(number / whole)),
+            bar([("c0", number / most)], percent(number / whole)),
             tag("span", percent(number / whole), class_="numbers"),
         )
     ]

@@ -6,7 +6,9 @@
     copies/           caption_copies.py: which pairs show the image of a better one
     parts/PART/captions.parquet     documents.py: the image, then its text
 
-Pages that break the text rules are asked as well: a gallery has no prose.
+Pages that break the text rules are asked as well: a gallery has no prose. They were compared with no other page, and
+need not be: pairs are compared here, as in the sets that DFN and VeCap start from. One pair an image stays, by its bytes
+and its look, which is stricter than one an image and text; a text is common by its different images.
 """
 
 from __future__ import annotations
@@ -143,8 +145,9 @@ def pair_part(part: PartInputs, folder: Path, inputs: Inputs, common: Path) -> V
             )
             tally.keep(STEP, UNIT, name, partial(_show, rows[-1]))
     pq.write_table(pa.Table.from_pylist(rows, _PAIR), folder / PAIRS, row_group_size=_ROWS_AT_ONCE, compression="zstd")
+    counts = tally.of(STEP, UNIT)
     tally.save(folder)
-    return {"in": tally.of(STEP, UNIT).entered, "out": len(rows)}
+    return {"in": counts.entered, "out": counts.kept}
 
 
 def _offer(tally: Tally, row: Row, dropped: Counter[str]) -> None:
@@ -184,8 +187,8 @@ def write_part(part: PartInputs, folder: Path, step: Path, pictures: Path) -> Va
                     continue
                 tally.keep(COPIES_STEP, UNIT, row["id"], sample)
                 tally.statistics.number("words a caption", len(row["text"].split()))
-    tally.save(folder)
     counts = tally.of(COPIES_STEP, UNIT)
+    tally.save(folder)
     return {"in": counts.entered, "out": counts.kept}
 
 

@@ -96,8 +96,8 @@ def write_part(part: PartInputs, folder: Path, step: Path, captions: Path, lowes
                 tally.keep(STEP, UNIT, row.id, sample)
             if not np.isnan(score):
                 tally.statistics.number("CLIP score of a caption, in hundredths", max(round(100 * score), 0))
-    tally.save(folder)
     counts = tally.of(STEP, UNIT)
+    tally.save(folder)
     return {"in": counts.entered, "out": counts.kept}
 
 

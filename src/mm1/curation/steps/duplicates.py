@@ -120,6 +120,6 @@ def write_part(part: PartInputs, folder: Path, tables: Path, firsts: dict[str, i
             tally.keep(STEP, PAGE, row.id, sample)
             tally.statistics.size("characters a text", len(text))
     np.save(folder / STATUS, status)
-    tally.save(folder)
     counts = tally.of(STEP, PAGE)
+    tally.save(folder)
     return {"in": counts.entered, "out": counts.kept}

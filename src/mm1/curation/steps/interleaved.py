@@ -93,8 +93,8 @@ def interleave_part(part: PartInputs, folder: Path, inputs: Inputs, step: Path) 
                 continue
             count(tally, document)
             tally.keep(STEP, PAGE, row.id, partial(draw, row.url or row.id, document, part.source))
+    counts, _ = tally.of(STEP, PAGE), tally.of(STEP, PLACE)  # there where nothing came in, too
     tally.save(folder)
-    counts = tally.of(STEP, PAGE)
     return {"in": counts.entered, "out": counts.kept}
 
 

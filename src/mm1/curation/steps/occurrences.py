@@ -3,12 +3,13 @@
     documents/, captions/     lookups.py: key of an address or of an MD5 → pages that show it, where they are too many
 
 An occurrence is a page together with an image: a page that shows an address, or the same bytes under several
-addresses, any number of times counts once. Copies of pages (duplicates.py) count for nothing. Of the others
+addresses, any number of times counts once. Pages whose text was kept once already (duplicates.py) count for nothing. Of
+the others
 
 - for documents count those that the text step and deduplication kept: the candidates of the interleaved set, which is
   "the dataset" in which A.1 counts. Galleries beside them make no image of a document more frequent;
 - for caption pairs count all, whether or not the page says something of the image: what every page shows is no picture
-  that one of them tells of.
+  that one of them tells of. Pages that break the text rules are compared with nothing, so each of their copies counts.
 
 An address that is ruled out for a set is not fetched for it, and counts for no MD5 of that set.
 """

@@ -75,8 +75,8 @@ def judge_part(part: PartInputs, folder: Path, config: TextConfig, evaluations: 
     if config.near is not None:
         found = np.array(signatures, np.uint32).reshape(len(lengths), config.near.permutations)
         write_keys(folder / NEAR, found, np.array(lengths, np.int64), config.near)
-    tally.save(folder)
     counts = tally.of(STEP, PAGE)
+    tally.save(folder)
     return {"in": counts.entered, "out": counts.kept}
 
 
