@@ -7,8 +7,8 @@
     parts/PART/captions.parquet     documents.py: the image, then its text
 
 Pages that break the text rules are asked as well: a gallery has no prose. They were compared with no other page, and
-need not be: pairs are compared here, as in the sets that DFN and VeCap start from. One pair an image stays, by its bytes
-and its look, which is stricter than one an image and text; a text is common by its different images.
+need not be: pairs are compared here, as in the sets that DFN and VeCap start from. One pair an image stays, by its
+bytes and its look, which is stricter than one an image and text; a text is common by its different images.
 """
 
 from __future__ import annotations
