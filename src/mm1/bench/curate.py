@@ -1,7 +1,8 @@
 """`mm1 bench curate`: HTML beside trafilatura, the whole pipeline by steps, and what they would take for MM1's pages.
 
     HTML        pages a CPU-second: mm1, resiliparse, trafilatura          bench/curate_html.py
-    pipeline    pages a CPU-second and core, the share of each step, peak memory for a quarter and for all of the input
+    pipeline    pages a CPU-second and core, the share of each step, peak memory for a quarter and for all of the input:
+                anonymous, and of mapped files
     MM1         core-hours and storage of each step for 150 billion pages (A.2), if they are as these
 
 Knows nothing of the rules.
@@ -27,6 +28,8 @@ from mm1.curation.sources import list_parts, read_pages
 
 MM1_PAGES = 150_000_000_000
 """Of MM1's text-only data, before any filter (A.2)."""
+_COLUMNS = ("CPU-s", "share", "pages/CPU-s", "peak memory", "mapped", "core-hours", "storage")
+"""Of the pipeline's steps. Peak memory is anonymous: what is mapped the kernel takes back when it needs it."""
 
 
 class CurateBenchConfig(Config):
@@ -80,10 +83,10 @@ def tables(figures: CurateFigures) -> list[Table]:
         html.add_row(name, f"{rate:,.0f}", "" if ratio is None else f"{ratio:,.1f}")
     whole = figures.whole
     title = f"Pipeline, {whole.pages:,} pages; core-hours and storage are for {MM1_PAGES / 1e9:,.0f} billion such pages"
-    pipeline = _table(title, "step", ("CPU-s", "share", "pages/CPU-s", "peak memory", "core-hours", "storage"))
+    pipeline = _table(title, "step", _COLUMNS)
     costs = list(whole.steps.values())
     seconds, size = sum(cost.cpu_seconds for cost in costs), sum(cost.bytes for cost in costs)
-    total = StepCost(seconds, size, whole.peak_bytes)
+    total = StepCost(seconds, size, whole.peak)
     for name, cost in [*whole.steps.items(), ("in all", total)]:
         pipeline.add_row(name, *_cells(cost, total.cpu_seconds, whole.pages))
     return [html, pipeline]
@@ -101,8 +104,12 @@ def _cells(cost: StepCost, total: float, pages: int) -> tuple[str, ...]:
     scale = MM1_PAGES / pages
     rate = f"{pages / cost.cpu_seconds:,.0f}" if cost.cpu_seconds else ""
     hours, storage = cost.cpu_seconds * scale / 3600, cost.bytes * scale / 1e12
-    share, peak = f"{cost.cpu_seconds / total:.1%}", f"{cost.peak_bytes / 2**20:,.0f} MB"
-    return f"{cost.cpu_seconds:.2f}", share, rate, peak, f"{hours:,.0f}", f"{storage:,.0f} TB"
+    share, peaks = f"{cost.cpu_seconds / total:.1%}", (_megabytes(cost.peak.anonymous), _megabytes(cost.peak.file))
+    return f"{cost.cpu_seconds:.2f}", share, rate, *peaks, f"{hours:,.0f}", f"{storage:,.0f} TB"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:,.0f} MB"
 
 
 def lines(figures: CurateFigures) -> list[str]:
@@ -114,8 +121,9 @@ def lines(figures: CurateFigures) -> list[str]:
     return [
         f"{whole.pages / total:,.0f} pages a second and core, {sum(images):,} images decoded, "
         f"{made['interleaved'].kept:,} documents made",
-        f"Peak memory: {quarter.peak_bytes / 2**20:,.0f} MB for {quarter.pages:,} pages, "
-        f"{whole.peak_bytes / 2**20:,.0f} MB for {whole.pages:,}",
+        f"Peak memory, anonymous: {_megabytes(quarter.peak.anonymous)} for {quarter.pages:,} pages, "
+        f"{_megabytes(whole.peak.anonymous)} for {whole.pages:,}; beside it mapped files, whose pages the kernel takes "
+        f"back when it needs them: {_megabytes(quarter.peak.file)} and {_megabytes(whole.peak.file)}",
         "Core-hours and storage grow with pages as measured here: other pages have other images and pass other rules, "
         "and what a part takes whatever its size is counted for each",
     ]
@@ -132,7 +140,7 @@ def _plain(run: Measured) -> dict[str, Any]:
     return {
         "pages": run.pages,
         "source_bytes": run.source_bytes,
-        "peak_bytes": run.peak_bytes,
+        "peak": asdict(run.peak),
         "steps": steps,
         "funnel": run.funnel.to_json(),
     }

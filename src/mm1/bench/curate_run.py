@@ -3,8 +3,9 @@
     measured = measured_apart(paths, share=0.25)      # a quarter of the parts
     measured.steps["images"].cpu_seconds
 
-Everything runs in one process and one thread, so that CPU time is the work's. Memory is what the process has written
-to, without the files that it maps, which the kernel takes back when it likes. Knows nothing of how it is shown.
+Everything runs in one process and one thread, so that CPU time is the work's. Memory is looked at every hundredth of a
+second: what the process has written to, which is what a setting must bound, and apart from it the files that it maps
+(libraries, lookups, stored images), whose pages the kernel takes back when it likes. Knows nothing of how it is shown.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mm1.config import UserError
 from mm1.curation.config import CurateConfig
 from mm1.curation.engine import Runner
 from mm1.curation.funnel import Funnel
+from mm1.curation.memory import Memory, held
 from mm1.curation.pipeline import Pipeline
 from mm1.curation.sources import list_parts
 from mm1.curation.steps.finish import finish
@@ -37,8 +39,8 @@ class StepCost:
     cpu_seconds: float
     bytes: int
     """Of the files that it left."""
-    peak_bytes: int
-    """Of memory, the most while it ran."""
+    peak: Memory
+    """The most of each kind while it ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,8 @@ class Measured:
     """Of its parts, as they are read, about."""
     steps: dict[str, StepCost]
     funnel: Funnel
-
-    @property
-    def peak_bytes(self) -> int:
-        """Of memory, over all steps."""
-        return max(cost.peak_bytes for cost in self.steps.values())
+    peak: Memory
+    """The most of each kind over all steps, with the listing of the sources before and the report after them."""
 
 
 def measured_apart(paths: Sequence[Path], config: CurateConfig, share: float, memory: int) -> Measured:
@@ -90,31 +89,38 @@ def _run(connection: Connection, paths: Sequence[Path], config: CurateConfig, sh
 
 def measure(paths: Sequence[Path], config: CurateConfig, share: float, memory: int) -> Measured:
     """As `measured_apart`, in this process."""
-    parts = list_parts(paths, config.sources)
-    parts = parts[: max(1, round(share * len(parts)))]
     costs: dict[str, StepCost] = {}
     with tempfile.TemporaryDirectory() as temporary, _Watch() as watch:
+        parts = list_parts(paths, config.sources)
+        parts = parts[: max(1, round(share * len(parts)))]
         out = Path(temporary) / "out"
         folders = {}
+        before = watch.take()
         for step in Pipeline(parts, out, config, Runner(memory=memory), None).steps():
             began = time.process_time()
             folders[step.name] = execute(step, out / "work").folder
             seconds = time.process_time() - began
             costs[step.name] = StepCost(seconds, _size(folders[step.name]), watch.take())
         finished = finish(out, folders, [part.name for part in parts], {})  # costs the same whatever the size
+        peak = most([before, *(cost.peak for cost in costs.values()), watch.take()])
     pages = finished.funnel.steps[0].counts.entered
-    return Measured(pages, sum(part.size for part in parts), costs, finished.funnel)
+    return Measured(pages, sum(part.size for part in parts), costs, finished.funnel, peak)
 
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def most(found: Sequence[Memory]) -> Memory:
+    """The most of each kind."""
+    return Memory(max(one.anonymous for one in found), max(one.file for one in found))
+
+
 class _Watch:
     """The most memory that this process has had since it was asked last."""
 
     def __enter__(self) -> _Watch:
-        self._peak, self._stop = 0, threading.Event()
+        self._peak, self._stop = held(), threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
         return self
@@ -125,14 +131,10 @@ class _Watch:
 
     def _look(self) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
-            self._peak = max(self._peak, _memory())
+            self._peak = most([self._peak, held()])
 
-    def take(self) -> int:
-        """Bytes."""
-        peak, self._peak = max(self._peak, _memory()), 0
+    def take(self) -> Memory:
+        """The most of each kind."""
+        now = held()
+        peak, self._peak = most([self._peak, now]), now
         return peak
-
-
-def _memory() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
