@@ -12,6 +12,12 @@ if CHECKED:
     install_import_hook("mm1.models", "beartype.beartype")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where pytest-timeout is missing as well, its setting in pyproject.toml is no mistake."""
+    if find_spec("pytest_timeout") is None:
+        parser.addini("timeout", "seconds a test may take; without pytest-timeout nothing heeds it")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Machines with a GPU may lack beartype (`make gpu` installs nothing); nowhere else are the checks done without."""
     if not CHECKED and config.getoption("markexpr") != "gpu":

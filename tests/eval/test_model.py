@@ -156,10 +156,10 @@ def test_a_document_is_encoded_as_in_training_without_its_end(model: MM1Model) -
 
 
 def test_answers_come_in_order_and_follow_the_images(model: MM1Model) -> None:
-    documents = [_document("a red"), _document(0), _document(250, " it is"), _document(10, " it is")]
+    documents = [_document("a red"), _document(0), *(_document(grey, " it is") for grey in range(0, 256, 50))]
     together = model.generate(documents, 8, ("\n",))
     assert together == [model.generate([document], 8, ("\n",))[0] for document in documents]
-    assert together[2] != together[3]
+    assert len(set(together[2:])) > 1
 
 
 def test_sampling_is_the_models_affair(model: MM1Model) -> None:
