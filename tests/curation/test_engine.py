@@ -49,6 +49,12 @@ def test_each_part_has_what_its_call_wrote_and_counts_come_in_order(tmp_path: Pa
     assert told == [(number, 6) for number in range(7)], "how many there are is told before one is finished"
 
 
+def test_what_a_part_freed_goes_back_before_the_next(tmp_path: Path) -> None:
+    first, second, _ = map_parts(work.scatter, PIECES[:3], tmp_path, Runner())
+    assert first["taken"] > 70 << 20
+    assert second["before"] - first["before"] < first["taken"] / 2
+
+
 def test_files_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     for processes in (1, 2):
         map_parts(work.square, PIECES, tmp_path / str(processes), Runner(processes=processes))

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mm1.config import UserError
+from mm1.curation.memory import held
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,18 @@ def die(piece: Piece, folder: Path, number: int) -> dict[str, Any]:
         time.sleep(0.2)
         os.kill(os.getpid(), signal.SIGKILL)
     return square(piece, folder)
+
+
+def scatter(piece: Piece, folder: Path) -> dict[str, Any]:
+    """Takes 80 MB in pieces and frees all but every hundredth; tells what was held before and at the most."""
+    before = held().anonymous
+    pieces = [np.ones(1000) for _ in range(10_000)]
+    most = held().anonymous
+    _KEPT.extend(pieces[::100])
+    return {"before": before, "taken": most - before}
+
+
+_KEPT: list[np.ndarray] = []
 
 
 def wait(piece: Piece, folder: Path, number: int) -> dict[str, Any]:
