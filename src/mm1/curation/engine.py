@@ -277,6 +277,8 @@ def start(runner: Runner) -> Any:
 
 
 def _start_ray(runner: Runner) -> Any:
+    if runner.ray == "local":  # what Ray takes by itself, and says so on the terminal unless it was asked for
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError:
