@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -31,10 +31,25 @@ _BASE64_STARTS = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR")
 """JPEG, PNG, GIF and WebP in base64."""
 
 Found: TypeAlias = str | bytes | Drop
+Named: TypeAlias = Callable[[Path], object]
 
 
-def read_evaluations(paths: Sequence[Path]) -> Iterator[Found]:
+def read_evaluations(paths: Sequence[Path], named: Named = lambda path: None) -> Iterator[Found]:
     """All texts and pictures of files, and of the files of folders.
+
+    Args:
+        paths: Of files and folders.
+        named: Told of each file that a row names beside its own, before it is looked for.
+
+    Raises:
+        UserError: as `files_of`.
+    """
+    for file in files_of(paths):
+        yield from _read(file, named)
+
+
+def files_of(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files themselves, and those of folders in the order of their names.
 
     Raises:
         UserError: a path that is not there, a file of no such kind, or a folder without any.
@@ -46,8 +61,7 @@ def read_evaluations(paths: Sequence[Path]) -> Iterator[Found]:
         if not files or _kind(files[0]) is None:
             known = ", ".join((*PICTURES, *TABLES, *RECORDS, *TEXTS))
             raise UserError(f"{path} holds no evaluation that can be read: give files that end in {known}")
-        for file in files:
-            yield from _read(file)
+        yield from files
 
 
 def _kind(path: Path) -> tuple[str, ...] | None:
@@ -57,7 +71,7 @@ def _kind(path: Path) -> tuple[str, ...] | None:
     return next((kind for kind in (PICTURES, TABLES, RECORDS, TEXTS) if name.endswith(kind)), None)
 
 
-def _read(path: Path) -> Iterator[Found]:
+def _read(path: Path, named: Named) -> Iterator[Found]:
     kind = _kind(path)
     if kind == PICTURES:
         try:
@@ -67,15 +81,15 @@ def _read(path: Path) -> Iterator[Found]:
     elif kind == TABLES:
         columns = tables.columns(path)
         rows = tables.rows(path, list(columns)) if columns else [(str(path), Drop("damaged", str(path)))]
-        yield from _walk_rows(rows, path.parent)
+        yield from _walk_rows(rows, path.parent, named)
     elif kind == RECORDS:
-        yield from _read_json(path)
+        yield from _read_json(path, named)
     else:
         for _, line in lines(path):
             yield line if isinstance(line, Drop) else decoded(line)
 
 
-def _read_json(path: Path) -> Iterator[Found]:
+def _read_json(path: Path, named: Named) -> Iterator[Found]:
     """One object, an array of objects, or an object a line."""
     rows: Iterable[tuple[str, Any]]
     try:
@@ -83,18 +97,18 @@ def _read_json(path: Path) -> Iterator[Found]:
         rows = [(str(path), whole_object(path))] if is_object else json_records(path)
     except (Damaged, Unusable) as error:
         rows = [(str(path), Drop(error.reason, str(path)))]
-    yield from _walk_rows(rows, path.parent)
+    yield from _walk_rows(rows, path.parent, named)
 
 
-def _walk_rows(rows: Iterable[tuple[str, Any]], folder: Path) -> Iterator[Found]:
+def _walk_rows(rows: Iterable[tuple[str, Any]], folder: Path, named: Named) -> Iterator[Found]:
     for _, row in rows:
         if isinstance(row, Drop):
             yield row
         else:
-            yield from _walk(row, folder)
+            yield from _walk(row, folder, named)
 
 
-def _walk(value: Any, folder: Path) -> Iterator[Found]:
+def _walk(value: Any, folder: Path, named: Named) -> Iterator[Found]:
     """The texts and pictures in a row, however deep."""
     waiting = [value]
     while waiting:
@@ -106,11 +120,12 @@ def _walk(value: Any, folder: Path) -> Iterator[Found]:
         elif isinstance(value, bytes):
             yield value
         elif isinstance(value, str):
-            yield _text_or_picture(value, folder)
+            yield _text_or_picture(value, folder, named)
 
 
-def _text_or_picture(value: str, folder: Path) -> str | bytes:
+def _text_or_picture(value: str, folder: Path, named: Named) -> str | bytes:
     if value.lower().endswith(PICTURES) and len(value) < 4096:
+        named(folder / value)
         try:
             return picture_inside(folder, value).data
         except Unusable:

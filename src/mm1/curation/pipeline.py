@@ -25,10 +25,9 @@ from typing import Any, TypeAlias
 from mm1.config import UserError, to_json
 from mm1.curation.clip_score import digest_of
 from mm1.curation.config import CurateConfig
-from mm1.curation.decontaminate import digest as digest_of_evaluations
 from mm1.curation.decontaminate import load_index
 from mm1.curation.engine import Progress, Runner, map_parts
-from mm1.curation.evaluation_files import read_evaluations
+from mm1.curation.evaluation_digest import digest_of as digest_of_evaluations
 from mm1.curation.obelics import ObelicsRules
 from mm1.curation.sources import Part, list_parts, spread
 from mm1.curation.steps import captions, interleaved
@@ -160,7 +159,7 @@ class Pipeline:
         config = self.config.evaluations
         if not config.paths:
             return []
-        found = digest_of_evaluations(read_evaluations(config.paths))
+        found = digest_of_evaluations(config.paths, self.out / WORK / "evaluations.json")
         return [self._step("evaluations", self._index, {"found": found, "rules": to_json(config.rules)})]
 
     def _lists(self) -> list[Step]:
