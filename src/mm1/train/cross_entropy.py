@@ -128,5 +128,5 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total.addmm_(left, right)
         return
     rows = max(1, CHUNK_BYTES // (4 * total.shape[1]))
-    for part, factor in zip(total.split(rows), left.split(rows), strict=True):
+    for part, factor in zip(torch.split(total, rows), torch.split(left, rows), strict=True):
         part.add_(_product(factor, right))
