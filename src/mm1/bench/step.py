@@ -45,8 +45,14 @@ from mm1.train.stage import StageConfig
 
 MEMORY_WITHIN, TIME_WITHIN = 0.10, 0.20
 """What a plan promises."""
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-"""For glibc: whatever is larger is returned to the system when it is freed."""
+GIVES_BACK = {
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1",
+}
+"""For glibc: whatever is larger is returned to the system when it is freed. For oneDNN: of the kernels that it compiles,
+one for every number of rows that an expert ever gets, none is kept for later. They are no part of a step: they grow from
+step to step, to a thousand."""
 
 
 class StepBenchConfig(Config):

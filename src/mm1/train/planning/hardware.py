@@ -66,7 +66,7 @@ class Shares:
     They bring MM1-30B on H100s to an MFU within the 41 to 48 % that Megatron-LM's README gives for models of its kind.
     """
 
-    products: float = 0.55
+    products: float = 0.52
     """Of products in bfloat16 and float32, all of a step's together."""
     grouped: float = 0.85
     """Of what plain products reach, where experts' rows are fewer."""
