@@ -135,8 +135,7 @@ class Pipeline:
         duplicates = self._step("duplicates", self._duplicates, {}, extract, texts)
         asked = self._of("download_buckets") | {"text": to_json(self.config.text_worth_fetching)} | self._rules()
         addresses = self._step("addresses", self._addresses, asked, extract, duplicates)
-        pictures = self._of("pictures_a_part") | self._rules() | refusing | self._fetching()
-        pictures["pictures"] = self._pictures()
+        pictures = self._of("pictures_a_part") | self._rules() | {"pictures": self._pictures(), **self._fetching()}
         images = self._step("images", self._images, pictures, addresses, *kept_out)
         inputs = (extract, duplicates, addresses, images)
         documents = self._of("interleaved") | models
