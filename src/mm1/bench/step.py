@@ -50,9 +50,9 @@ GIVES_BACK = {
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1",
 }
-"""For glibc: whatever is larger is returned to the system when it is freed. For oneDNN: of the kernels that it compiles,
-one for every number of rows that an expert ever gets, none is kept for later. They are no part of a step: they grow from
-step to step, to a thousand."""
+"""For glibc: whatever is larger is returned to the system when it is freed. For oneDNN: of the kernels that it
+compiles, one for every number of rows that an expert ever gets, it keeps none. They are no part of a step: they become
+more from step to step, up to a thousand."""
 
 
 class StepBenchConfig(Config):

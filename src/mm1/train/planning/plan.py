@@ -34,7 +34,7 @@ SECONDS_A_DAY = 86_400
 AS_FAST = 1.02
 """Steps that take so much longer than the fastest are taken for as fast."""
 ROOMY = 0.95
-"""Of the data sheet's memory, what a layout takes that has room to spare: of "80 GB" there are 85, of them it is 90 %."""
+"""Of the data sheet's memory, what a layout may take that has room to spare: of the 85 GB of an "80 GB" card 90 %."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
