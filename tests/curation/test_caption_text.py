@@ -105,6 +105,24 @@ def test_the_language_is_asked_for_last() -> None:
     assert text_reason("logo", RULES, never) == "generic"
 
 
+def test_limits_belong_to_what_they_allow() -> None:
+    def reason(text: str) -> str | None:
+        return text_reason(text, RULES, lambda _: ("en", 1.0))
+
+    for words, expected in ((2, "too_few_words"), (3, None), (256, None), (257, "too_many_words")):
+        assert reason(" ".join(f"word{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(words))) == expected
+    for letters, expected in ((5, "too_few_letters"), (6, None)):
+        assert reason(f"a b {'c' * (letters - 2)}") == expected
+    for characters, expected in ((5_000, None), (5_001, "too_long")):
+        assert reason(f"A boat {'x' * (characters - 7)}") == expected
+    for digits, expected in ((8, None), (9, "too_few_letters")):  # 12 letters of 20 and of 21
+        assert reason(f"abcd efgh ijkl {'1' * digits}") == expected
+    for more, expected in (("", None), (" cat", "repeated_words")):  # half of six words came before, and then more
+        assert reason(f"cat dog bird cat dog bird{more}") == expected
+    for score, expected in ((0.5, "language"), (0.49, None)):
+        assert text_reason("A cat asleep", RULES, lambda _, score=score: ("de", score)) == expected
+
+
 def test_characters_are_words_where_there_are_no_spaces() -> None:
     assert text_reason("桌子上的一只黑猫", RULES.replace(languages=(), min_letters=4), english) is None
 

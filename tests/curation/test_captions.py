@@ -37,6 +37,11 @@ def of(*images: ImageRef) -> Pairs:
     return pairs(Extracted("", "en", (Paragraph("text"), *images)), look_up, RULES, english)
 
 
+def test_the_numbers_are_those_that_are_told() -> None:
+    assert (RULES.prefer, RULES.max_occurrences, RULES.max_distance) == ("longer", 10, 6)
+    assert RULES.images == ImageRules()
+
+
 def test_both_texts_are_kept_and_the_longer_is_the_pairs() -> None:
     (pair,) = of(ImageRef(FIRST, alt=ALT, caption=CAPTION)).pairs
     assert (pair.url, pair.text, pair.chosen, pair.alt, pair.caption) == (FIRST, CAPTION, "caption", ALT, CAPTION)

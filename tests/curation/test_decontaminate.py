@@ -80,6 +80,14 @@ def test_against_plain_comparison(asked: list[str], text: list[str]) -> None:
     assert (index.text_reason(" ".join(text)) is not None) == expected
 
 
+def test_the_numbers_are_those_of_gpt_3_and_ours() -> None:
+    assert DecontaminationRules().model_dump() == {"words": 13, "min_words": 8, "max_distance": 6}
+
+
+def test_where_one_thing_ends_and_another_begins_is_in_the_digest() -> None:
+    assert digest(["atb"]) != digest(["a", "b"])
+
+
 def test_what_was_found_has_one_digest_and_other_things_another() -> None:
     found: list[Found] = [LONG, b"a picture", Drop("damaged", "x", count=3)]
     others: list[list[Found]] = [

@@ -41,6 +41,18 @@ def reason(data: bytes, rules: ImageRules = MM1_IMAGES) -> str | None:
     return None
 
 
+def test_the_numbers_are_those_of_the_papers() -> None:
+    a1 = ("logo", "button", "icon", "plugin", "widget")
+    assert MM1_IMAGES.model_dump(exclude={"formats", "max_pixels"}) == {
+        "min_side": 100, "max_side": 10_000, "max_aspect": 2, "ban_words": a1, "max_occurrences": 10,
+        "declared_size": False,
+    }  # fmt: skip
+    assert OBELICS_IMAGES.model_dump(exclude={"max_pixels"}) == {
+        "formats": ("JPEG", "PNG", "WEBP"), "min_side": 150, "max_side": 20_000, "max_aspect": 2,
+        "ban_words": (*a1, "porn", "xxx", "sex"), "max_occurrences": 10, "declared_size": True,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_picture_is_described(format: str) -> None:
     data = FILES[format]
@@ -144,7 +156,9 @@ def test_what_is_no_picture_is_unreadable(data: bytes) -> None:
     assert reason(data) == "unreadable"
 
 
-@pytest.mark.parametrize("markup", [b"<script>alert(1)</script>", b"<HTML >", b"<?PHP echo 1;", b"<!DOCTYPE html>"])
+@pytest.mark.parametrize(
+    "markup", [b"<script>alert(1)</script>", b"<HTML >", b"<?PHP echo 1;", b"<!DOCTYPE html>", b"<iframe src=a>"]
+)
 def test_pages_in_pictures_are_refused(markup: bytes) -> None:
     gif, jpeg = FILES["GIF"], FILES["JPEG"]
     comment = b"\x21\xfe" + bytes([len(markup)]) + markup + b"\0"

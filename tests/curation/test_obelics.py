@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mm1.curation.function_words import FUNCTION_WORDS, share_of
-from mm1.curation.images import ImageRules, StoredImage, inspect
+from mm1.curation.images import OBELICS_IMAGES, ImageRules, StoredImage, inspect
 from mm1.curation.interleaved import Assembled, DroppedDocument, PlacedImage, PlacedText
 from mm1.curation.obelics import (
     DOCUMENT,
@@ -38,6 +38,25 @@ PROSE = (
     "Nobody lives in it now, but the keeper's daughter still climbs the stairs when the wind is from the west.",
 )
 RULES = ObelicsRules()
+
+
+def test_the_numbers_are_those_of_obelics() -> None:
+    """As its authors published them: a number that moves unseen makes another set."""
+    both = {"character_run": 10, "max_character_repetition": 0.1, "word_run": 5, "max_flagged_words": 0.01}
+    assert PARAGRAPH.model_dump() == {
+        **both, "min_words": 4, "max_words": 1000, "max_word_repetition": 0.1, "max_special_characters": 0.3,
+        "min_stop_words": 0.3, "min_punctuation": 0.001, "punctuated_from": 12, "min_common_words": 0.8,
+    }  # fmt: skip
+    assert DOCUMENT.model_dump() == {
+        **both, "min_words": 10, "max_words": 2000, "max_word_repetition": 0.2, "max_special_characters": 0.275,
+        "min_stop_words": 0.35, "min_punctuation": 0.03, "punctuated_from": 0, "min_common_words": 0.9,
+    }  # fmt: skip
+    rules = RULES.model_dump(exclude={"images", "paragraph", "document"})
+    assert rules == {
+        "kind": "obelics", "min_images": 1, "max_images": 30, "count": "kept", "min_language_score": 0.8,
+        "max_perplexity": 1500, "min_common_documents": 10,
+    }  # fmt: skip
+    assert (RULES.images, RULES.paragraph, RULES.document) == (OBELICS_IMAGES, PARAGRAPH, DOCUMENT)
 
 
 def english(text: str) -> tuple[str, float]:

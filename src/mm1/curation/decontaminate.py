@@ -38,7 +38,7 @@ from mm1.curation.text.characters import Words, hash_words
 from mm1.data.formats.reading import Drop
 from mm1.data.perceptual import Look, alike
 
-ANY_IMAGE = ImageRules(min_side=1, max_side=1 << 20, max_aspect=1 << 20, ban_words=())
+ANY_IMAGE = ImageRules(min_side=1, max_side=1 << 20, max_aspect=1 << 20)
 """Evaluations may have images that no training set would take."""
 
 

@@ -108,7 +108,7 @@ def declared_reason(image: ImageRef, rules: ImageRules) -> str | None:
     sides = [side for side in (image.width, image.height) if side is not None]
     if not rules.declared_size or not sides:
         return None
-    reason = _size_reason(min(sides), max(sides), rules, both=len(sides) == 2)
+    reason = _size_reason(min(sides), max(sides), rules)
     return None if reason is None else f"declared_{reason}"
 
 
@@ -128,12 +128,12 @@ def _header_reason(format: ImageFormat, width: int, height: int, rules: ImageRul
     return _size_reason(min(width, height), max(width, height), rules)
 
 
-def _size_reason(shorter: int, longer: int, rules: ImageRules, both: bool = True) -> str | None:
+def _size_reason(shorter: int, longer: int, rules: ImageRules) -> str | None:
     if shorter < rules.min_side:
         return "small"
     if longer > rules.max_side:
         return "large"
-    return "aspect" if both and longer > rules.max_aspect * shorter else None
+    return "aspect" if longer > rules.max_aspect * shorter else None
 
 
 def inspect(data: bytes, rules: ImageRules) -> Picture:
