@@ -115,10 +115,11 @@ def test_limits_belong_to_what_they_allow() -> None:
         assert reason(f"a b {'c' * (letters - 2)}") == expected
     for characters, expected in ((5_000, None), (5_001, "too_long")):
         assert reason(f"A boat {'x' * (characters - 7)}") == expected
-    for digits, expected in ((8, None), (9, "too_few_letters")):  # 12 letters of 20 and of 21
-        assert reason(f"abcd efgh ijkl {'1' * digits}") == expected
-    for more, expected in (("", None), (" cat", "repeated_words")):  # half of six words came before, and then more
-        assert reason(f"cat dog bird cat dog bird{more}") == expected
+    for digits, expected in ((80, None), (81, "too_few_letters")):  # among 120 letters
+        assert reason(f"a b {'c' * 118} {'1' * digits}") == expected
+    words = [f"word{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(50)]
+    for fresh, expected in ((50, None), (49, "repeated_words")):  # of 100
+        assert reason(" ".join([*words[:fresh], *(100 - fresh) * words[:1]])) == expected
     for score, expected in ((0.5, "language"), (0.49, None)):
         assert text_reason("A cat asleep", RULES, lambda _, score=score: ("de", score)) == expected
 

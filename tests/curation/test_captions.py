@@ -90,6 +90,26 @@ def test_images_without_a_fit_text_are_never_looked_up() -> None:
     assert pairs(page, never, RULES, english).dropped == {"no_text": 1, "generic": 1}
 
 
+def test_an_address_that_made_a_pair_is_not_looked_up_again() -> None:
+    asked: list[str] = []
+
+    def counted(url: str) -> StoredImage | str:
+        asked.append(url)
+        return look_up(url)
+
+    page = Extracted("", "en", (ImageRef(FIRST, alt=ALT), ImageRef(FIRST, alt=CAPTION)))
+    assert pairs(page, counted, RULES, english).dropped == {"repeated": 1}
+    assert asked == [FIRST]
+
+
+@pytest.mark.parametrize("theirs", [ALT, CAPTION])
+def test_an_image_of_which_either_text_is_an_evaluation_s_makes_no_pair(theirs: str) -> None:
+    page = Extracted("", "en", (ImageRef(FIRST, alt=ALT, caption=CAPTION), ImageRef(SECOND, alt="A quiet green lake")))
+    found = pairs(page, look_up, RULES, english, evaluated=lambda text: text == theirs)
+    assert [pair.url for pair in found.pairs] == [SECOND]
+    assert found.dropped == {"evaluation_text": 1}
+
+
 def test_images_keep_the_rules_of_images() -> None:
     found = of(
         ImageRef("https://a.example/logo.png", alt=ALT),

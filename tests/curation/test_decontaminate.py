@@ -84,6 +84,17 @@ def test_the_numbers_are_those_of_gpt_3_and_ours() -> None:
     assert DecontaminationRules().model_dump() == {"words": 13, "min_words": 8, "max_distance": 6}
 
 
+def test_runs_shorter_than_the_shortest_text_are_looked_for() -> None:
+    few = build_index([MIDDLE], DecontaminationRules(words=3, min_words=8))
+    assert few.text_reason("that sign over the shop") is None
+    assert few.text_reason("it is above the old door") == "evaluation_text"
+
+
+def test_evaluations_have_images_that_no_training_set_takes() -> None:
+    data = encoded(scene(1, 400, 60))
+    assert build_index([data], RULES).image_reason(picture(data)) == "evaluation_image"
+
+
 def test_where_one_thing_ends_and_another_begins_is_in_the_digest() -> None:
     assert digest(["atb"]) != digest(["a", "b"])
 

@@ -46,6 +46,12 @@ def words(document: Assembled) -> list[str]:
     return [part.text if isinstance(part, PlacedText) else part.url for part in document.segments]
 
 
+def test_the_numbers_are_those_of_the_paper() -> None:
+    expected = {"kind": "mm1", "min_images": 1, "max_images": 30, "count": "found"}
+    assert InterleavedRules().model_dump(exclude={"images"}) == expected
+    assert InterleavedRules().images == ImageRules()
+
+
 def test_images_stand_in_their_places() -> None:
     made = assemble(
         page("Once", "upon", ImageRef(FIRST, alt="a cat"), "a", ImageRef(SECOND), "time"), look_up, InterleavedRules()

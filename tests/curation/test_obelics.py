@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,7 @@ from mm1.curation.obelics_measures import (
     words_of,
 )
 from mm1.curation.page import Block, Extracted, ImageRef, Paragraph
+from mm1.curation.text.words import FLAGGED_WORDS
 from tests.curation.pictures import encoded, scene
 
 PROSE = (
@@ -38,6 +41,20 @@ PROSE = (
     "Nobody lives in it now, but the keeper's daughter still climbs the stairs when the wind is from the west.",
 )
 RULES = ObelicsRules()
+
+
+def test_shares_and_scores_at_the_limit_are_kept() -> None:
+    text = "the porn " + "the house of " * 66
+    limits = PARAGRAPH.replace(max_character_repetition=1, max_word_repetition=1, min_punctuation=0)
+    assert share_of(words_of(text), FLAGGED_WORDS["en"]) == 1 / 200
+    assert text_reason(text, limits.replace(max_flagged_words=1 / 200)) is None
+    assert text_reason(text, limits.replace(max_flagged_words=1 / 201)) == "flagged_words"
+    of, common = "the cat sat on the mat of our old house", ["the", "on", "of", "our", "cat", "sat", "mat"]
+    assert text_reason(of, limits.replace(min_common_words=0.8), common) is None
+    assert text_reason(of, limits.replace(min_common_words=0.81), common) == "uncommon_words"
+    whole = page(" ".join(PROSE), ImageRef(FIRST))
+    assert len(assemble_obelics(whole, look_up, RULES, Judges(lambda _: ("en", 0.8))).segments) == 2
+    assert refused(whole, Judges(lambda _: ("en", 0.79))).reason == "language"
 
 
 def test_the_numbers_are_those_of_obelics() -> None:
@@ -223,3 +240,6 @@ def test_keys_of_addresses_and_of_image_sets() -> None:
     one, other = document("a", FIRST, SECOND), document(SECOND, "b", FIRST)
     assert image_set_key(one) == image_set_key(other)
     assert image_set_key(one) != image_set_key(document("a", FIRST))
+    data = b"".join(len(url).to_bytes(8, "big") + url.encode() for url in sorted(IMAGES))
+    reference = int.from_bytes(hashlib.sha1(data).digest()[:8], "big")
+    assert image_set_key(document("a", *IMAGES)) == image_set_key(document("a", *reversed(IMAGES))) == reference

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mm1.data.embedded import caption_records
 from mm1.data.image import read_image
-from mm1.data.perceptual import NEAR, SIDE, Look, alike, distance, look, perceptual_hash
+from mm1.data.perceptual import CLOSE, NEAR, SIDE, Look, alike, distance, look, perceptual_hash
 from mm1.data.synthetic.render import render
 from mm1.data.synthetic.scenes import World, sample_scene
 
@@ -119,3 +119,23 @@ def test_the_hash_is_the_signs_of_the_waves() -> None:
 def test_one_colour_has_no_waves() -> None:
     assert perceptual_hash(Image.new("RGB", (50, 20), (9, 120, 200))) == 0
     assert not alike(look(Image.new("RGB", (9, 9), "white")), look(Image.new("RGB", (9, 9), "black")))
+
+
+@pytest.mark.parametrize(
+    ("bits", "contrast", "apart", "expected"),
+    [
+        (14, 200, 32, True),
+        (15, 200, 32, False),
+        (14, 200, 33, False),
+        (0, 0, 6, True),  # of plain grounds less is another colour
+        (0, 0, 7, False),
+        (0, 40, 16, True),
+        (0, 40, 17, False),
+    ],
+)
+def test_how_far_apart_one_picture_may_be(bits: int, contrast: int, apart: int, expected: bool) -> None:
+    one, other = bytes([contrast, *[0] * 191]), bytes([contrast, apart, *[0] * 190])
+    if contrast == 0:
+        one, other = bytes(192), bytes([apart] * 192)
+    assert alike(Look(0, one), Look((1 << bits) - 1, other)) == expected
+    assert (NEAR, CLOSE) == (14, 32)
