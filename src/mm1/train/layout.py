@@ -124,7 +124,7 @@ class ParallelConfig(Config):
 
 
 def block_checkpointing(mode: Checkpointing, exchanges: bool) -> Checkpointing:
-    """What becomes of one block under `activation_checkpointing=mode`; `exchanges` says whether its experts are dealt out.
+    """What becomes of a block under `activation_checkpointing=mode`; `exchanges`: whether its experts are dealt out.
 
     "selective" follows every operator of a block, and those with which FSDP gathers dealt experts inside it differ in
     backward; so there it is "full".

@@ -122,7 +122,6 @@ def test_the_fastest_that_fits_is_chosen() -> None:
     sent = sum(best.traffic.seconds.values())
     assert best.step_seconds <= 1.02 * fastest
     assert sent == pytest.approx(min(sum(plan.traffic.seconds.values()) for plan in roomy))
-    assert best.memory.total <= 0.9 * best.capacity or not roomy
 
 
 def test_what_cannot_fit_is_said_with_the_nearest_miss() -> None:

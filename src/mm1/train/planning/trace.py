@@ -192,11 +192,11 @@ def _grouped_flops(rows: Tensor, matrices: Tensor, *_: Any, **__: Any) -> int:
 
 def _attention_flops(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
     """Of the CPU's fused attention, which PyTorch's table lacks."""
-    return int(sdpa_flop_count(query.shape, key.shape, value.shape))
+    return int(sdpa_flop_count(query.shape, key.shape, value.shape))  # type: ignore[no-untyped-call]
 
 
 def _attention_backward_flops(slope: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
-    return int(sdpa_backward_flop_count(slope.shape, query.shape, key.shape, value.shape))
+    return int(sdpa_backward_flop_count(slope.shape, query.shape, key.shape, value.shape))  # type: ignore[no-untyped-call]
 
 
 def _grouped_result(rows: Tensor, matrices: Tensor, offs: Tensor, *_: Any, **__: Any) -> Tensor:
