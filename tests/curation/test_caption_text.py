@@ -166,3 +166,9 @@ def test_what_keeps_either_rules_keeps_both_in_one(
 ) -> None:
     if None in (text_reason(text, rules, lambda _: said) for rules in (one, other)):
         assert text_reason(text, one.or_of(other), lambda _: said) is None
+
+
+def test_rules_for_any_language_or_for_one_take_any() -> None:
+    for one, other in ((("en",), ()), ((), ("en",)), ((), ())):
+        assert RULES.replace(languages=one).or_of(RULES.replace(languages=other)).languages == ()
+    assert RULES.or_of(RULES.replace(languages=("de", "en"))).languages == ("en", "de")
