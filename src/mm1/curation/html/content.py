@@ -44,8 +44,9 @@ def main_content(flat: Flat, *, declared: bool = False) -> list[Run]:
 class _Page:
     def __init__(self, flat: Flat) -> None:
         self.runs, self.boxes = flat.runs, flat.boxes
-        self.chars = [0, *accumulate(len(run.text) for run in flat.runs)]
-        self.links = [0, *accumulate(run.links for run in flat.runs)]
+        self.marked = [box for box in flat.boxes if box.marks]
+        self.chars = [0, *accumulate([len(run.text) for run in flat.runs])]
+        self.links = [0, *accumulate([run.links for run in flat.runs])]
         self.everything = self.prose(0, len(flat.runs))
 
     def content(self, declared: bool) -> list[Run]:
@@ -53,7 +54,7 @@ class _Page:
         keep = [bool(run.text) or run.image is not None for run in self.runs]
         total = self.prose(start, end)
         outside = _OUTSIDE & ~Mark.HIDDEN if self.is_shown_later(start, end) else _OUTSIDE
-        for box in self.boxes:
+        for box in self.marked:
             inside = start <= box.start < box.end <= end and keep[box.start]
             if inside and box.marks & outside and self.is_left_out(box, total):
                 keep[box.start : box.end] = [False] * (box.end - box.start)
@@ -66,7 +67,7 @@ class _Page:
     def declared(self) -> tuple[int, int] | None:
         """The runs that the page says are its main content."""
         for wanted, share in ((Mark.MAIN, 0.0), (Mark.ARTICLE, 0.6)):
-            boxes = [box for box in self.boxes if box.marks & wanted and box.end > box.start]
+            boxes = [box for box in self.marked if box.marks & wanted and box.end > box.start]
             if boxes:
                 largest = max(boxes, key=lambda box: self.prose(box.start, box.end))
                 if self.prose(largest.start, largest.end) >= share * self.everything:
@@ -98,7 +99,7 @@ class _Page:
         """Sums of what counts before each run: prose and images that stand in no box that is named as no content."""
         prose = [len(run.text) - run.links if run.image is None else _IMAGE * (not run.links) for run in self.runs]
         done = 0
-        for box in self.boxes:
+        for box in self.marked:
             if not box.marks & _OUTSIDE or box.end <= done:
                 continue
             if self.is_index(box):
@@ -128,7 +129,7 @@ class _Page:
     def is_shown_later(self, start: int, end: int) -> bool:
         """Whether most of the content is hidden: in tabs, of which a script shows one at a time."""
         hidden, done = 0, start
-        for box in self.boxes:
+        for box in self.marked:
             if box.marks & Mark.HIDDEN and done <= box.start < box.end <= end:
                 hidden += self.prose(box.start, box.end)
                 done = box.end

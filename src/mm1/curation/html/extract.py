@@ -31,6 +31,8 @@ _MOST_REPLACED = 0.02
 """The share of characters that may be wrong in the encoding."""
 _MAIN = "main, [role=main]"
 """Where there is one of these, nothing else of the page is read."""
+_BASE = re.compile("<base", re.IGNORECASE)
+"""Most pages have none, and their text is searched sooner than their tree."""
 _LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(?=$|[-_])")
 
 
@@ -58,17 +60,17 @@ def extract(html: bytes, url: str = "", encoding: str = "", *, max_bytes: int = 
         raise Dropped("not_html")
     check_nesting(text)
     page = LexborHTMLParser(text, options=_OPTIONS)
-    blocks = tuple(_block(run) for run in _content(page, url))
+    blocks = tuple([_block(run) for run in _content(page, text, url)])
     if not blocks:
         raise Dropped("empty")
     return Extracted(_title(page), _language(page), blocks)
 
 
-def _content(page: LexborHTMLParser, url: str) -> list[Run]:
+def _content(page: LexborHTMLParser, text: str, url: str) -> list[Run]:
     body = page.body
     if body is None:
         return []
-    href = page.css_first("base[href]")
+    href = page.css_first("base[href]") if _BASE.search(text) else None
     base = base_of(url, href.attributes["href"] if href is not None else None)
     declared = page.css(_MAIN)
     if len(declared) == 1 and (content := main_content(flatten(declared[0], base), declared=True)):

@@ -35,11 +35,21 @@ def check_nesting(text: str) -> None:
     """Raises Dropped: too_deep, or too_many_attributes."""
     if text.count("<") > MAX_DEPTH and _depth_exceeds(text):
         raise Dropped("too_deep")
-    if len(text) > _LONGEST_TAG:
+    if _has_long_tag(text):
         for found in _LONG_TAG.finditer(text):
             tag = _QUOTED.sub("= ", found.group())
             if sum(1 for _ in _ATTRIBUTE.finditer(tag)) > MAX_ATTRIBUTES:
                 raise Dropped("too_many_attributes")
+
+
+def _has_long_tag(text: str) -> bool:
+    """Whether there may be one: goes on from the last ">" in reach as long as there is one."""
+    at = 0
+    while len(text) - at > _LONGEST_TAG:
+        at = text.rfind(">", at, at + _LONGEST_TAG + 1) + 1
+        if not at:
+            return True
+    return False
 
 
 def _depth_exceeds(text: str) -> bool:

@@ -41,6 +41,8 @@ class Box:
 
     tag: str
     marks: int
+    kind: ParagraphKind
+    """Of its text, where no box in it says more."""
     start: int
     end: int = -1
     """-1 while it is being read."""
@@ -149,15 +151,14 @@ def join_row(first: int, cells: list[int], runs: list[Run]) -> bool:
         cells: the first run of each cell.
         runs: all so far.
     """
-    if len(runs) - first > _MOST_IN_CELL * len(cells):
+    if not 2 <= len(runs) - first <= _MOST_IN_CELL * len(cells):
         return False
     own = runs[first:]
-    limits = [*cells, len(runs)]
-    for start, end in pairwise(limits):
-        if sum(run.image is None for run in runs[start:end]) > 1:
-            return False
-    if sum(run.image is None for run in own) < 2 or any(run.kind != "table" for run in own):
+    if len([run for run in own if run.image is None]) < 2 or [run for run in own if run.kind != "table"]:
         return False
+    for start, end in pairwise([*cells, len(runs)]):
+        if end - start > 1 and len([run for run in runs[start:end] if run.image is None]) > 1:
+            return False
     joined: list[Run] = []
     for run in own:
         if joined and run.image is None and joined[-1].image is None:

@@ -21,6 +21,7 @@ _KINDS: Mapping[str, ParagraphKind] = {
     "blockquote": "quote",
     "table": "table",
 }
+_FIGURE_OR_CAPTION = Mark.FIGURE | Mark.CAPTION
 _LONGEST_SIGN = 2
 _LONGEST_CAPTION = 10
 """Runs."""
@@ -46,8 +47,7 @@ class _Walk:
         self.base = base
         self.runs: list[Run] = []
         self.boxes: list[Box] = []
-        self.open = [Box("body", 0, 0)]
-        self.kinds: list[ParagraphKind] = ["paragraph"]
+        self.open = [Box("body", 0, "paragraph", 0)]
         self.paragraph = Paragraph()
         self.cells: list[list[int]] = []
         """Of each open row of a table: the run with which each of its cells begins."""
@@ -58,24 +58,10 @@ class _Walk:
         """The image after which nothing has been read yet: a <noscript> that follows repeats it."""
         self.repeated = ""
         """What was taken from a <noscript> after which nothing has been read yet: an image that follows repeats it."""
-        self.enters: dict[int, Callable[[LexborNode, str], bool]] = {
-            Act.INLINE: self.enter_inline,
-            Act.BLOCK: self.enter_block,
-            Act.ROW: self.enter_block,
-            Act.CELL: self.enter_block,
-            Act.LINK: self.enter_link,
-            Act.BREAK: self.enter_break,
-            Act.RULE: self.enter_rule,
-            Act.IMAGE: self.enter_image,
-            Act.PICTURE: self.enter_picture,
-            Act.SOURCE: self.enter_source,
-            Act.NOSCRIPT: self.enter_noscript,
-            Act.CODE: self.enter_code,
-            Act.MATH: self.enter_math,
-        }
 
     def read(self, root: LexborNode) -> None:
         """Depth first; `above` holds what was entered and not left."""
+        plain, inline = Act.PLAIN, Act.INLINE
         above: list[tuple[LexborNode, int]] = []
         node = root.first_child
         while node is not None:
@@ -83,8 +69,8 @@ class _Walk:
             if tag == "-text":
                 self.add_text(node.text_content or "")
             else:
-                act = ACTS.get(tag, Act.INLINE)
-                if act and (act == Act.PLAIN or self.enters[act](node, tag)):
+                act = ACTS.get(tag, inline)
+                if act and (act == plain or _ENTERS[act](self, node, tag)):
                     child = node.first_child
                     if child is not None:
                         if child.next is not None or child.tag != "-text":
@@ -92,19 +78,19 @@ class _Walk:
                             node = child
                             continue
                         self.add_text(child.text_content or "")
-                    self.leave(act)
+                    if act > inline:
+                        self.leave(act)
             following = node.next
             while following is None and above:
                 node, act = above.pop()
-                self.leave(act)
+                if act > inline:
+                    self.leave(act)
                 following = node.next
             node = following
         self.close_paragraph()
         attach_captions(self.open[0], self.runs, figure=False)
 
     def leave(self, act: int) -> None:
-        if act <= Act.INLINE:
-            return
         if act <= Act.CELL:
             self.leave_block(act)
         elif act == Act.LINK:
@@ -126,7 +112,7 @@ class _Walk:
 
     def close_paragraph(self) -> None:
         if self.paragraph.parts:
-            self.paragraph.close(self.kinds[-1], self.runs)
+            self.paragraph.close(self.open[-1].kind, self.runs)
 
     def enter_inline(self, node: LexborNode, tag: str) -> bool:
         attributes = node.attributes
@@ -140,12 +126,13 @@ class _Walk:
         )
 
     def enter_block(self, node: LexborNode, tag: str) -> bool:
-        self.close_paragraph()
+        if self.paragraph.parts:
+            self.close_paragraph()
         attributes = node.attributes
         marks = _marks(tag, attributes) if attributes else mark(tag, "", "", "")
         if marks & Mark.NAVIGATION:
             return False
-        box = Box(tag, marks, len(self.runs))
+        box = Box(tag, marks, _KINDS.get(tag) or self.open[-1].kind, len(self.runs))
         act = ACTS[tag]
         if act == Act.ROW:
             self.cells.append([])
@@ -155,18 +142,17 @@ class _Walk:
             self.figures += 1
         self.boxes.append(box)
         self.open.append(box)
-        self.kinds.append(_KINDS.get(tag) or self.kinds[-1])
         return True
 
     def leave_block(self, act: int) -> None:
-        self.close_paragraph()
-        self.kinds.pop()
+        if self.paragraph.parts:
+            self.close_paragraph()
         box = self.open.pop()
         if act == Act.ROW and join_row(box.start, self.cells.pop(), self.runs):
             while self.boxes[-1] is not box:
                 self.boxes.pop()
         box.end = len(self.runs)
-        if box.captions or box.marks & (Mark.FIGURE | Mark.CAPTION):
+        if box.captions or box.marks & _FIGURE_OR_CAPTION:
             self.leave_figure(box)
 
     def leave_figure(self, box: Box) -> None:
@@ -262,8 +248,27 @@ class _Walk:
         return False
 
 
+_ENTERS: Mapping[int, Callable[[_Walk, LexborNode, str], bool]] = {
+    Act.INLINE: _Walk.enter_inline,
+    Act.BLOCK: _Walk.enter_block,
+    Act.ROW: _Walk.enter_block,
+    Act.CELL: _Walk.enter_block,
+    Act.LINK: _Walk.enter_link,
+    Act.BREAK: _Walk.enter_break,
+    Act.RULE: _Walk.enter_rule,
+    Act.IMAGE: _Walk.enter_image,
+    Act.PICTURE: _Walk.enter_picture,
+    Act.SOURCE: _Walk.enter_source,
+    Act.NOSCRIPT: _Walk.enter_noscript,
+    Act.CODE: _Walk.enter_code,
+    Act.MATH: _Walk.enter_math,
+}
+
+
 def _marks(tag: str, attributes: Attributes) -> int:
     get = attributes.get
+    if len(attributes) == 1 and (classes := get("class")):
+        return mark(tag, classes[:LONGEST], "", "")
     role = get("role")
     found = mark(
         tag, (get("class") or "")[:LONGEST], (get("id") or "")[:LONGEST], role[:LONGEST].lower() if role else ""
