@@ -3,44 +3,49 @@ imported.
 
     measure_html(pages, 5)["pages_per_cpu_second"]   # {"mm1": …, "resiliparse": …, "trafilatura": …}
 
-Everything runs in this process and one thread: in every repetition each extractor reads all pages once, every second
-time in the opposite order; what is compared are medians. Each does what it does out of the box with images asked for:
-resiliparse the main content's plain text, without images' places; trafilatura text with image references, and once
-more with the page's title, language, date and so on; mm1 blocks of text and images, title and language.
+Every extractor lives in a process of its own (html_extractors.py says what each gives) and is asked in turn, one at a
+time: in every repetition each reads all pages once, every second time in the opposite order, after a round that does
+not count. What is compared are medians. Like for like with mm1, which gives title and language too, is trafilatura with
+metadata.
 
 How good the content is can be measured where the element that holds it is known: `quality`.
 """
 
 from __future__ import annotations
 
-import time
+import pickle
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from importlib import import_module
 from re import findall
 from statistics import median
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import urljoin
 
 from selectolax.lexbor import LexborHTMLParser
 
+from mm1.bench import html_extractors
+from mm1.bench.children import environment
+from mm1.bench.html_extractors import EXTRACTORS, READY, URL
+from mm1.config import UserError
 from mm1.curation.html import extract
 from mm1.curation.page import Dropped, Extracted
 
-Extractor: TypeAlias = Callable[[bytes], object]
-
-_URL = "https://example.org/a/b/c/d/page.html"
-
 
 def measure_html(pages: Sequence[bytes], repetitions: int) -> dict[str, Any]:
-    """Figures as plain values: rates by extractor, every repetition's seconds, and by how much mm1 is faster."""
-    extractors = _extractors()
-    seconds: dict[str, list[float]] = {name: [] for name in extractors}
-    for repetition in range(repetitions):
-        for name in [*extractors][:: -1 if repetition % 2 else 1]:
-            seconds[name].append(_cpu_seconds(extractors[name], pages))
+    """Figures as plain values: rates by extractor, every repetition's seconds, and by how much mm1 is faster.
+
+    Raises:
+        UserError: the process of an extractor ended.
+    """
+    with ExitStack() as stack:
+        children = {name: stack.enter_context(_Child(name)) for name in EXTRACTORS}
+        children = {name: child for name, child in children.items() if child.take(pages)}
+        rounds = [_round(children, backwards=bool(at % 2)) for at in range(repetitions + 1)][1:]
+    seconds = {name: [each[name] for each in rounds] for name in children}
     medians = {name: median(each) for name, each in seconds.items()}
     return {
         "pages": len(pages),
@@ -51,42 +56,43 @@ def measure_html(pages: Sequence[bytes], repetitions: int) -> dict[str, Any]:
     }
 
 
-def _cpu_seconds(extractor: Extractor, pages: Sequence[bytes]) -> float:
-    start = time.process_time()
-    for page in pages:
-        extractor(page)
-    return time.process_time() - start
+def _round(children: Mapping[str, _Child], *, backwards: bool) -> dict[str, float]:
+    names = [*children][:: -1 if backwards else 1]
+    return {name: children[name].read_all() for name in names}
 
 
-def _extractors() -> Mapping[str, Extractor]:
-    found: dict[str, Extractor] = {"mm1": _with_mm1}
-    for load in (_resiliparse, _trafilatura):
-        with suppress(ImportError):
-            found |= load()
-    return found
+class _Child:
+    """An extractor's process, from here."""
 
+    def __init__(self, name: str) -> None:
+        self._name = name
+        command = [sys.executable, "-m", html_extractors.__name__, name]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment())
 
-def _resiliparse() -> dict[str, Extractor]:
-    plain = import_module("resiliparse.extract.html2text").extract_plain_text
-    tree = import_module("resiliparse.parse.html").HTMLTree
-    return {"resiliparse": lambda page: plain(tree.parse_from_bytes(page), main_content=True, alt_texts=True)}
+    def __enter__(self) -> _Child:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
 
-def _trafilatura() -> dict[str, Extractor]:
-    text_of = import_module("trafilatura").extract
-    return {
-        "trafilatura": lambda page: text_of(page, include_images=True),
-        "trafilatura with metadata": lambda page: text_of(
-            page, include_images=True, with_metadata=True, output_format="json"
-        ),
-    }
+    def take(self, pages: Sequence[bytes]) -> bool:
+        """Gives it the pages, and says whether the extractor can be imported."""
+        return self._answer(pickle.dumps(list(pages))) == READY
 
+    def read_all(self) -> float:
+        """CPU seconds of its process for all pages, once."""
+        return float(self._answer(b"\n"))
 
-def _with_mm1(page: bytes) -> Extracted | None:
-    try:
-        return extract(page, _URL)
-    except Dropped:
-        return None
+    def _answer(self, asked: bytes) -> bytes:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(asked)
+            self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise UserError(f"the process of {self._name} that was measured has ended: what it says stands above")
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,13 @@ def quality(pages: Iterable[tuple[bytes, str]]) -> Quality:
     return Quality(len(scores), sum(scores) / max(len(scores), 1), images, images_found)
 
 
+def _with_mm1(page: bytes) -> Extracted | None:
+    try:
+        return extract(page, URL)
+    except Dropped:
+        return None
+
+
 def _truth(page: bytes, selector: str) -> tuple[Counter[str], Counter[str]] | None:
     tree = LexborHTMLParser(page, encoding=True)
     tree.strip_tags(["script", "style", "noscript", "template"])
@@ -132,7 +145,7 @@ def _truth(page: bytes, selector: str) -> tuple[Counter[str], Counter[str]] | No
     if element is None:
         return None
     words = Counter(findall(r"\w+", element.text(separator=" ")))
-    images = Counter(urljoin(_URL, source) for node in element.css("img") if (source := node.attributes.get("src")))
+    images = Counter(urljoin(URL, source) for node in element.css("img") if (source := node.attributes.get("src")))
     return (words, images) if words or images else None
 
 
