@@ -17,7 +17,7 @@ from mm1.curation.html.words import word_set
 from mm1.curation.page import Dropped, Extracted, ImageRef
 
 PAGES = [path.read_bytes() for path in sorted((Path(__file__).parents[1] / "pages").rglob("*.html"))]
-REASONS = {"empty", "not_html", "too_large", "too_deep", "too_many_attributes", "undecodable"}
+REASONS = {"empty", "not_html", "too_large", "too_deep", "too_many_attributes", "too_many_reopened", "undecodable"}
 BOUND_SECONDS = 10
 """Far beyond what any of them takes: a guard against time that grows with the square."""
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import re
 
-from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
+from selectolax.lexbor import LexborHTMLParser
 
 from mm1.curation.html.content import main_content
 from mm1.curation.html.encoding import decode
-from mm1.curation.html.guards import check_nesting
+from mm1.curation.html.guards import check_attributes
+from mm1.curation.html.nesting import check_nesting
+from mm1.curation.html.parser import parse
 from mm1.curation.html.runs import Run, spaced
 from mm1.curation.html.sniffing import may_be_html
 from mm1.curation.html.urls import base_of
@@ -24,8 +26,6 @@ from mm1.curation.page import Block, Dropped, Extracted, Paragraph
 
 MAX_BYTES = 10_000_000
 
-_OPTIONS = LexborDocumentOptions.WO_EVENTS.value
-"""Without the copies that browsers make of a <select>'s choice: quadratic time for controls that are never read."""
 _REPLACED = "\ufffd"
 _MOST_REPLACED = 0.02
 """The share of characters that may be wrong in the encoding."""
@@ -46,8 +46,8 @@ def extract(html: bytes, url: str = "", encoding: str = "", *, max_bytes: int = 
         max_bytes: of the largest page that is read.
 
     Raises:
-        Dropped: too_large, undecodable, not_html, too_deep, too_many_attributes, or empty, as is also a page without
-            content.
+        Dropped: too_large, undecodable, not_html, too_deep, too_many_attributes, too_many_reopened, or empty, as is
+            also a page without content.
     """
     if len(html) > max_bytes:
         raise Dropped("too_large")
@@ -58,8 +58,9 @@ def extract(html: bytes, url: str = "", encoding: str = "", *, max_bytes: int = 
         raise Dropped("undecodable")
     if not may_be_html(text):
         raise Dropped("not_html")
+    check_attributes(text)
     check_nesting(text)
-    page = LexborHTMLParser(text, options=_OPTIONS)
+    page = parse(text)
     blocks = tuple([_block(run) for run in _content(page, text, url)])
     if not blocks:
         raise Dropped("empty")
