@@ -248,8 +248,10 @@ def _keys(location: Sequence[str | int], values: Any) -> list[str]:
         if isinstance(node, dict) and part not in node and node.get("kind") == part:
             continue
         keys.append(str(part))
-        inside = (isinstance(node, dict) and part in node) or (isinstance(node, list | tuple) and isinstance(part, int))
-        node = node[part] if inside else None
+        try:
+            node = node[part]
+        except (TypeError, KeyError, IndexError):  # what is missing has a place, too
+            node = None
     return keys
 
 
