@@ -18,7 +18,9 @@ MB = 1 << 20
 def test_what_is_written_to_is_anonymous_and_what_is_mapped_is_not(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(32 * MB))
     before = held()
-    written = mmap.mmap(-1, 32 * MB)  # not from the heap, which may hold as much that was freed
+    written = mmap.mmap(
+        -1, 32 * MB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    )  # not from the heap, which may hold as much that was freed
     written.write(bytes(range(1, 255)) * (32 * MB // 254))
     with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         assert not np.frombuffer(mapped, np.uint8).any()
