@@ -215,8 +215,12 @@ def _results(work: Work, todo: Sequence[Named], folder: Path, runner: Runner) ->
     frame = daft.from_pydict({"part": [pickle.dumps(part) for part in todo]})
     if runner.ray is not None:
         frame = frame.into_partitions(min(len(todo), processes * _PARTITIONS_A_PROCESS))
+    told = 0
     for row in _rows(frame.select(worker.each(frame["part"]).alias("result"))):
+        told += 1
         yield json.loads(row["result"])
+    if told < len(todo):  # an interrupt that daft met itself: its rows end as if there were no more (seen under load)
+        raise KeyboardInterrupt
 
 
 def _rows(frame: Any) -> Iterator[dict[str, Any]]:
