@@ -1,7 +1,7 @@
 """Batches by step: the plan looked up, documents fetched, encoded and packed.
 
     loader = Loader(plan, encoder, sources)
-    loader.batch(step=17, rank=0, world_size=2)             # rows 0, 2, 4, … of the step's global batch
+    loader.batch(step=17, rank=0, world_size=2)             # half of the rows of the step's global batch
 
 A batch is a function of (plan, step, rank, world size) alone: there is no state to save, and any number of workers
 gives the same bytes. An image that can not be decoded costs its unit, which the next good document of the same source
@@ -13,18 +13,20 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from mm1.config import UserError
 from mm1.data.collate import collate
+from mm1.data.dealing import ALIKE, RowCost, deal
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import BadImage
 from mm1.data.order import key_of
-from mm1.data.plan import News, Plan, Unit
+from mm1.data.plan import News, Plan, Row, Unit
 from mm1.data.sources import Source
 from mm1.types import Batch, Sample
 
@@ -50,6 +52,8 @@ class Loader:
         plan: says what stands where.
         encoder: its tokenizer is the one that the sources' lengths were counted with.
         sources: the plan's sources by name.
+        cost: of a row, by which ranks are dealt equal work.
+        microbatch_rows: rows that a rank handles at once, which wait for each other; None: all that it has.
 
     Attributes:
         dropped: documents replaced so far because of an image, by `BadImage.reason`; of this process's batches.
@@ -59,7 +63,14 @@ class Loader:
             documents' beginnings.
     """
 
-    def __init__(self, plan: Plan, encoder: DocumentEncoder, sources: Mapping[str, Source]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        encoder: DocumentEncoder,
+        sources: Mapping[str, Source],
+        cost: RowCost = ALIKE,
+        microbatch_rows: int | None = None,
+    ) -> None:
         if encoder.num_image_tokens != plan.num_image_tokens:
             raise UserError(
                 f"the encoder gives an image {encoder.num_image_tokens} tokens where the plan was made for "
@@ -84,6 +95,8 @@ class Loader:
         self.plan = plan
         self._encoder = encoder
         self._sources = {name: sources[name] for name in plan.source_names}
+        self._cost = cost
+        self._microbatch_rows = microbatch_rows
         self._tally = _Tally()
 
     @property
@@ -91,7 +104,7 @@ class Loader:
         return self._tally.dropped
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
-        """The rows rank, rank + world_size, … of `step`'s global batch.
+        """The rows of `step`'s global batch that are dealt to `rank`: as many as to any other.
 
         Raises:
             UserError: the rows can not be dealt evenly; too many documents had to be dropped; a source's lengths were
@@ -159,7 +172,9 @@ class Loader:
                 f"a global batch of {rows} rows can not be dealt evenly to {world_size} processes: "
                 "make data.rows a multiple of the number of processes"
             )
-        return _Reader(self.plan, self._encoder, self._sources, rank, world_size)
+        at_once = self._microbatch_rows or rows // world_size
+        dealing = _Dealing(self._cost, rank, world_size, at_once)
+        return _Reader(self.plan, self._encoder, self._sources, dealing)
 
     def _counted(self, outcome: _Outcome) -> Batch:
         """The batch, after its dropped documents are counted and held against the limit."""
@@ -213,25 +228,38 @@ def _leave_interrupts_to_the_parent(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+@dataclass(frozen=True, slots=True)
+class _Dealing:
+    """Which rows of a step are one rank's."""
+
+    cost: RowCost
+    rank: int
+    world_size: int
+    at_once: int
+
+    def own(self, rows: Sequence[Row], num_image_tokens: int) -> list[int]:
+        """The numbers of the rank's among `rows`."""
+        costs = np.array([self.cost.of(row, num_image_tokens) for row in rows])
+        numbers: list[int] = deal(costs, self.world_size, self.at_once)[self.rank].tolist()
+        return numbers
+
+
 class _Reader(Dataset[_Outcome]):
     """Reads a rank's batch of a step; runs in workers, so a user's error comes back as a value, not as a traceback."""
 
-    def __init__(
-        self, plan: Plan, encoder: DocumentEncoder, sources: dict[str, Source], rank: int, world_size: int
-    ) -> None:
+    def __init__(self, plan: Plan, encoder: DocumentEncoder, sources: dict[str, Source], dealing: _Dealing) -> None:
         self._plan = plan
         self._encoder = encoder
         self._sources = sources
-        self._rank = rank
-        self._world_size = world_size
+        self._dealing = dealing
 
     def __getitem__(self, step: int) -> _Outcome:
         tally, config = _Tally(), self._plan.config
         try:
-            rows = self._plan.rows(step)[self._rank :: self._world_size]
-            numbers = range(self._rank, config.rows, self._world_size)
+            rows = self._plan.rows(step)
+            numbers = self._dealing.own(rows, self._plan.num_image_tokens)
             keys = [key_of(config.seed, "images", step, number) for number in numbers]
-            samples = [[self._sample(unit, tally) for unit in row] for row in rows]
+            samples = [[self._sample(unit, tally) for unit in rows[number]] for number in numbers]
         except UserError as error:
             return error
         placed = [[sample for sample in row if sample is not None] for row in samples]

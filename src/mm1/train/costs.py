@@ -2,17 +2,22 @@
 
     parameters(recipe.stage("pretrain"))["total"]
     flops_per_sequence(recipe.stage("pretrain"))     # {"image_encoder": …, "connector": …, "decoder": …, …}
+    row_cost(recipe.stage("pretrain"))               # by which ranks are dealt equal work
 
-A sequence is taken to be full: every position is used, there are as many images as it may hold, and all of it is one
-document, so that attention costs the most that it can. What real documents cost is measured in training.
+Of `flops_per_sequence` a sequence is taken to be full: every position is used, there are as many images as it may hold,
+and all of it is one document, so that attention costs the most that it can. What real documents cost is measured in
+training.
 """
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
+from mm1.data.dealing import ALIKE, RowCost
 from mm1.models.counts import TRAINING_FACTOR, flops_forward, parameters_by_part
 from mm1.models.mm1 import MM1Config
+from mm1.train.optimizer import freeze
 from mm1.train.stage import StageConfig
 
 
@@ -54,3 +59,41 @@ def flops_per_sequence(stage: StageConfig) -> dict[str, int]:
         targets=tokens - images * stage.model.num_image_tokens,
     )
     return {part: TRAINING_FACTOR * count for part, count in forward.items()}
+
+
+def row_cost(stage: StageConfig) -> RowCost:
+    """Operations in which rows differ: of images, of attention, of logits, as if every text token were predicted.
+
+    The layers of the decoder run over padding too, so that a row costs the same in them whatever it holds. Where the
+    model is no MM1, rows are taken to be alike.
+    """
+    config = stage.model
+    if not isinstance(config, MM1Config):
+        return ALIKE
+    with torch.device("meta"):
+        model = stage.build()
+    freeze(model, stage.optimizer)
+    factors = training_factors(model)
+
+    def operations(images: int = 0, attended_pairs: int = 0, targets: int = 0) -> int:
+        forward = flops_forward(config, tokens=0, images=images, attended_pairs=attended_pairs, targets=targets)
+        return sum(factor * forward[part] for part, factor in factors.items())
+
+    return RowCost(
+        image=operations(images=1),
+        attended_pair=operations(attended_pairs=1),
+        text_token=operations(targets=1),
+    )
+
+
+def training_factors(model: nn.Module) -> dict[str, int]:
+    """Forwards that each part of an MM1 costs in training, forward and backward: 3 where anything in it moves, 2 where
+    gradients only pass through, else 1.
+    """
+    factors, something_before_moves = {}, False
+    for part in ("image_encoder", "connector", "decoder"):
+        child = getattr(model, part)
+        moves = child is not None and any(parameter.requires_grad for parameter in child.parameters())
+        factors[part] = TRAINING_FACTOR if moves else TRAINING_FACTOR - 1 if something_before_moves else 1
+        something_before_moves |= moves
+    return {**factors, "output": factors["decoder"]}

@@ -34,6 +34,7 @@ from mm1.distributed.saver import Saver
 from mm1.models.image_encoder import ImageEncoder
 from mm1.models.weights import load_weights
 from mm1.train.checkpoints import Checkpoints, Interrupted, StopSignal, resume
+from mm1.train.costs import row_cost
 from mm1.train.deaths import telling_of_deaths
 from mm1.train.ema import Average
 from mm1.train.hooks import MetricsLog, PlanFile, truncate_log
@@ -205,7 +206,8 @@ def build_loader(config: StageConfig, sources: Mapping[str, Source], tokenizer: 
     data, num_image_tokens = config.data, config.model.num_image_tokens
     pairs, bos = config.objective == "contrastive", tokenizer.bos_id is not None
     plan = build_plan(data, sources, num_image_tokens, pairs, bos)
-    return Loader(plan, DocumentEncoder(tokenizer, num_image_tokens, data.image_size, data.sub_images), sources)
+    encoder = DocumentEncoder(tokenizer, num_image_tokens, data.image_size, data.sub_images)
+    return Loader(plan, encoder, sources, row_cost(config), config.microbatch_rows)
 
 
 def _batches(config: StageConfig, loader: Loader, step: int, world: World) -> Iterator[Batch]:

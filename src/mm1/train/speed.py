@@ -19,8 +19,9 @@ import torch
 from torch import nn
 
 from mm1.distributed.mesh import World
-from mm1.models.counts import TRAINING_FACTOR, flops_forward
+from mm1.models.counts import flops_forward
 from mm1.models.mm1 import MM1Config
+from mm1.train.costs import training_factors
 from mm1.train.parallelize import resolve_precision
 from mm1.train.planning.hardware import HARDWARE, Hardware
 from mm1.train.stage import StageConfig
@@ -73,7 +74,7 @@ def speed_of(config: StageConfig, model: nn.Module, world: World) -> Speed:
     name = "a CPU"
     if world.device.type == "cuda":
         hardware = hardware_named(name := torch.cuda.get_device_name(world.device))
-    factors = _factors(model)
+    factors = training_factors(model)
     if hardware is None:
         why = f"FLOP/s are told instead of MFU: the peak of {name} is in no table"
         return Speed(model=config.model, factors=factors, peak=None, why=why)
@@ -90,14 +91,3 @@ def hardware_named(name: str) -> Hardware | None:
         return None
     # Of an A100 all boards reach the same peak; of later ones those that draw less power are slower.
     return found if found.name == "a100" or not SLOWER_BOARDS.intersection(words) else None
-
-
-def _factors(model: nn.Module) -> dict[str, int]:
-    """Forwards that each part costs: 3 where anything in it moves, 2 where gradients only pass through, else 1."""
-    factors, something_before_moves = {}, False
-    for part in ("image_encoder", "connector", "decoder"):
-        child = getattr(model, part)
-        moves = child is not None and any(parameter.requires_grad for parameter in child.parameters())
-        factors[part] = TRAINING_FACTOR if moves else TRAINING_FACTOR - 1 if something_before_moves else 1
-        something_before_moves |= moves
-    return {**factors, "output": factors["decoder"]}
