@@ -2,36 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from mm1.bench import plan
-from mm1.bench.plan import LATE_STEP, NUM_IMAGE_TOKENS, PlanBenchConfig, SimulatedSource, bench_plan
+from mm1.bench.plan import LATE_STEP, PlanBenchConfig, bench_plan
 from mm1.bench.plan_curve import write_curve
+from mm1.bench.simulated import NUM_IMAGE_TOKENS, simulated_data, simulated_sources
 from mm1.cli import main
-from mm1.data.encode import IMAGE_LENGTH
-from mm1.data.sources import sum_lengths, sum_targets
-
-
-@pytest.mark.parametrize("images", [(0, 0), (1, 1), (0, 5)])
-def test_simulated_lengths_agree_however_they_are_asked_for(images):
-    source = SimulatedSource("s", 10**9, median_tokens=30, spread=0.7, images=images)
-    indices = np.array([0, 17, 10**9 - 1, 5])
-    rows = [source.segment_lengths(index) for index in indices.tolist()]
-    flat = [length for row in rows for length in row]
-    bounds = np.cumsum([0, *map(len, rows)])
-    for mine, expected in zip(source.totals(indices), sum_lengths(np.array(flat), bounds), strict=True):
-        assert mine.tolist() == expected.tolist()
-    targets = np.array([length != IMAGE_LENGTH for length in flat])
-    for mine, expected in zip(source.target_tokens(indices), sum_targets(np.array(flat), targets, bounds), strict=True):
-        assert mine.tolist() == expected.tolist()
-
-
-def test_simulated_lengths_have_the_distribution_asked_for():
-    text, images = SimulatedSource("s", 10**9, 100, 0.5, (2, 4)).totals(np.arange(20_000))
-    assert np.median(text) == pytest.approx(100, rel=0.03)
-    assert np.log(text).std() == pytest.approx(0.5, rel=0.03)
-    assert np.bincount(images)[2:] == pytest.approx([20_000 / 3] * 3, rel=0.05)
 
 
 def test_small_plans_are_counted_and_large_ones_reckoned():
@@ -48,8 +25,8 @@ def test_small_plans_are_counted_and_large_ones_reckoned():
 
 def test_late_steps_are_looked_up_in_blocks_that_are_there():
     """Though the counts of most blocks are supposed, every pack found is a real one."""
-    sources = plan._sources(10**7)
-    made = plan.build_plan(plan._data(16), sources, NUM_IMAGE_TOKENS)
+    sources = simulated_sources(10**7)
+    made = plan.build_plan(simulated_data(16), sources, NUM_IMAGE_TOKENS)
     for stream in made.streams.values():
         stream.count(1)
         stream.restore(plan._supposed(stream))
@@ -72,7 +49,7 @@ def test_processes_count_what_one_counts(monkeypatch):
     monkeypatch.setattr(plan, "TASK_BLOCKS", 3)
     counts = []
     for processes in (1, 2):
-        made = plan.build_plan(plan._data(8), plan._sources(10**5), NUM_IMAGE_TOKENS)
+        made = plan.build_plan(simulated_data(8), simulated_sources(10**5), NUM_IMAGE_TOKENS)
         config = PlanBenchConfig(counted=20_000, processes=processes)
         assert all(seconds > 0 for seconds in plan._count(made, config).values())
         counts.append({name: stream.counts.tolist() for name, stream in made.streams.items()})

@@ -10,7 +10,6 @@ nothing of documents' content.
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import resource
 import tempfile
@@ -20,29 +19,24 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import NormalDist, median
+from statistics import median
 from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import PositiveInt
 from rich.table import Table
 
+from mm1.bench.simulated import NUM_IMAGE_TOKENS, simulated_data, simulated_sources
 from mm1.config import Config
-from mm1.data.encode import IMAGE_LENGTH
-from mm1.data.order import key_of, uniform
-from mm1.data.plan import DataConfig, GroupConfig, MixtureConfig, Plan, SourceConfig, build_plan, load_plan
+from mm1.data.plan import Plan, build_plan, load_plan
 from mm1.data.sources import Source
 from mm1.data.stream import BLOCK, COUNTED_AT_ONCE, SourceStream
-from mm1.types import Document
 
 T = TypeVar("T")
 
 LATE_STEP = 10**6
-NUM_IMAGE_TOKENS = 144
 TASK_BLOCKS = 16 * COUNTED_AT_ONCE
 """Blocks that a process counts before it tells of them."""
-QUANTILES = 1 << 14
-"""Of a source's distribution of lengths: what its documents draw from."""
 
 
 class PlanBenchConfig(Config):
@@ -80,54 +74,6 @@ class PlanFigures:
     """Share of the positions of each source's packs that is not padding."""
 
 
-class SimulatedSource:
-    """`count` documents whose lengths are a function of their number: nothing is stored, whatever `count` is.
-
-    Args:
-        name: of the source; lengths hang on it.
-        count: documents.
-        median_tokens, spread: of the text of a document, log-normal.
-        images: the least and the most images of a document, drawn evenly.
-    """
-
-    def __init__(self, name: str, count: int, median_tokens: float, spread: float, images: tuple[int, int]) -> None:
-        self.name = name
-        self._count = count
-        normal = NormalDist(math.log(median_tokens), spread)
-        quantiles = [math.ceil(math.exp(normal.inv_cdf((k + 0.5) / QUANTILES))) for k in range(QUANTILES)]
-        self._tokens = np.array(quantiles, np.int64)
-        self._images = images
-
-    def __len__(self) -> int:
-        return self._count
-
-    def document(self, index: int) -> Document:
-        raise AssertionError("a plan looks at lengths only")
-
-    def totals(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        chosen, images = (uniform(indices, key_of(self.name, part)) for part in ("tokens", "images"))
-        least, most = self._images
-        text = self._tokens[(chosen * QUANTILES).astype(np.int64)]
-        return text, least + (images * (most + 1 - least)).astype(np.int64)
-
-    def segment_lengths(self, index: int) -> list[int]:
-        """Images, each before an equal part of the text."""
-        text, images = (int(values[0]) for values in self.totals(np.array([index])))
-        each, longer = divmod(text, max(1, images))
-        parts = [each + (place < longer) for place in range(max(1, images))]
-        return [length for part in parts for length in ((IMAGE_LENGTH, part) if images else (part,))]
-
-    def segment_targets(self, index: int) -> list[bool]:
-        return [length >= 0 for length in self.segment_lengths(index)]
-
-    def target_tokens(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        text, images = self.totals(indices)
-        return text, images == 0
-
-    def image_sizes(self, indices: np.ndarray) -> np.ndarray:
-        raise AssertionError("whole pictures have one size")
-
-
 def bench_plan(config: PlanBenchConfig, say: Callable[[str], None]) -> list[PlanFigures]:
     """Measures each size, the smallest first, and says what it is doing."""
     figures = []
@@ -138,8 +84,8 @@ def bench_plan(config: PlanBenchConfig, say: Callable[[str], None]) -> list[Plan
 
 
 def _measure(config: PlanBenchConfig, documents: int) -> PlanFigures:
-    sources = _sources(documents)
-    plan = build_plan(_data(config.rows), sources, NUM_IMAGE_TOKENS)
+    sources = simulated_sources(documents)
+    plan = build_plan(simulated_data(config.rows), sources, NUM_IMAGE_TOKENS)
     began = time.perf_counter()
     spent = _count(plan, config)
     wall = time.perf_counter() - began
@@ -205,23 +151,6 @@ def _count(plan: Plan, config: PlanBenchConfig) -> dict[str, float]:
             stream.learn(first, stream.counts[:, [first]] + np.pad(np.cumsum(contents, axis=1), ((0, 0), (1, 0))))
             spent[name] += seconds
     return spent
-
-
-def _sources(documents: int) -> dict[str, Source]:
-    """MM1's kinds of data, 45, 45 and 10 % of the documents."""
-    tenth = documents // 20
-    return {
-        "captions": SimulatedSource("captions", 9 * tenth, 25, 0.6, (1, 1)),
-        "pages": SimulatedSource("pages", 9 * tenth, 500, 0.9, (0, 8)),
-        "text": SimulatedSource("text", documents - 18 * tenth, 600, 1.0, (0, 0)),
-    }
-
-
-def _data(rows: int) -> DataConfig:
-    """MM1's sequences: 4,096 positions, 16 images."""
-    weights = {"pages": 0.45, "captions": 0.45, "text": 0.1}
-    groups = tuple(GroupConfig(name=name, weight=w, sources=(SourceConfig(name=name),)) for name, w in weights.items())
-    return DataConfig(mixture=MixtureConfig(groups=groups), seq_len=4096, rows=rows, max_images=16, image_size=378)
 
 
 def _fill(plan: Plan) -> dict[str, float]:

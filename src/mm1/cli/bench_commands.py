@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from mm1.bench import data, figures, generate_figures, geometry_run, plan, scaling, step
+from mm1.bench import data, dealing, figures, generate_figures, geometry_run, plan, scaling, step
 from mm1.bench.generate import bench_generate
 from mm1.bench.plan_curve import write_curve
 from mm1.bench.train import TrainBenchConfig, bench_train
@@ -54,22 +54,28 @@ def _plan(arguments: Namespace) -> Shown:
 
 
 def _step(arguments: Namespace) -> Shown:
-    shapes = tuple(name for name in arguments.shapes.split(",") if name)
-    asked = {"repetitions": arguments.repetitions, "shapes": shapes}
+    asked = {"repetitions": arguments.repetitions, "shapes": _listed(arguments.shapes)}
     measured = step.bench_step(from_json(step.StepBenchConfig, asked, "mm1 bench step"), say=console.print)
     return [step.table(measured)], step.lines(measured), step.to_values(measured)
 
 
 def _scaling(arguments: Namespace) -> Shown:
-    processes = [number for number in arguments.processes.split(",") if number]
-    asked = {"repetitions": arguments.repetitions, "steps": arguments.steps, "processes": processes}
+    asked = {name: getattr(arguments, name) for name in ("repetitions", "steps")}
+    asked["processes"] = _listed(arguments.processes)
     measured = scaling.bench_scaling(from_json(scaling.ScalingBenchConfig, asked, "mm1 bench scaling"), console.print)
     return scaling.table(measured), scaling.lines(measured), scaling.to_json(measured)
 
 
+def _dealing(arguments: Namespace) -> Shown:
+    asked = {name: _listed(getattr(arguments, name)) for name in ("recipes", "ranks", "rows_at_once")}
+    config = from_json(dealing.DealingBenchConfig, {**asked, "repetitions": arguments.repetitions}, "mm1 bench dealing")
+    measured = dealing.bench_dealing(config, say=console.print)
+    return [dealing.table(measured)], [], dealing.to_json(measured)
+
+
 def _geometry(arguments: Namespace) -> Shown:
     asked = {name: getattr(arguments, name) for name in ("overrides", "steps", "device", "folder")}
-    asked["names"] = [name for name in arguments.names.split(",") if name]
+    asked["names"] = _listed(arguments.names)
     config = from_json(geometry_run.GeometryBenchConfig, asked, "mm1 bench geometry")
     measured = geometry_run.bench_geometry(config, say=console.print)
     return [geometry_run.table(measured)], [], geometry_run.to_json(measured)
@@ -96,11 +102,16 @@ def _curate(arguments: Namespace) -> Shown:
     return curate.tables(measured), curate.lines(measured), curate.to_json(measured)
 
 
+def _listed(words: str) -> list[str]:
+    return [word for word in words.split(",") if word]
+
+
 MEASUREMENTS: dict[str, Callable[[Namespace], Shown]] = {
     "train": _train,
     "plan": _plan,
     "step": _step,
     "scaling": _scaling,
+    "dealing": _dealing,
     "geometry": _geometry,
     "data": _data,
     "generate": _generate,
