@@ -13,7 +13,7 @@ from mm1.train.progress import Lines
 
 def test_a_rank_waits_for_bytes_or_for_a_slower_rank() -> None:
     slow, fast = [1.0, 0.7, 0.1, 0.05], [1.0, 0.4, 0.0, 0.05]  # seconds, computed, in line, other threads
-    found = scaling.shares({"tokens": 800.0, "ranks": [[slow, slow], [fast, fast]]})
+    found = scaling.shares({"tokens": 800.0, "ranks": [[slow, slow], [fast, fast]]}, apart=500)
     assert found.processes == 2
     assert found.tokens_per_second == pytest.approx(400)
     assert found.computed == pytest.approx(0.55)
@@ -26,14 +26,14 @@ def test_a_rank_waits_for_bytes_or_for_a_slower_rank() -> None:
 
 def test_who_is_slow_may_change_from_step_to_step() -> None:
     slow, fast = [1.0, 1.0, 0.0, 0.0], [1.0, 0.5, 0.0, 0.0]
-    found = scaling.shares({"tokens": 1.0, "ranks": [[slow, fast], [fast, slow]]})
+    found = scaling.shares({"tokens": 1.0, "ranks": [[slow, fast], [fast, slow]]}, apart=1)
     assert found.communicating == pytest.approx(0.0)
     assert found.idle == pytest.approx(0.25)
 
 
 def measured(processes: int, speed: float) -> scaling.Shares:
     rows = [[[1.0, 1.0, 0.0, 0.0]]] * processes
-    return scaling.shares({"tokens": speed, "ranks": rows})
+    return scaling.shares({"tokens": speed, "ranks": rows}, apart=200)
 
 
 def test_efficiency_is_speed_a_process() -> None:
@@ -43,7 +43,8 @@ def test_efficiency_is_speed_a_process() -> None:
         rows=1, steps=1, shares=[one, two], starts=[Start(processes=n, first=1, resumed=2) for n in (1, 2)], load=0.0
     )
     weak, start = scaling.table(shown)
-    assert list(weak.columns[2].cells)[:2] == ["150", "75%"]
+    assert list(weak.columns[2].cells)[:3] == ["150", "75%", "75%"]
+    assert list(weak.columns[1].cells)[:3] == ["100", "100%", "50%"]
     assert list(start.columns[1].cells) == ["1.0", "2.0"]
     assert scaling.to_json(shown)["shares"][1]["processes"] == 2
 
@@ -67,7 +68,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_two_processes_tell_of_every_step(found: dict[str, object]) -> None:
-    one = scaling.shares(found)
+    one = scaling.shares(found, apart=1)
     assert one.processes == 2
     assert one.tokens_per_second > 0
     assert 0 < one.computed <= one.seconds

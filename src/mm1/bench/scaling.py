@@ -1,6 +1,7 @@
 """`mm1 bench scaling`: the same work a process for 1, 2, … processes; and how long it takes until training goes.
 
     weak scaling   tiny recipe, so many rows a rank    tokens/s, and where a step's time went
+    side by side   as many runs of one process         tokens/s of all: what the machine has for them
     start          `mm1 train` under torchrun          seconds from the command to the first step
                    SIGKILL, the same command           seconds from the kill to the first step after it
 
@@ -14,6 +15,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,9 +59,11 @@ class Shares:
     """Waiting as long as the rank that waited least: nobody was to be waited for."""
     idle: float
     """Waiting beyond that, for a rank that was slower, or that stood in line."""
+    apart: float
+    """Tokens a second of as many runs of one process each, at the same time: they share memory and caches, no more."""
 
 
-def shares(found: dict[str, Any]) -> Shares:
+def shares(found: dict[str, Any], apart: float) -> Shares:
     """Of what a process of `scaling_rank` wrote: tokens, and for each rank a row a step."""
     rows = found["ranks"]
     steps, processes = len(rows[0]), len(rows)
@@ -70,13 +74,14 @@ def shares(found: dict[str, Any]) -> Shares:
     )
     return Shares(
         processes=processes,
-        tokens_per_second=found["tokens"] / (seconds * steps),
+        tokens_per_second=_speed(found),
         seconds=seconds,
         computed=own,
         beside=beside,
         queued=queued,
         communicating=statistics.mean(least),
         idle=statistics.mean(sum(rank) / steps for rank in waited) - statistics.mean(least),
+        apart=apart,
     )
 
 
@@ -103,9 +108,9 @@ def bench_scaling(config: ScalingBenchConfig, say: Callable[[str], None]) -> Sca
     with tempfile.TemporaryDirectory() as folder:
         for repetition in range(config.repetitions):
             for number in config.processes:
-                path = Path(folder) / "shares.json"
-                ranks.run(number, "mm1.bench.scaling_rank", [str(path), str(config.steps), str(config.rows)])
-                measured[number].append(shares(json.loads(path.read_text())))
+                together = _train(number, Path(folder) / "shares.json", config)
+                apart = _side_by_side(number, Path(folder), config) if number > 1 else _speed(together)
+                measured[number].append(shares(together, apart))
                 speed = measured[number][-1].tokens_per_second
                 say(f"repetition {repetition + 1} of {config.repetitions}, {number} processes: {speed:,.0f} tokens/s")
     starts = [measure_start(number, config.repetitions, say) for number in config.processes]
@@ -116,6 +121,25 @@ def bench_scaling(config: ScalingBenchConfig, say: Callable[[str], None]) -> Sca
         starts=starts,
         load=os.getloadavg()[0],
     )
+
+
+def _train(processes: int, path: Path, config: ScalingBenchConfig) -> dict[str, Any]:
+    ranks.run(processes, "mm1.bench.scaling_rank", [str(path), str(config.steps), str(config.rows)])
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def _side_by_side(runs: int, folder: Path, config: ScalingBenchConfig) -> float:
+    """Tokens a second of that many runs of one process together."""
+    paths = [folder / f"apart{number}.json" for number in range(runs)]
+    with ThreadPoolExecutor(runs) as threads:
+        return sum(map(_speed, threads.map(lambda path: _train(1, path, config), paths)))
+
+
+def _speed(found: dict[str, Any]) -> float:
+    """Tokens a second of all ranks of a run, by the clock."""
+    steps = [seconds for rank in found["ranks"] for seconds, *_ in rank]
+    return float(found["tokens"] * len(found["ranks"]) / sum(steps))
 
 
 def _median(found: list[Shares]) -> Shares:
@@ -129,6 +153,7 @@ def table(measured: Scaling) -> list[Table]:
     rows: dict[str, Callable[[Shares], str]] = {
         "tokens/s": lambda one: f"{one.tokens_per_second:,.0f}",
         "efficiency": lambda one: f"{efficiency(first, one):.0%}",
+        "beside runs apart": lambda one: f"{one.tokens_per_second / one.apart:.0%}",
         "ms a step": lambda one: f"{1000 * one.seconds:.0f}",
         "  computing": lambda one: f"{one.computed / one.seconds:.1%}",
         "  in line for a CPU": lambda one: f"{one.queued / one.seconds:.1%}",
@@ -166,6 +191,8 @@ def lines(measured: Scaling) -> list[str]:
     return [
         f"Efficiency without what the ranks themselves stood in line: {undisturbed}. Waiting for another that stood in "
         "line is in it.",
+        "Beside runs apart: over as many runs of one process at the same time, which share the machine's memory too, "
+        "and do not talk.",
         f"Load when it ended: {measured.load:.1f}, CPUs: {os.cpu_count()}.",
     ]
 
