@@ -1,6 +1,7 @@
 """A checkpoint is whole or not there, says what is missing, and gives back what was put in."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,32 @@ def test_what_was_saved_is_read(saved: Path, tokenizer: Path) -> None:
     assert checkpoint.load_model(dtype=torch.bfloat16).decoder.norm.weight.dtype == torch.bfloat16
     assert checkpoint.tokenizer.digest == digest_of(tokenizer)
     assert not list(saved.parent.glob(".*"))
+
+
+def test_a_model_is_told_from_every_other_by_what_it_answers_with(saved: Path, tokenizer: Path, tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(saved)
+    own = checkpoint.identity()
+    torch.manual_seed(1)
+    others = [
+        save_checkpoint(tmp_path / "weights", CONFIG, MM1(CONFIG.model), tokenizer),
+        open_checkpoint(shutil.copytree(saved, tmp_path / "tokenizer")),
+    ]
+    path = tmp_path / "tokenizer" / "tokenizer.json"
+    path.write_text(path.read_text().replace("<|pad|>", "<|none|>"))
+    path.with_name(TOKENIZER_CONFIG).write_text(
+        json.dumps({"eos_token": "<|endoftext|>", "pad_token": "<|none|>", "image_token": "<|image|>"})
+    )
+    path = shutil.copytree(saved, tmp_path / "pictures") / "config.json"
+    path.write_text(json.dumps({"model": to_json(CONFIG.model)}))
+    others.append(open_checkpoint(path.parent))
+    assert len({own, checkpoint.identity(torch.bfloat16), *(other.identity() for other in others)}) == 5
+    # What else a stage's config says does not matter, nor where the folder lies.
+    same = shutil.copytree(saved, tmp_path / "same")
+    values = json.loads((same / "config.json").read_text())
+    (same / "config.json").write_text(json.dumps({**values, "steps": 3}))
+    assert open_checkpoint(same).identity() == own
+    assert open_checkpoint(same).title() == f"same {own[:12]}"
+    assert open_checkpoint(same).title(torch.bfloat16, "sft") == f"sft {own[:12]} bfloat16"
 
 
 def digest_of(path: Path) -> str:

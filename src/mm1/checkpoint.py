@@ -12,6 +12,7 @@ Knows nothing of how a model is trained, nor of other projects' layouts.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from mm1.config import Config, UserError, from_json, to_json
 from mm1.data.sub_images import SubImagesConfig
 from mm1.data.tokenizer import TOKENIZER_CONFIG, Tokenizer
-from mm1.files import write_atomically
+from mm1.files import sha256_of, write_atomically
 from mm1.models.mm1 import MM1, MM1Config
 from mm1.models.weights import StoredTensors, differences, load_weights, save_weights
 
@@ -71,6 +72,20 @@ class Checkpoint:
         """
         return Tokenizer(self.folder / TOKENIZER)
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the model's shape, tokenizer and weights."""
+        shape = json.dumps(to_json(self.config), sort_keys=True)
+        return hashlib.sha256(f"{shape} {self.tokenizer.digest} {sha256_of(self.weights)}".encode()).hexdigest()
+
+    def identity(self, dtype: torch.dtype = torch.float32) -> str:
+        """What tells the model, computing in `dtype`, from every other."""
+        return self.digest + _rounded(dtype)
+
+    def title(self, dtype: torch.dtype = torch.float32, name: str | None = None) -> str:
+        """The folder's name, or the one given, with the beginning of the identity: for records that people read."""
+        return f"{name or self.folder.resolve().name} {self.digest[:12]}{_rounded(dtype)}"
+
     def tensors(self) -> StoredTensors:
         """Every tensor of the model, in the dtype it is stored in, read when it is asked for.
 
@@ -95,6 +110,10 @@ class Checkpoint:
         model.to_empty(device=device)
         load_weights(model, self.weights)
         return model
+
+
+def _rounded(dtype: torch.dtype) -> str:
+    return "" if dtype is torch.float32 else f" {str(dtype).removeprefix('torch.')}"
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:

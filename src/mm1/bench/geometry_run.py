@@ -28,6 +28,7 @@ from rich.table import Table
 from mm1.bench.children import environment
 from mm1.bench.geometry import INTERRUPTED, stages
 from mm1.config import Config, UserError, override, save_json
+from mm1.distributed.mesh import default_device
 from mm1.train.checkpoints import EX_TEMPFAIL
 from mm1.train.costs import parameters
 from mm1.train.run import METRICS
@@ -105,7 +106,7 @@ def bench_geometry(config: GeometryBenchConfig, say: Callable[[str], None]) -> G
     known = stages()
     if unknown := [name for name in config.names if name not in known]:
         raise UserError(f"mm1 bench geometry knows no model '{unknown[0]}': choose of {', '.join(known)}")
-    device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = config.device or default_device().type
     trained = []
     for name in config.names:
         stage = override(known[name], config.overrides).replace(

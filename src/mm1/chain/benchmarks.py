@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from mm1.chain.own_tasks import model_name
 from mm1.chain.report import write_evaluation_page
+from mm1.checkpoint import open_checkpoint
 from mm1.distributed.collectives import wait_for_all
 from mm1.distributed.mesh import World
 from mm1.eval.asking import Progress
@@ -61,10 +61,8 @@ def ask_benchmarks(
     Raises:
         UserError: the checkpoint or the files are not what they should be, or not one question can be asked.
     """
-    model, name = (
-        MM1Model.load(checkpoint, world.device, max_len=max_len, dtype=dtype),
-        model_name(checkpoint, dtype=dtype),
-    )
+    model = MM1Model.load(checkpoint, world.device, max_len=max_len, dtype=dtype)
+    name = open_checkpoint(checkpoint).title(dtype)
 
     def nearest(task: str, pool: Sequence[Row], pictures: Pictures) -> Nearest:
         features = encoder_features(model)

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from mm1.chain.recipe import EvalConfig
-from mm1.checkpoint import WEIGHTS
+from mm1.checkpoint import open_checkpoint
 from mm1.config import UserError
+from mm1.distributed.mesh import default_device
 from mm1.eval.asking import Progress
 from mm1.eval.model import MM1Model
 from mm1.eval.naming import naming_tasks
@@ -22,7 +23,6 @@ from mm1.eval.results import Result
 from mm1.eval.runner import evaluate
 from mm1.eval.tasks import Task
 from mm1.eval.world import chat_tasks, pretrained_tasks
-from mm1.files import sha256_of
 from mm1.types import Image
 
 EVALUATED = ("pretrain", "sft")
@@ -62,23 +62,18 @@ def ask(
     for name in only or ():
         if name not in names:
             raise UserError(f"no task is named '{name}': there are {', '.join(names)}")
-    where = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    where = device or default_device()
     results: list[Result] = []
     for stage, tasks, shots in asked:
         chosen = [task for task in tasks if only is None or task.name in only]
         seeing = [task for task in chosen if any(isinstance(part, Image) for part in task.episodes[0].query)]
         if not chosen:
             continue
-        model, name = MM1Model.load(folders[stage], where, dtype=dtype), model_name(folders[stage], stage, dtype)
+        model = MM1Model.load(folders[stage], where, dtype=dtype)
+        name = open_checkpoint(folders[stage]).title(dtype, stage)
         results += evaluate(model, chosen, shots, folder, config.seed, model_name=name, progress=progress)
         if seeing and config.blind:
             results += evaluate(
                 model, seeing, shots, folder, config.seed, model_name=name, blind=True, progress=progress
             )
     return results
-
-
-def model_name(folder: Path, name: str | None = None, dtype: torch.dtype = torch.float32) -> str:
-    """A name (the folder's) with a hash of the weights, so that another model's answers are never taken for these."""
-    rounded = "" if dtype is torch.float32 else f" {str(dtype).removeprefix('torch.')}"
-    return f"{name or folder.resolve().name} {sha256_of(folder / WEIGHTS)[:12]}{rounded}"

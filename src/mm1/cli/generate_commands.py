@@ -11,7 +11,6 @@ from rich.console import Console
 
 from mm1.chain.finished import checkpoint_folder
 from mm1.cli.loading import load
-from mm1.cli.options import at_least
 from mm1.cli.progress import GenerateProgress
 from mm1.config import from_json
 from mm1.eval.continuations import ContinueConfig, continue_documents
@@ -21,7 +20,6 @@ console = Console(highlight=False, soft_wrap=True, markup=False)
 
 def generate(arguments: Namespace) -> None:
     """Every document's text, then what came of them."""
-    at_least(1, **{"--max-len": arguments.max_len})
     config = from_json(ContinueConfig, _asked(arguments), "mm1 generate")
     folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
     loaded = load(folder, arguments)

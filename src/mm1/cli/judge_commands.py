@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mm1.chain.finished import checkpoint_folder
 from mm1.cli.loading import load
-from mm1.cli.options import at_least, check_out, prompt_of
+from mm1.cli.options import check_out, prompt_of
 from mm1.config import from_json
 from mm1.eval.chat_api import ChatClient, ChatConfig
 from mm1.eval.instruct.judged import judged
@@ -22,7 +22,6 @@ def judge(arguments: Namespace) -> None:
     """Answers, marks, and the table of scores."""
     out: Path = arguments.out
     check_out(out)
-    at_least(1, **{"--max-len": arguments.max_len})
     asked = {"address": arguments.judge, "model": arguments.judge_model, "key_file": arguments.judge_key_file}
     marker = ChatClient(from_json(ChatConfig, asked, "mm1 judge"))
     prompt = prompt_of(arguments.judge_prompt, "--judge-prompt")

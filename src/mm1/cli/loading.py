@@ -6,15 +6,16 @@ loaded.model, loaded.name       # …, "sft 3f9a02c1d4e7 bfloat16"
 
 from __future__ import annotations
 
-import hashlib
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from mm1.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from mm1.checkpoint import open_checkpoint
+from mm1.cli.options import at_least
 from mm1.config import UserError
+from mm1.distributed.mesh import default_device
 from mm1.eval.model import MM1Model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -26,7 +27,7 @@ class Loaded:
 
     model: MM1Model
     digest: str
-    """Of all its files, and the precision where it is not the weights' own."""
+    """Of its files, and the precision where it is not the weights' own."""
     name: str
     """The folder's, with the beginning of the digest, for records that people read."""
 
@@ -35,22 +36,23 @@ def load(folder: Path, arguments: Namespace) -> Loaded:
     """The model on the device and in the precision that were typed.
 
     Raises:
-        UserError: as MM1Model.load, or there is no such device, or it does not compute so.
+        UserError: as MM1Model.load, or there is no such device, or it does not compute so, or no length of text fits.
     """
+    at_least(1, **{"--max-len": arguments.max_len})
     where = device(arguments.device)
-    model = MM1Model.load(folder, where, max_len=arguments.max_len, dtype=dtype(arguments.dtype, where))
-    content, rounded = _content(folder), "" if arguments.dtype == "float32" else f" {arguments.dtype}"
-    return Loaded(model, f"{content}{rounded}", f"{folder.name} {content[:12]}{rounded}")
+    computed = dtype(arguments.dtype, where)
+    model = MM1Model.load(folder, where, max_len=arguments.max_len, dtype=computed)
+    checkpoint = open_checkpoint(folder)
+    return Loaded(model, checkpoint.identity(computed), checkpoint.title(computed))
 
 
 def device(name: str | None) -> torch.device:
     """The device of that name; CUDA where there is one when None."""
-    there = torch.cuda.is_available()
     try:
-        found = torch.device(name or ("cuda" if there else "cpu"))
+        found = default_device() if name is None else torch.device(name)
     except RuntimeError:
         raise UserError(f"--device is '{name}': give cpu or cuda") from None
-    if found.type == "cuda" and not there:
+    if found.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device is {name}, but there is no CUDA here: leave it out, or give cpu")
     return found
 
@@ -65,11 +67,3 @@ def dtype(name: str, where: torch.device) -> torch.dtype:
     if where.type == "cuda" and found is torch.bfloat16 and not torch.cuda.is_bf16_supported():
         raise UserError(f"--dtype is {name}, which this GPU does not compute in: leave it out")
     return found
-
-
-def _content(folder: Path) -> str:
-    content = hashlib.sha256()
-    for name in (CONFIG, TOKENIZER, WEIGHTS):
-        with (folder / name).open("rb") as file:
-            content.update(hashlib.file_digest(file, "sha256").digest())
-    return content.hexdigest()

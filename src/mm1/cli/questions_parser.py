@@ -20,6 +20,14 @@ def add_computing(command: argparse.ArgumentParser | argparse._ArgumentGroup) ->
     )
 
 
+def _add_model(command: argparse.ArgumentParser, longest: str) -> None:
+    """A model of a checkpoint or a run, and how it computes; `longest` is what --max-len limits."""
+    command.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
+    command.add_argument("--stage", help="of a run: whose model (the last stage's)")
+    command.add_argument("--max-len", type=int, default=8192, metavar="N", help=f"longest {longest} (8192)")
+    add_computing(command)
+
+
 def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser("eval", help="ask a model: a run's tasks again, or benchmarks from their files")
     evaluate.add_argument("run", type=Path, help="a finished run folder; for benchmarks, a checkpoint as well")
@@ -59,10 +67,9 @@ def _chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def _generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     new = commands.add_parser("generate", help="continue every document of a file; goes on where it was")
-    new.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
+    _add_model(new, "document with its text")
     new.add_argument("documents", type=Path, metavar="DOCUMENTS.jsonl", help='JSONL: {"id", "segments": […]} a line')
     new.add_argument("--out", type=Path, required=True, metavar="OUT.jsonl", help="a line a document, in their order")
-    new.add_argument("--stage", help="of a run: whose model (the last stage's)")
     new.add_argument("--max-new-tokens", type=int, metavar="N", help="of a text (128)")
     new.add_argument("--stop", action="append", metavar="TEXT", help=r"a text ends before it (\n, \t); may be repeated")
     new.add_argument("--stop-token", action="append", type=int, metavar="ID", help="likewise, a token's id")
@@ -73,25 +80,20 @@ def _generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     new.add_argument("--seed", type=int, help="of what is drawn (0)")
     new.add_argument("--logprobs", action="store_true", help="also write each token's id and log-probability")
     new.add_argument("--batch", type=int, metavar="N", help="documents read and answered at once (64)")
-    new.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest document with its text (8192)")
-    add_computing(new)
 
 
 def _textcore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     textcore = commands.add_parser("textcore", help="ask the paper's text tasks through lm-eval, from local files")
-    textcore.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
+    _add_model(textcore, "question with answer")
     textcore.add_argument("tasks", type=Path, metavar="FOLDER", help="a folder a task, as arc_easy/test.jsonl")
     textcore.add_argument("--out", type=Path, required=True, metavar="OUT.json", help="scores as JSON")
-    textcore.add_argument("--stage", help="of a run: whose model (the last stage's)")
     textcore.add_argument("--shots", type=int, default=0, help="examples, where a task has a file train (0)")
     textcore.add_argument("--limit", type=int, metavar="N", help="questions a task; all by default")
-    textcore.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest question with answer (8192)")
-    add_computing(textcore)
 
 
 def _judge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     judge = commands.add_parser("judge", help="have free answers marked by a model behind an OpenAI-style address")
-    judge.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
+    _add_model(judge, "question with answer")
     judge.add_argument("benchmark", choices=["llava_bench", "mm_vet"])
     judge.add_argument("folder", type=Path, help="the benchmark's files, as published")
     judge.add_argument("--judge", required=True, metavar="URL", help="as http://localhost:8000/v1")
@@ -99,9 +101,6 @@ def _judge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     judge.add_argument("--judge-key-file", type=Path, metavar="FILE", help="holds the key, if the server wants one")
     judge.add_argument("--judge-prompt", type=Path, metavar="FILE", help="what the judge is told, instead of our words")
     judge.add_argument("--out", type=Path, required=True, metavar="OUT.json", help="scores; verdicts go to OUT.jsonl")
-    judge.add_argument("--stage", help="of a run: whose model (the last stage's)")
-    judge.add_argument("--max-len", type=int, default=8192, metavar="N", help="longest question with answer (8192)")
-    add_computing(judge)
 
 
 def _score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

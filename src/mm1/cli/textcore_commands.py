@@ -22,7 +22,7 @@ def textcore(arguments: Namespace) -> None:
     out: Path = arguments.out
     check_out(out)
     at_least(0, **{"--shots": arguments.shots})
-    at_least(1, **{"--limit": arguments.limit, "--max-len": arguments.max_len})
+    at_least(1, **{"--limit": arguments.limit})
     folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
     loaded = load(folder, arguments)
     result = ask_textcore(

@@ -30,6 +30,7 @@ from mm1.data.encode import DocumentEncoder
 from mm1.data.image import MAX_PIXELS, BadImage, read_image
 from mm1.data.threads import one_thread
 from mm1.data.tokenizer import Tokenizer
+from mm1.distributed.mesh import default_device
 from mm1.models.clip import CLIP, CLIPConfig, CLIPOutput
 from mm1.models.weights import load_weights
 from mm1.types import Document, Image, Sample
@@ -48,7 +49,7 @@ def open_scorer(path: Path, device: torch.device | None = None) -> Scorer:
         UserError: there is none, it is damaged, or it is of a kind that scores no pairs.
     """
     folder = folder_of(path)
-    where = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    where = device or default_device()
     try:
         values = json.loads((folder / CONFIG).read_text())
     except ValueError as error:

@@ -76,6 +76,11 @@ class World:
             return False
 
 
+def default_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda") if torch.cuda.is_available() else CPU
+
+
 @contextmanager
 def joined(device: str | None = None) -> Iterator[World]:
     """Joins the process group that the launcher describes, and leaves it at the end if it was joined here.
@@ -85,7 +90,7 @@ def joined(device: str | None = None) -> Iterator[World]:
     Raises:
         UserError: CUDA is asked for where there is none, or the launcher set only a part of its variables.
     """
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind = device or default_device().type
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda was asked for, but torch sees no CUDA device here: leave device out")
     rank, size, local_rank = _launcher_variables()
