@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from mm1.config import UserError
+from mm1.train import state as state_module
 from mm1.train.checkpoints import StopSignal
 from mm1.train.hooks import MetricsLog, PlanFile, truncate_log
 from mm1.train.loop import StepInfo
 from mm1.train.progress import Nothing
-from mm1.train.state import Clock, Tally
-from mm1.train.tolerance import heedless_of_full_disks
+from mm1.train.state import Tally, TrainState
 from mm1.types import Batch, Losses
-from tests.full_disk import room_for
 
+FLOPS = (("decoder", 5), ("total", 7))
 NO_IMAGES = torch.zeros(0, dtype=torch.int64)
 
 
@@ -56,11 +56,12 @@ def losses(a: float, b: float, accuracy: float) -> Losses:
     )
 
 
-def state() -> Any:
-    return SimpleNamespace(tally=Tally(), logged={}, clock=Clock(), skipped=torch.zeros(()), step=0)
+def state() -> TrainState:
+    optimizers: Any = SimpleNamespace(parameters=[torch.zeros(())])
+    return TrainState(torch.nn.Identity(), optimizers)
 
 
-def info(state: Any, step: int, steps: int = 5, norm: float = 1.0) -> StepInfo:
+def info(state: TrainState, step: int, steps: int = 5, norm: float = 1.0) -> StepInfo:
     return StepInfo(state=state, step=step, steps=steps, learning_rate=0.1, grad_norm=torch.tensor(norm))
 
 
@@ -128,12 +129,81 @@ def test_a_step_that_was_not_finite_spoils_no_later_line(tmp_path: Path) -> None
     assert (fourth["target_tokens"], fourth["tokens"]) == (18, 40)
 
 
-def test_too_many_skipped_steps_stop_the_run_with_a_sentence(tmp_path: Path) -> None:
-    ours = state()
+def test_too_many_skipped_steps_stop_the_run_with_a_sentence_and_after_its_line(tmp_path: Path) -> None:
+    path, ours, told = tmp_path / "metrics.jsonl", state(), []
+    log = MetricsLog(path, every=2, display=Nothing(), max_skipped=3, track=told.append)
+    for step in (1, 2, 3):
+        ours.tally.add(losses(1, 1, 1), batch(0))
+        ours.skipped += step % 2 * 2
+        if step < 3:
+            log.on_step(info(ours, step, steps=9))
+    ours.skipped -= 1  # as many as are allowed
+    log.on_step(info(ours, 4))
     ours.tally.add(losses(1, 1, 1), batch(0))
-    ours.skipped += 4
-    with pytest.raises(UserError, match=r"4 of 2 steps.*3 that max_skipped_steps"):
-        log_to(tmp_path / "metrics.jsonl").on_step(info(ours, 2))
+    ours.skipped += 1
+    with pytest.raises(UserError, match=r"^4 of 5 steps.*3 that max_skipped_steps.*lower optimizer.learning_rate$"):
+        log.on_step(info(ours, 5))
+    assert [line["skipped_steps"] for line in lines(path)] == [2, 3, 4]
+    assert told == lines(path)
+
+
+class Seen(Nothing):
+    """A display that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[Any, Any]] = []
+        self.advanced: list[int] = []
+
+    def show(self, record: Any, since: Any) -> None:
+        assert record["step"] not in self.advanced
+        self.shown.append((record, since))
+
+    def advance(self, step: int) -> None:
+        self.advanced.append(step)
+
+
+def test_speeds_are_those_since_the_line_before_though_a_checkpoint_lies_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step waits a second for data and computes for three; the start before the first takes 100, as the second
+    start does, which comes a step after a line.
+    """
+    now, path = [0.0], tmp_path / "metrics.jsonl"
+    monkeypatch.setattr(state_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    speed: Any = SimpleNamespace(
+        flops=lambda totals: {"decoder": 5 * totals["tokens"], "total": 7 * totals["tokens"]},
+        mfu=lambda flops, seconds: flops / seconds / 100,
+    )
+    ours, display = state(), Seen()
+
+    def steps(first: int, last: int) -> None:
+        now[0] += 100.0
+        log = MetricsLog(path, every=2, display=display, max_skipped=3, speed=speed)
+        for step in range(first, last + 1):
+            for kind, seconds in (("data", 1.0), ("compute", 3.0)):
+                with ours.clock.measure(kind):
+                    now[0] += seconds
+            ours.tally.add(losses(1, 1, 1), batch(step % 4))
+            ours.tally.add_pause(step / 2)
+            log.on_step(info(ours, step, steps=6))
+
+    steps(1, 3)
+    values = ours.values()
+    ours = state()
+    ours.restore(3, values)
+    steps(4, 6)
+    assert display.advanced == [1, 2, 3, 4, 5, 6]
+    assert [record for record, _ in display.shown] == lines(path)
+    second = lines(path)[1]
+    tokens = [8 - step % 4 for step in range(1, 7)]
+    assert (second["seconds"], second["time"]["data"], second["time"]["compute"]) == (16.0, 4.0, 12.0)
+    assert (second["tokens"], second["flops"]) == (sum(tokens[:4]), {n: k * sum(tokens[:4]) for n, k in FLOPS})
+    assert second["flops_per_second"] == 7 * sum(tokens[2:4]) / 8
+    assert second["mfu"] == second["flops_per_second"] / 100
+    assert second["data_pauses"] == 1.5 + 2.0
+    for (_, since), passed in zip(display.shown, (tokens[:2], tokens[2:4], tokens[4:]), strict=True):
+        assert {name: since[name] for name in ("steps", "seconds", "waited")} == {"steps": 2, "seconds": 8, "waited": 2}
+        assert since["tokens"] == sum(passed)
 
 
 def test_other_ranks_write_nothing() -> None:
@@ -229,33 +299,6 @@ def test_another_thread_leaves_signals_alone() -> None:
     assert seen == [before]
 
 
-def test_a_full_disk_delays_lines_and_loses_none(tmp_path: Path) -> None:
-    path, ours = tmp_path / "metrics.jsonl", state()
-    said: list[str] = []
-    log = MetricsLog(path, every=1, display=Nothing(), max_skipped=3, say=said.append)
-
-    def step(number: int) -> None:
-        ours.tally.add(losses(number, 1, 0.5), batch(0))
-        log.on_step(info(ours, number, steps=9))
-
-    step(1)
-    whole = path.read_bytes()
-    for number, room in ((2, len(whole) + 10), (3, 0)):
-        with room_for(room):
-            step(number)
-        assert path.read_bytes() == whole, "half a line"
-    assert len(said) == 1
-    assert "metrics.jsonl could not be written (File too large): training goes on" in said[0]
-    step(4)
-    step(5)
-    assert [line["step"] for line in lines(path)] == [1, 2, 3, 4, 5]
-    assert len(said) == 2
-    assert "written again" in said[1]
-    with room_for(0):
-        step(6)
-    assert len(said) == 3, "another time is told too"
-
-
 def test_a_plan_that_cannot_be_kept_ends_nothing(tmp_path: Path) -> None:
     said: list[str] = []
     refused = True
@@ -271,15 +314,3 @@ def test_a_plan_that_cannot_be_kept_ends_nothing(tmp_path: Path) -> None:
     refused = False
     hook.on_step(info(state(), 6))
     assert [("could not" in line, "No space left" in line) for line in said] == [(True, True), (False, False)]
-
-
-def test_a_full_disk_silences_what_is_printed_to_it_and_other_errors_are_heard() -> None:
-    def say(number: int) -> Any:
-        def refuse(line: str) -> None:
-            raise OSError(number, os.strerror(number))
-
-        return refuse
-
-    heedless_of_full_disks(say(errno.ENOSPC))("line")
-    with pytest.raises(BrokenPipeError):
-        heedless_of_full_disks(say(errno.EPIPE))("line")

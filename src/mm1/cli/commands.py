@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -31,6 +32,8 @@ from mm1.recipes.studies import load_study
 from mm1.train.watch import Watch
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
+say = partial(print, flush=True)
+"""For what training says: under a bar that a stage shows, `print` writes above it, and another console into it."""
 
 
 def _resolve(arguments: Namespace) -> RecipeConfig:
@@ -56,7 +59,7 @@ def run(arguments: Namespace) -> None:
     recipe = _resolve(arguments)
     folder = _out(arguments, recipe)
     with EvalProgress(console) as progress:
-        report = run_recipe(recipe, folder, say=console.print, progress=progress, watch=Watch(track=arguments.track))
+        report = run_recipe(recipe, folder, say=say, progress=progress, watch=Watch(track=arguments.track))
     summary = json.loads((folder / "summary.json").read_text())
     if summary["eval"]:
         tables.show(console, tables.scores(summary["eval"]))
@@ -69,7 +72,7 @@ def train(arguments: Namespace) -> None:
         recipe = _resolve(arguments)
         recipe.stage(arguments.stage)  # is one of the recipe's, or said not to be
         watch = Watch(profile=arguments.profile, track=arguments.track)
-        outcome = train_stage(recipe, arguments.stage, _out(arguments, recipe), world, say=console.print, watch=watch)
+        outcome = train_stage(recipe, arguments.stage, _out(arguments, recipe), world, say=say, watch=watch)
         if world.is_first:
             state = "finished before, skipped" if outcome.skipped else "finished"
             console.print(f"{arguments.stage} {state} → {outcome.folder}")
@@ -138,6 +141,6 @@ def ablate(arguments: Namespace) -> None:
     if arguments.smoke:
         study = replace(study, base=smoke(study.base), seeds=study.seeds[:2])
     folder = arguments.out or Path("runs") / "ablations" / study.name
-    table = run_study(study, folder, arguments.jobs, say=console.print)
+    table = run_study(study, folder, arguments.jobs, say=say)
     console.print(table.read_text())
     console.print(f"Table: {table}")

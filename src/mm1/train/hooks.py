@@ -61,12 +61,18 @@ class MetricsLog:
         state = info.state
         if info.step % self._every == 0 or info.is_last:
             # The clock is read when the device has done what was counted.
-            totals = {**state.tally.read(), "seconds": state.clock.total()}
-            record = _record(info, totals, self._speed)
+            totals = {
+                **state.tally.read(),
+                "steps": info.step,
+                "seconds": state.clock.total(),
+                "waited": state.clock.seconds["data"],
+            }
+            since = {name: value - state.logged.get(name, 0.0) for name, value in totals.items()}
+            record = _record(info, totals, since, self._speed)
             state.logged = totals
             if self._lines is not None:
                 self._lines.append(json.dumps(record))
-            self._display.show(record)
+            self._display.show(record, since)
             if self._track is not None:
                 self._track(record)
             self._check_skipped(record)
@@ -114,9 +120,9 @@ class PlanFile:
                 self._writing.attempt(lambda: self._plan.save(folder))
 
 
-def _record(info: StepInfo, totals: Totals, speed: Speed) -> dict[str, Any]:
+def _record(info: StepInfo, totals: Totals, since: Totals, speed: Speed) -> dict[str, Any]:
+    """A line; `since` is what was added to `totals` since the line before."""
     state = info.state
-    since = {name: value - state.logged.get(name, 0.0) for name, value in totals.items()}
     sources = [name.removeprefix("loss/") for name in totals if name.startswith("loss/")]
     losses = {name: _mean(since[f"loss/{name}"], since[f"targets/{name}"]) for name in sources}
     microbatches, flops = since["microbatches"], speed.flops(since)

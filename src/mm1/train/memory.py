@@ -1,6 +1,7 @@
 """What memory a rank holds all the time, told before the first step; on CUDA also the most that a step takes.
 
-    memory a rank: 9.6 GB = weights 2.4 + gradients 2.4 + optimizer 4.8 · image_encoder 3.1, connector 0.2, decoder 6.3
+    memory a rank: 9.6 GB = weights 2.4 + gradients 2.4 + optimizer 4.8
+       = image_encoder 3.1 + connector 0.2 + decoder 6.3
 
 Counted on the tensors that are there, this rank's share of them; gradients are those of all that moves, which are there
 when the backward ends. What else a step takes, above all activations, `mm1 plan` estimates beforehand and the second
@@ -32,8 +33,8 @@ def held(state: TrainState) -> Counter[tuple[str, str]]:
     return found
 
 
-def memory_line(state: TrainState) -> str:
-    """What is held, by kind and by part of the model, in the unit that suits their sum."""
+def memory_lines(state: TrainState) -> tuple[str, str]:
+    """What is held, by kind and by part of the model, in the unit that suits the sum; parts too small are left out."""
     found = held(state)
     kinds: Counter[str] = Counter()
     parts: Counter[str] = Counter()
@@ -43,8 +44,8 @@ def memory_line(state: TrainState) -> str:
     total = found.total()
     scale, unit = next(((scale, unit) for scale, unit in UNITS if total >= scale), UNITS[-1])
     by_kind = " + ".join(f"{kind} {size / scale:.1f}" for kind, size in kinds.items())
-    by_part = ", ".join(f"{part} {size / scale:.1f}" for part, size in parts.items())
-    return f"memory a rank: {total / scale:.1f} {unit} = {by_kind} · {by_part}"
+    by_part = " + ".join(f"{part} {size / scale:.1f}" for part, size in parts.items() if size >= scale / 20)
+    return f"memory a rank: {total / scale:.1f} {unit} = {by_kind}", f"   = {by_part}"
 
 
 class PeakMemory:

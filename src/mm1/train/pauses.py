@@ -2,8 +2,8 @@
 
     pretrain  120/690 · loss 1.234 · 4,512 tokens/s · data 21% · remaining 2:10 · paused 12 s for data
 
-What to do about it is said at the first one. Waits for checkpoints are told where they happen (`checkpoints.py`).
-Knows nothing of what prepares data.
+What to do about it is said at the first one of the first rank. Waits for checkpoints are told where they happen
+(`checkpoints.py`). Knows nothing of what prepares data.
 """
 
 from __future__ import annotations

@@ -3,11 +3,13 @@
     run_stage(…, hooks=[Profile(folder, say)])      # folder/trace.json.gz, for chrome://tracing or ui.perfetto.dev
 
 Three steps are let go by first, in which memory is claimed and kernels are chosen. Steps that are traced take longer,
-and the host waits for the device where they begin and end; weights are the same. Knows nothing of what a step does.
+and the host waits for the device where they begin and end; weights are the same. A trace that cannot be made or written
+is told of, and ends nothing. Knows nothing of what a step does.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -15,6 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from mm1.train.loop import StepInfo
 from mm1.train.progress import Say
+from mm1.train.tolerance import reason
 
 TRACE = "trace.json.gz"
 
@@ -31,13 +34,32 @@ class Profile:
 
     def on_step(self, info: StepInfo) -> None:
         self._seen += 1
-        if self._seen == self._begin and not info.is_last:
-            cuda = [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
-            # One cycle has all events either way; torch 2.11 warns unless it is told to keep them.
-            self._profile = profile(activities=[ProfilerActivity.CPU, *cuda], acc_events=True)
-            self._profile.start()
+        if info.is_last and self._seen <= self._begin:
+            self._say(f"no trace: it begins after {self._begin} steps, and this start had {self._seen} to do")
+        elif self._seen == self._begin:
+            self._profile = _started()
         elif self._profile is not None and (self._seen == self._end or info.is_last):
             self._profile.stop()
-            self._profile.export_chrome_trace(str(self._folder / TRACE))
-            self._say(f"{TRACE} in the stage's folder: {self._seen - self._begin} steps up to step {info.step}")
+            self._write(self._profile, info.step)
             self._profile = None
+
+    def _write(self, trace: profile, step: int) -> None:
+        path = self._folder / TRACE
+        try:
+            trace.export_chrome_trace(str(path))
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            self._say(f"{path} could not be written ({reason(error)}): training goes on without a trace")
+        else:
+            steps = self._seen - self._begin
+            self._say(f"{TRACE} in the stage's folder: {steps} step{'s' * (steps > 1)} up to step {step}")
+
+
+def _started() -> profile:
+    # The profiler's own library would write lines of its own into the progress bar.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    cuda = [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
+    # One cycle has all events either way; torch 2.11 warns unless it is told to keep them.
+    started = profile(activities=[ProfilerActivity.CPU, *cuda], acc_events=True)
+    started.start()
+    return started

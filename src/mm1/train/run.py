@@ -40,7 +40,7 @@ from mm1.train.ema import Average
 from mm1.train.hooks import MetricsLog, PlanFile, truncate_log
 from mm1.train.identity import claim
 from mm1.train.loop import Hook, LoopConfig, train
-from mm1.train.memory import PeakMemory, memory_line
+from mm1.train.memory import PeakMemory, memory_lines
 from mm1.train.objectives import build_objective
 from mm1.train.optimizer import Optimizers, freeze
 from mm1.train.outcome import finish, finished, mixture_line
@@ -224,6 +224,7 @@ def loop_config(config: StageConfig, rows: int, world: World) -> LoopConfig:
         learning_rate=config.optimizer.learning_rate,
         factor=functools.partial(config.schedule.factor, steps=config.steps),
         microbatch_rows=rows,
+        drop_padding=config.drops_padding,
         max_grad_norm=config.max_grad_norm,
         device=world.device,
         autocast=functools.partial(autocast, precision, world.device),
@@ -233,7 +234,8 @@ def loop_config(config: StageConfig, rows: int, world: World) -> LoopConfig:
 
 def _introduce(config: StageConfig, state: TrainState, speed: Speed, say: Say) -> None:
     """What is known before the first step, and why that one takes long."""
-    say(memory_line(state))
+    for line in memory_lines(state):
+        say(line)
     if speed.why:
         say(speed.why)
     if config.parallel.compile:

@@ -80,20 +80,23 @@ class Clock:
 
     def __init__(self, seconds: Mapping[str, float] | None = None, before: float = 0.0) -> None:
         self.seconds = dict(seconds or dict.fromkeys(("data", "compute", "optimizer", "checkpoint"), 0.0))
-        self._before, self._began = before, time.perf_counter()
+        self._before = before
+        self._began: float | None = None
 
     @contextmanager
     def measure(self, kind: str) -> Iterator[None]:
         """Adds the time spent inside to `kind`."""
         began = time.perf_counter()
+        if self._began is None:
+            self._began = began
         try:
             yield
         finally:
             self.seconds[kind] += time.perf_counter() - began
 
     def total(self) -> float:
-        """Seconds since the first step, without what interruptions lost."""
-        return self._before + time.perf_counter() - self._began
+        """Seconds since the first step began, without what interruptions lost, starts included."""
+        return self._before + (0.0 if self._began is None else time.perf_counter() - self._began)
 
 
 class TrainState:

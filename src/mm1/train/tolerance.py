@@ -33,7 +33,7 @@ class Tolerant:
             work()
         except self._errors as error:
             if not self._is_failing:
-                self._say(f"{self._failing_words} ({_reason(error)}): training goes on, and it is tried again")
+                self._say(f"{self._failing_words} ({reason(error)}): training goes on, and it is tried again")
             self._is_failing = True
             return False
         if self._is_failing:
@@ -81,6 +81,7 @@ def heedless_of_full_disks(say: Say) -> Say:
     return speak
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why, in a line."""
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return words.strip().partition("\n")[0] or type(error).__name__
