@@ -121,7 +121,7 @@ def log(steps: int = 40, source: str = "pages", **extra: float) -> list[dict[str
             "tokens": 1000 * step,
             "target_tokens": 900 * step,
             "images": 64 * step,
-            "fill": 0.975,
+            "padding": 0.025,
             "seconds": 0.5 * step,
             "time": {"data": 0.01 * step, "compute": 0.4 * step, "optimizer": 0.05 * step, "checkpoint": 0.0},
             "skipped_steps": 0,
@@ -136,7 +136,9 @@ def write_stage(folder: Path, rows: list[dict[str, Any]], finished: bool = True,
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     last = rows[-1]
     facts = {
-        **{key: last[key] for key in ("seconds", "tokens", "target_tokens", "images", "fill", "time")},
+        **{key: last[key] for key in ("seconds", "tokens", "target_tokens", "images", "time")},
+        "fill": 0.975,
+        "padding": 0.025,
         "steps": last["step"],
         "tokens_per_second": 2000.0,
         "images_per_second": 128.0,
@@ -234,7 +236,7 @@ def test_the_best_gain_is_the_largest(finished: Path) -> None:
 def test_curves_mixture_and_time_of_each_stage(page: Page) -> None:
     drawn = [of["aria-label"] or "" for name, of in page.elements if name == "svg"]
     for stage in ("encoder", "pretrain"):
-        for title in ("loss by source", "learning rate", "tokens/s", "images/s", "packing fill, %"):
+        for title in ("loss by source", "learning rate", "tokens/s", "images/s", "padding computed, %"):
             assert f"{stage}: {title}" in drawn
     assert "encoder: accuracy" in drawn
     assert "pretrain: accuracy" not in drawn

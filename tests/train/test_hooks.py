@@ -85,10 +85,10 @@ def test_losses_are_means_since_the_line_before_and_counts_are_cumulative(tmp_pa
     assert first["loss_by_source"] == {"a": 2.0, "b": 4.0}
     assert first["loss"] == pytest.approx((4 * 1 + 4 * 3 + 2 * 4 * 2) / 12)
     assert first["accuracy"] == pytest.approx(0.6)
-    assert first["fill"] == pytest.approx(12 / 16)
+    assert first["padding"] == pytest.approx(4 / 16)
     assert last["loss"] == pytest.approx(9.0)
     assert last["accuracy"] == pytest.approx(0.9)
-    assert last["fill"] == pytest.approx(6 / 8)
+    assert last["padding"] == pytest.approx(2 / 8)
     assert last["target_tokens_by_source"] == {"a": 12, "b": 6}
     assert (last["target_tokens"], last["tokens"], last["images"]) == (18, 18, 9)
 

@@ -78,7 +78,7 @@ def test_two_ranks_reach_the_weights_of_one_process_to_rounding(
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_log_what_one_process_logs(results: dict[str, tuple[Path, Path]], case: str) -> None:
     one, two = (last_line(folder) for folder in results[case])
-    for key in ("tokens", "target_tokens", "images", "fill", "target_tokens_by_source", "skipped_steps"):
+    for key in ("tokens", "target_tokens", "images", "target_tokens_by_source", "skipped_steps"):
         assert two[key] == one[key], key
     routing = ("load_balance", "router_z", "router_entropy", "max_load", "dropped") if case == "moe" else ()
     for key in ("loss", "grad_norm", "loss_by_source", *routing):

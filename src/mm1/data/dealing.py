@@ -19,12 +19,14 @@ from mm1.data.budget import Unit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCost:
-    """What is work in a row, in any unit; of the rest, padding included, every row has the same. 0: rows are alike."""
+    """What is work in a row, in any unit; of the rest every row has the same. All 0: rows are alike."""
 
     image: float = 0
     """An image that is encoded."""
     attended_pair: float = 0
     """A position that another of its document, or the position itself, looks at."""
+    token: float = 0
+    """A position that is not padding."""
     text_token: float = 0
     """A position that is no image's: what is predicted may be among these."""
 
@@ -32,8 +34,9 @@ class RowCost:
         """The cost of a row whose images take `num_image_tokens` positions each."""
         images = sum(unit.num_images for unit in row)
         pairs = sum(len(unit) * (len(unit) + 1) // 2 for unit in row)
-        text = sum(len(unit) for unit in row) - images * num_image_tokens
-        return self.image * images + self.attended_pair * pairs + self.text_token * text
+        tokens = sum(len(unit) for unit in row)
+        text = tokens - images * num_image_tokens
+        return self.image * images + self.attended_pair * pairs + self.token * tokens + self.text_token * text
 
 
 ALIKE = RowCost()

@@ -62,10 +62,8 @@ def flops_per_sequence(stage: StageConfig) -> dict[str, int]:
 
 
 def row_cost(stage: StageConfig) -> RowCost:
-    """Operations in which rows differ: of images, of attention, of logits, as if every text token were predicted.
-
-    The layers of the decoder run over padding too, so that a row costs the same in them whatever it holds. Where the
-    model is no MM1, rows are taken to be alike.
+    """Operations in which rows differ, as if every text token were predicted. Where padding is kept, layers run over it
+    too, so that rows cost the same in them. Where the model is no MM1, rows are taken to be alike.
     """
     config = stage.model
     if not isinstance(config, MM1Config):
@@ -75,13 +73,14 @@ def row_cost(stage: StageConfig) -> RowCost:
     freeze(model, stage.optimizer)
     factors = training_factors(model)
 
-    def operations(images: int = 0, attended_pairs: int = 0, targets: int = 0) -> int:
-        forward = flops_forward(config, tokens=0, images=images, attended_pairs=attended_pairs, targets=targets)
+    def operations(images: int = 0, attended_pairs: int = 0, tokens: int = 0, targets: int = 0) -> int:
+        forward = flops_forward(config, tokens, images, attended_pairs, targets)
         return sum(factor * forward[part] for part, factor in factors.items())
 
     return RowCost(
         image=operations(images=1),
         attended_pair=operations(attended_pairs=1),
+        token=operations(tokens=1) if stage.drops_padding else 0,
         text_token=operations(targets=1),
     )
 

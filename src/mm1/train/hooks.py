@@ -29,10 +29,10 @@ class MetricsLog:
     """Appends a line to metrics.jsonl every `every` steps and at the last one, and hands it to display and tracker.
 
     A line has `step`, `loss` and `loss_by_source` (means over the targets since the line before, without auxiliary
-    terms), the objective's extra values (means over microbatches since then), `learning_rate`, `grad_norm`, `fill`
-    (share of positions since then that are not padding), `flops_per_second` (operations that the model needs, by real
-    lengths, of all ranks since then; of the wall's seconds), `mfu` (their share of the devices' peak), `data_pauses`
-    (seconds of ranks since then in long waits for data), and cumulative `tokens`, `target_tokens`,
+    terms), the objective's extra values (means over microbatches since then), `learning_rate`, `grad_norm`, `padding`
+    (share of positions computed since then in which nothing stands), `flops_per_second` (operations that the model
+    needs, by real lengths, of all ranks since then; of the wall's seconds), `mfu` (their share of the devices' peak),
+    `data_pauses` (seconds of ranks since then in long waits for data), and cumulative `tokens`, `target_tokens`,
     `target_tokens_by_source`, `images`, `flops` by part, `seconds`, `time` by kind of work, `skipped_steps`.
     Microbatches whose loss is not finite count in `tokens`, `images` and `flops` only; a mean of nothing is null, and
     so is what is not known.
@@ -137,7 +137,7 @@ def _record(info: StepInfo, totals: Totals, since: Totals, speed: Speed) -> dict
         "tokens": int(totals["tokens"]),
         "target_tokens": int(totals["targets"]),
         "images": int(totals["images"]),
-        "fill": since["tokens"] / since["positions"],
+        "padding": 1 - since["tokens"] / since["positions"],
         "flops": speed.flops(totals),
         "flops_per_second": None if flops is None else flops["total"] / since["seconds"],
         "mfu": None if flops is None else speed.mfu(flops["total"], since["seconds"]),

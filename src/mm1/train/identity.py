@@ -28,6 +28,7 @@ FREE_TO_CHANGE = frozenset(
         "max_skipped_steps",
         "parallel",
         "data.max_dropped_share",
+        "keep_padding",
     }
 )
 """How often something is written, when a run gives up, who computes: all else decides what comes out."""

@@ -63,6 +63,7 @@ class LoopConfig:
     factor: Callable[[int], float]
     """The schedule's factor of a step, counted from 0."""
     microbatch_rows: int
+    drop_padding: bool = False
     max_grad_norm: float
     device: torch.device
     autocast: Callable[[], AbstractContextManager[None]]
@@ -81,7 +82,7 @@ def train(
     clock = state.clock
     while state.step < config.steps:
         with clock.measure("data"):
-            microbatches = split(next(batches), config.microbatch_rows)
+            microbatches = split(next(batches), config.microbatch_rows, drop_padding=config.drop_padding)
         with clock.measure("compute"):
             count = torch.zeros((), device=config.device)
             for number, microbatch in enumerate(microbatches, start=1):

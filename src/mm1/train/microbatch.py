@@ -1,8 +1,14 @@
 """A batch cut into microbatches by rows, on the host: what does not fit in memory at once is accumulated.
 
-    split(batch of 8 rows, 2)  →  4 batches of 2 rows, with the images that stand in them
+    split(batch of 8 rows, 2)           4 batches of 2 rows, with the images that stand in them
 
-Knows nothing of models or losses.
+    a a a . .    without_padding        a a a b b c c c c . . .
+    b b c c c  ──────────────────→      one row; its length one of few
+    c . . . .
+
+Padding has no part in attention or loss, but the layers of a decoder would run over it: over a seventh of the positions
+in MM1's mixture, whose rows of captions are full of images before they are full of tokens. Knows nothing of models or
+losses.
 """
 
 from __future__ import annotations
@@ -13,15 +19,58 @@ import torch
 
 from mm1.types import IGNORE, Batch
 
+TILE = 128
+"""Lengths of rows without padding are multiples of it: what attention's kernels on GPUs work in."""
+LENGTHS = 16
+"""So many lengths there are at most: a compiler meets few, and a step computes at most a sixteenth of padding."""
 
-def split(batch: Batch, rows: int) -> list[Batch]:
-    """Batches of `rows` rows each, in order. The images of `batch` stand in row order, as the loader makes them."""
+
+def split(batch: Batch, rows: int, *, drop_padding: bool = False) -> list[Batch]:
+    """Batches of `rows` rows each, in order, or of one row without their padding. In pinned memory if `batch` is.
+
+    The images of `batch` stand in row order, as the loader makes them.
+    """
     total = batch.tokens.shape[0]
     assert total % rows == 0, f"{total} rows do not make microbatches of {rows}"
-    if rows == total:
-        return [batch]
-    assert bool((batch.image_rows.diff() >= 0).all()), "images out of row order"
-    return [_rows(batch, start, start + rows) for start in range(0, total, rows)]
+    parts = [batch]
+    if rows < total:
+        assert bool((batch.image_rows.diff() >= 0).all()), "images out of row order"
+        parts = [_rows(batch, start, start + rows) for start in range(0, total, rows)]
+    if drop_padding:
+        parts = [without_padding(part) for part in parts]
+    return [part.pin_memory() for part in parts] if batch.tokens.is_pinned() else parts
+
+
+def without_padding(batch: Batch) -> Batch:
+    """The documents of all rows in one, one behind the other, and no more padding than makes its length one of few.
+
+    The batch itself where that would save nothing.
+    """
+    places = batch.segment_ids.numel()
+    step = -(-places // (LENGTHS * TILE)) * TILE
+    real = (batch.segment_ids >= 0).flatten()
+    used = int(real.sum())
+    length = max(1, -(-used // step)) * step
+    if length >= places:
+        return batch
+    taken = torch.cat([real.nonzero().flatten(), (~real).nonzero().flatten()[: length - used]])
+    # A row's segments count on where those of the rows before it ended.
+    ends = batch.segment_ids.amax(1) + 1
+    first = ends.cumsum(0) - ends
+    targets = batch.targets.flatten()[taken]
+    segment_ids = torch.where(batch.segment_ids >= 0, batch.segment_ids + first[:, None], -1)
+    return replace(
+        batch,
+        tokens=batch.tokens.flatten()[taken][None],
+        positions=batch.positions.flatten()[taken][None],
+        segment_ids=segment_ids.flatten()[taken][None],
+        image_index=batch.image_index.flatten()[taken][None],
+        targets=targets[None],
+        target_index=(targets != IGNORE).nonzero().flatten(),
+        source_ids=batch.source_ids.flatten()[taken][None],
+        image_rows=torch.zeros_like(batch.image_rows),
+        image_segments=batch.image_segments + first[batch.image_rows],
+    )
 
 
 def _rows(batch: Batch, start: int, stop: int) -> Batch:

@@ -42,6 +42,9 @@ class StageConfig(Config):
     steps: PositiveInt
     microbatch_rows: PositiveInt | None = None
     """Rows that a rank handles at once; the rest of its share of `data.rows` is accumulated. None: all at once."""
+    keep_padding: bool = False
+    """Whether a decoder computes the padding of rows; else a microbatch's documents stand in one row, of a length that
+    changes. Kept where sparse layers have a capacity, which is a row's, and where the objective needs the rows."""
     max_grad_norm: PositiveFloat = 1.0
     precision: Precision = "auto"
     parallel: ParallelConfig = ParallelConfig()
@@ -97,6 +100,13 @@ class StageConfig(Config):
                 f"{each} rows of a rank in {each // rows}: leave microbatch_rows out, or take fewer data.rows"
             )
         return rows
+
+    @property
+    def drops_padding(self) -> bool:
+        """Whether microbatches lose their padding."""
+        if self.keep_padding or not isinstance(self.model, MM1Config):
+            return False
+        return self.model.decoder.moe is None or self.model.decoder.moe.capacity_factor is None
 
     def check_layout(self, ranks: int) -> None:
         """That `parallel` has a place for each of `ranks` processes and for this model's experts.

@@ -35,7 +35,7 @@ from mm1.report.markup import (
 ACTIVITIES = ("data", "compute", "optimizer", "checkpoint")
 LOGGED = frozenset(
     {"step", "loss", "loss_by_source", "target_tokens_by_source", "learning_rate", "grad_norm", "tokens"}
-    | {"target_tokens", "images", "fill", "seconds", "time", "skipped_steps"}
+    | {"target_tokens", "images", "padding", "seconds", "time", "skipped_steps"}
     | {"flops", "flops_per_second", "mfu", "data_pauses"}
 )
 """The columns every stage logs; whatever else stands in a row is the objective's own and gets its own curve."""
@@ -81,6 +81,7 @@ def _facts(stage: Stage) -> Markup:
             ("tokens/s", count(facts.get("tokens_per_second"))),
             ("images/s", count(facts.get("images_per_second") or None)),
             ("packing fill", percent(facts.get("fill"))),
+            ("padding computed", percent(facts.get("padding"))),
             ("waiting for data", percent(facts.get("data_share"))),
             ("parameters", count(facts.get("parameters", {}).get("total"))),
             ("precision", str(facts.get("precision", DASH))),
@@ -103,7 +104,7 @@ def _small(stage: Stage) -> Markup:
         ("learning rate", stage.column("learning_rate")),
         ("tokens/s", _rates(stage, "tokens")),
         ("images/s", _rates(stage, "images")),
-        ("packing fill, %", [100 * fill for fill in stage.column("fill")]),
+        ("padding computed, %", [100 * share for share in stage.column("padding")]),
         ("MFU, %", [100 * share for share in stage.column("mfu")]),
         ("gradient norm", stage.column("grad_norm")),
         *((key.replace("_", " "), stage.column(key)) for key in own),
