@@ -28,8 +28,8 @@ Totals: TypeAlias = dict[str, float]
 values were finite: "microbatches" (their number), "loss" (without auxiliary terms), "targets", "loss/SOURCE",
 "targets/SOURCE", "extra/NAME"."""
 COUNTED = ("tokens", "positions", "images", "attended_pairs", "logits", "data_pauses")
-"""What the host counts: positions that are not padding; all that are computed; images; pairs of a position with itself or an
-earlier one of its document; positions with a target; seconds of ranks in long waits for data."""
+"""What the host counts: positions that are not padding; all that are computed; images; pairs of a position with itself
+or an earlier one of its document; positions with a target; seconds of ranks in long waits for data."""
 
 
 class Tally:
