@@ -18,6 +18,7 @@ from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
 from mm1.data.plan import build_plan
 from mm1.train.blocks import checkpoint_blocks, compile_blocks
+from mm1.train.microbatch import without_padding
 from mm1.train.objectives import build_objective
 from mm1.types import Batch
 
@@ -42,12 +43,19 @@ def stage(model: str) -> Any:
 
 
 def batches(config: Any, folder: Path) -> list[Batch]:
-    """Those of six steps."""
+    """Those of six steps, with their padding."""
     images = config.model.num_image_tokens
     tokenizer, sources = tiny.world_of(folder, images)
     plan = build_plan(config.data, sources, images, config.objective == "contrastive")
     loader = Loader(plan, DocumentEncoder(tokenizer, images, 16), sources)
     return [loader.batch(step, 0, 1) for step in range(6)]
+
+
+def without_padding_of(folder: Path) -> list[Batch]:
+    """Batches of one row, of several lengths."""
+    config = stage("mm1")
+    given = batches(config.replace(data=config.data.replace(seq_len=250, rows=6, max_images=2)), folder)
+    return [without_padding(batch) for batch in given]
 
 
 def compare(model: str, mode: Any, backend: str, given: list[Batch]) -> dict[str, Any]:
@@ -86,6 +94,10 @@ def main(folder: Path, backends: list[str]) -> None:
             for backend in backends:
                 name = f"{model} {mode}" if backends == ["counting"] else f"{model} {mode} {backend}"
                 found[name] = compare(model, mode, backend, given)
+    for backend in backends:
+        shortened = without_padding_of(folder)
+        found["lengths"] = [batch.tokens.numel() for batch in shortened]
+        found[f"shortened {backend}"] = compare("mm1", "none", backend, shortened)
     (folder / "compiled.json").write_text(json.dumps(found))
 
 

@@ -85,9 +85,10 @@ def _policy(context: Any, operator: Any, *arguments: Any, **options: Any) -> Che
 def compile_blocks(model: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compiles each block's forward, at its first use; blocks of a kind share the code.
 
-    A decoder's rows have one shape. Numbers of images vary from step to step, so that dimension is symbolic from the
-    first; PyTorch treats sizes 0 and 1 as constants, and those run as they are. Nothing is compiled twice, whatever
-    the data are.
+    A decoder's rows have one length, or, where padding is dropped, several: its blocks are then compiled once more, for
+    any, when they meet the second. Numbers of images vary from step to step, so that dimension is symbolic from the
+    first; PyTorch treats sizes 0 and 1 as constants, and those run as they are. Nothing else is compiled twice,
+    whatever the data are.
     """
     _settle_kernels(model)
     for block in _blocks(model):

@@ -224,7 +224,8 @@ def loop_config(config: StageConfig, rows: int, world: World) -> LoopConfig:
         learning_rate=config.optimizer.learning_rate,
         factor=functools.partial(config.schedule.factor, steps=config.steps),
         microbatch_rows=rows,
-        drop_padding=config.drops_padding,
+        # Compiled on the CPU, attention computes whole matrices, of which one long row has more than several.
+        drop_padding=config.drops_padding and not (config.parallel.compile and world.device.type == "cpu"),
         max_grad_norm=config.max_grad_norm,
         device=world.device,
         autocast=functools.partial(autocast, precision, world.device),
