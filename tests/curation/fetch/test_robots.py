@@ -1,6 +1,7 @@
 """robots.txt as RFC 9309 has it."""
 
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -118,6 +119,18 @@ def test_no_file_is_an_error(text: bytes, path: str) -> None:
 )
 def test_a_hostile_line_takes_no_time(line: str) -> None:
     parse_robots(b"User-agent: *\n" + line.encode(), ["mm1"]).allows("/" + "a" * 8000 + "b")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["user-agent:*\n", "user-agent:a{}\n"])
+def test_as_many_rules_as_names_take_no_memory_for_each_pair(name: str) -> None:
+    names = "".join(name.format(number) for number in range(10_000))
+    tracemalloc.start()
+    robots = parse_robots((names + "user-agent: mm1\n" + "disallow:/a\n" * 10_000).encode(), ["mm1"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not robots.allows("/a")
+    assert peak < 20 << 20  # one list of 10,000 rules, not 10,000
 
 
 def test_more_than_the_limit_is_not_read() -> None:

@@ -12,7 +12,7 @@ Knows nothing of how the file is fetched.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 MAX_BYTES = 512_000
@@ -60,17 +60,20 @@ def parse_robots(text: bytes, names: Sequence[str]) -> Robots:
         text: the file; no content is an error.
         names: its own name, and then those whose groups bind it as well.
     """
-    groups = _parse_groups(text[:MAX_BYTES].decode("utf-8", "replace"))
     own, *others = [name.lower() for name in names]
+    groups = _parse_groups(text[:MAX_BYTES].decode("utf-8", "replace"), {"*", own, *others})
     if own in groups:
         return Robots((groups[own],))
     return Robots(tuple(groups[name] for name in ["*", *others] if name in groups))
 
 
-def _parse_groups(text: str) -> dict[str, _Group]:
-    """The group of each name in lower case; groups that name the same crawler are one."""
+def _parse_groups(text: str, names: Collection[str]) -> dict[str, _Group]:
+    """The group of each of `names` that has one; groups that name the same crawler are one.
+
+    Others are not kept: each of 20,000 names could have each of 20,000 rules.
+    """
     groups: dict[str, _Group] = {}
-    current: list[_Group] = []
+    current: dict[str, _Group] = {}
     naming = False
     for line in re.split(r"[\r\n]+", text.removeprefix("\ufeff")):
         line = line.partition("#")[0].strip()
@@ -80,17 +83,18 @@ def _parse_groups(text: str) -> dict[str, _Group]:
         key, value = match[1].lower(), line[match.end() :].strip().removeprefix(":").strip()
         if key.startswith("user"):
             if not naming:
-                current = []
+                current = {}
             naming = True
-            current.append(groups.setdefault(_name(value), _Group()))
+            if (name := _name(value)) in names:
+                current[name] = groups.setdefault(name, _Group())
             continue
         if key == "crawl-delay":  # not of the RFC, so it ends no list of names
-            for group in current:
+            for group in current.values():
                 group.delay = max(group.delay, _seconds(value))
             continue
         naming = False
         if value:  # an empty Disallow forbids nothing
-            for group in current:
+            for group in current.values():
                 group.rules.append((_pattern(value), key == "allow"))
     return groups
 
