@@ -120,6 +120,14 @@ def test_an_endless_header_is_one_drop():
     assert reasons(read(b"WARC/1.0\r\n" + b"a" * (1 << 20))) == ["damaged_record"]
 
 
+@pytest.mark.timeout(60)
+def test_headers_without_an_end_are_searched_once(three):
+    """Each line may begin a record; a search of 64 kB for each would take a minute for 200 kB."""
+    items = read(three[0] + b"WARC/1.0\nA: b\n" * 100_000 + b"\n\n" + three[1])
+    assert whole(items) == three[:2]
+    assert set(reasons(items)) == {"damaged_record"}
+
+
 def test_an_empty_file_has_no_records():
     assert read(b"") == []
     assert read(b"\r\n\r\n") == []

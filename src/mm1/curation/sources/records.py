@@ -29,6 +29,8 @@ _GZIP, _ZSTD, _LZ4 = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"
 _BEGINNING = b"WARC/"
 _BLANK = re.compile(rb"[\r\n]+")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
+_HEADER_END_BYTES = 4
+"""Of the longest."""
 _LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d{1,15})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _NEXT_RECORD = re.compile(rb"WARC/1\.\d\r?\n(?=[\w-]+:)")
 
@@ -82,7 +84,7 @@ def _next_record(window: _Window, limit: int) -> Record | Dropped:
         return Dropped(window.ending)
     if not window.peek().startswith(_BEGINNING):
         return Dropped("damaged_record")
-    size = window.find(_HEADER_END, _MAX_HEADER)
+    size = window.header_size()
     if size is None:
         return Dropped("damaged_record" if window.hold(_MAX_HEADER) else window.ending)
     header = window.take(size)
@@ -107,6 +109,7 @@ class _Window:
         self._fault: Fault | None = None
         self._ended = False
         self._sound = 0  # the offset up to which checksums were right
+        self._searched = 0  # the offset before which no end of a header begins
 
     @property
     def ending(self) -> str:
@@ -145,15 +148,21 @@ class _Window:
             size -= step
         return size == 0
 
-    def find(self, what: re.Pattern[bytes], most: int) -> int | None:
-        """How far it is to the end of `what`, if that begins within `most` bytes."""
+    def header_size(self) -> int | None:
+        """How far it is to the end of the header that begins here; None where that is not within _MAX_HEADER bytes.
+
+        What was searched in vain is not searched again for the next header: they may begin at every line.
+        """
         size = 4096
         while True:
-            more = self.hold(min(size, most))
-            found = what.search(self._held, self._place, self._place + most)
+            more = self.hold(min(size, _MAX_HEADER))
+            end = min(self._place + _MAX_HEADER, len(self._held))
+            start = self._place + max(0, self._searched - self.offset)
+            found = _HEADER_END.search(self._held, start, end)
             if found:
                 return found.end() - self._place
-            if not more or size >= most:
+            self._searched = self.offset + max(start, end - _HEADER_END_BYTES + 1) - self._place
+            if not more or size >= _MAX_HEADER:
                 return None
             size *= 4
 
