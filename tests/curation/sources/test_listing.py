@@ -156,6 +156,30 @@ def test_sources_of_one_name_are_told_apart(tmp_path):
     assert all("/" not in part.name for part in parts)
 
 
+def test_sources_that_differ_in_a_dot_are_told_apart(tmp_path):
+    for name in ("site", ".site", "..site"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.html").write_text(HTML)
+    parts = list_parts([tmp_path / name for name in ("site", ".site", "..site")])
+    assert len({part.name for part in parts}) == 3
+    assert not [part.name for part in parts if part.name.startswith(".")]
+
+
+def test_what_is_not_there_is_named_whatever_is_given_twice(tmp_path):
+    (tmp_path / "a.txt").write_text("https://a.example/")
+    with pytest.raises(UserError, match=r"gone\.txt is not there"):
+        list_parts([tmp_path / "a.txt", tmp_path / "a.txt", tmp_path / "gone.txt"])
+
+
+@pytest.mark.timeout(60)
+def test_thousands_of_sources_are_not_compared_with_each_other(tmp_path):
+    """As a shell spells out `crawl/*.warc`: two thousand took minutes."""
+    paths = [tmp_path / f"{number}.warc" for number in range(2000)]
+    for path in paths:
+        path.write_bytes(b"WARC/1.0\r\n")
+    assert len(list_parts(paths)) == 2000
+
+
 MISTAKES = {
     "nothing is given": lambda folder: [],
     "is not there": lambda folder: [folder / "none"],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -76,14 +77,15 @@ def _places(paths: Sequence[Path]) -> list[Path]:
     places = list(dict.fromkeys(Path(os.path.realpath(path)) for path in paths))
     if not places:
         raise UserError(f"there is nothing to read: give {UNDERSTOOD}")
-    for given, place in zip(paths, places, strict=False):
-        if not place.exists():
-            raise UserError(f"{given} is not there: give {UNDERSTOOD}")
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path} is not there: give {UNDERSTOOD}")
+    given = set(places)
     for place in places:
         _check_name(place)
-        for outer in places:
-            if outer in place.parents and outer.is_dir():
-                raise UserError(f"{place} lies in {outer}, and its pages would be read twice: give one of them")
+        outer = next((one for one in place.parents if one in given), None)
+        if outer is not None:
+            raise UserError(f"{place} lies in {outer}, and its pages would be read twice: give one of them")
     return places
 
 
@@ -116,7 +118,8 @@ def _labels(paths: Sequence[Path]) -> dict[Path, str]:
     for depth in range(1, 64):
         waiting = [path for path in paths if path not in labels]
         ends = ["/".join(path.parts[-depth:]).lstrip("/") for path in waiting]
-        labels.update({path: end for path, end in zip(waiting, ends, strict=True) if ends.count(end) == 1})
+        times = Counter(ends)
+        labels.update({path: end for path, end in zip(waiting, ends, strict=True) if times[end] == 1})
     return labels | {path: str(path) for path in paths if path not in labels}
 
 
@@ -196,10 +199,11 @@ def _is_plain(path: Path) -> bool:
 
 
 def _part_name(label: str, number: int) -> str:
-    """Fit for a file's name, and told from that of another label by a hash where characters were replaced."""
-    safe = "".join(character if character.isalnum() or character in "-_." else "-" for character in label)[-80:]
+    """Fit for a file's name, and told from that of another label by a hash where it is not the label itself."""
+    safe = "".join(character if character.isalnum() or character in "-_." else "-" for character in label)
+    safe = safe[-80:].lstrip(".")
     mark = "" if safe == label else "-" + hashlib.sha256(label.encode()).hexdigest()[:8]
-    return f"{safe.lstrip('.')}{mark}-{number:05d}"
+    return f"{safe}{mark}-{number:05d}"
 
 
 class _About(NamedTuple):
