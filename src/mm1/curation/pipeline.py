@@ -53,7 +53,7 @@ UNREAD = "not one page could be read of"
 VERSIONS = {
     "lists": 2,
     "evaluations": 1,
-    "extract": 3,
+    "extract": 4,
     "texts": 2,
     "duplicates": 1,
     "addresses": 3,

@@ -10,7 +10,7 @@ from re import findall
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
-from mm1.curation.html import extract
+from mm1.curation.html import extract, walk
 from mm1.curation.page import Block, Dropped, ImageRef, Paragraph
 
 PAGES = Path(__file__).parents[1] / "pages"
@@ -188,6 +188,18 @@ def test_captions_of_several_images() -> None:
     assert [block.text for block in nested if isinstance(block, Paragraph)] == ["All"]
     row = read("<div><img src=1.png><p class=caption>A</p><img src=2.png><p class=caption>B</p></div>")
     assert [block.caption for block in row if isinstance(block, ImageRef)] == ["A", "B"]
+
+
+def test_figures_within_figures_do_not_all_look_through_what_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    attach = walk.attach_captions
+    monkeypatch.setattr(
+        walk, "attach_captions", lambda *all, figure: (looked.append(figure), attach(*all, figure=figure))
+    )
+    depth = 300
+    found = read("<figure>" * depth + "<p>x</p><img src=1.png>" + "<figcaption>A cat.</figcaption></figure>" * depth)
+    assert [block.caption for block in found if isinstance(block, ImageRef)] == ["A cat."]
+    assert looked.count(True) <= 100
 
 
 def test_a_caption_without_an_image_is_a_paragraph() -> None:

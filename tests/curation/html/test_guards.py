@@ -1,8 +1,9 @@
-"""Attributes that would cost the parser the square of their number."""
+"""Attributes and addresses that would cost the square of their number or length."""
 
 import pytest
 
-from mm1.curation.html.guards import MAX_ATTRIBUTES, check_attributes
+from mm1.curation.html import extract
+from mm1.curation.html.guards import MAX_ADDRESSES, MAX_ATTRIBUTES, check_attributes
 from mm1.curation.page import Dropped
 
 TEXT = "<p>" + "x" * 50_000
@@ -58,3 +59,19 @@ def test_no_text_is_read_twice() -> None:
     """Tags without ends, each of which reaches to the end of the page: of a square this would take minutes."""
     for text in ("<a " + " " * 3_000, "<a b='c\" ", '<a b="', "<a ="):
         dropped(text * 4_000)
+
+
+@pytest.mark.parametrize("image", ["<img src=a>", "<IMG\nsrc=a>", "<image/src=a>", "x<img src=a>"])
+def test_images_that_would_all_get_a_long_address(image: str) -> None:
+    base = "https://a.example/" + "d/" * 3_500
+    page = f"<!doctype html><base href={base}><p>One.</p>{{}}"
+    most = MAX_ADDRESSES // len(base)
+    with pytest.raises(Dropped, match="too_large"):
+        extract(page.format(image * (most + 1)).encode())
+    few = extract(page.format("<p>Two.</p><img src=b>").encode())
+    assert [found.url for found in few.images] == [f"{base}b"]
+
+
+def test_as_many_images_with_an_address_as_others_are_read() -> None:
+    page = "<!doctype html><base href=https://a.example/d/><p>One.</p>" + "<img src=a>" * 10_000
+    assert len(extract(page.encode()).images) == 10_000

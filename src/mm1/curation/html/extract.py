@@ -15,7 +15,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from mm1.curation.html.content import main_content
 from mm1.curation.html.encoding import decode
-from mm1.curation.html.guards import check_attributes
+from mm1.curation.html.guards import check_addresses, check_attributes
 from mm1.curation.html.nesting import check_nesting
 from mm1.curation.html.parser import parse
 from mm1.curation.html.runs import Run, spaced
@@ -46,8 +46,8 @@ def extract(html: bytes, url: str = "", encoding: str = "", *, max_bytes: int = 
         max_bytes: of the largest page that is read.
 
     Raises:
-        Dropped: too_large, undecodable, not_html, too_deep, too_many_attributes, too_many_reopened, or empty, as is
-            also a page without content.
+        Dropped: too_large (the page, or its addresses with their base), undecodable, not_html, too_deep,
+            too_many_attributes, too_many_reopened, or empty, as is also a page without content.
     """
     if len(html) > max_bytes:
         raise Dropped("too_large")
@@ -73,6 +73,7 @@ def _content(page: LexborHTMLParser, text: str, url: str) -> list[Run]:
         return []
     href = page.css_first("base[href]") if _BASE.search(text) else None
     base = base_of(url, href.attributes["href"] if href is not None else None)
+    check_addresses(text, base)
     declared = page.css(_MAIN)
     if len(declared) == 1 and (content := main_content(flatten(declared[0], base), declared=True)):
         return content

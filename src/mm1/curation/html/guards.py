@@ -1,10 +1,10 @@
-"""Whether attributes would cost the parser (lexbor) time that grows with their square: it looks for each among all.
+"""Whether attributes or addresses would cost time or memory that grows with their square.
 
-    <div a1=">" a2=">" …>            one element, with ends of tags in its values
+    <div a1=">" a2=">" …>            one element, with ends of tags in its values: lexbor looks for each among all
     <body a1><body a2><body a3>…     every further <body> and <html> gives its attributes to the first
+    <base href=/LONG/><img src=1><img src=2>…     every address becomes as long as the base
 
-Told from the text in linear time, and only where it is long enough for attributes that cost much. Knows nothing of
-trees.
+Told from the text in linear time, and only where it is long enough to cost much. Knows nothing of trees.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ MAX_ATTRIBUTES = 5_000
 
 _LONG = 50_000
 """Characters; at most 12,500 attributes of different names, 0.2 seconds."""
+
+MAX_ADDRESSES = 50_000_000
+"""Characters of all images' addresses, were each as long as the base."""
+_SHORTEST_IMAGE = len("<img src=a>")
+_IMAGE = re.compile(r"<im(?:g|age)(?![^\s/>])", re.IGNORECASE)
+"""The parser takes <image> for <img>."""
 
 _SPACE = r"\t\n\f\r "
 _VALUE = rf"(?:[{_SPACE}]*+=[{_SPACE}]*+(?:\"[^\"]*+\"|'[^']*+'|[^{_SPACE}>\"'][^{_SPACE}>]*+)?+)?+"
@@ -42,3 +48,11 @@ def check_attributes(text: str) -> None:
     names = {name for attributes in _ROOT.findall(text) for name in _NAME.findall(attributes)}
     if len(names) > MAX_ATTRIBUTES:
         raise Dropped("too_many_attributes")
+
+
+def check_addresses(text: str, base: str) -> None:
+    """Raises Dropped: too_large, for a page whose images would all get the long address `base`."""
+    if len(base) * len(text) < MAX_ADDRESSES * _SHORTEST_IMAGE:
+        return
+    if len(base) * len(_IMAGE.findall(text)) > MAX_ADDRESSES:
+        raise Dropped("too_large")

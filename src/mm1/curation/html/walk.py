@@ -25,6 +25,8 @@ _FIGURE_OR_CAPTION = Mark.FIGURE | Mark.CAPTION
 _LONGEST_SIGN = 2
 _LONGEST_CAPTION = 10
 """Runs."""
+_MOST_FIGURES = 100
+"""Around a figure that has a caption for all of its images: each of them looks through everything in it."""
 _LINES = word_set("div li p tr")
 _IN_CODE = "br, img, div, li, p, tr, script, style, button, template"
 """What makes code more than text."""
@@ -164,7 +166,7 @@ class _Walk:
             if self.figures and not figure:
                 above.captions = [*above.captions, *box.captions] if above.captions else box.captions
             else:
-                attach_captions(box, self.runs, figure=figure)
+                attach_captions(box, self.runs, figure=figure and self.figures < _MOST_FIGURES)
         if box.marks & Mark.CAPTION and 0 < box.end - box.start <= _LONGEST_CAPTION:
             if above.captions is None:
                 above.captions = []
