@@ -194,3 +194,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
             ChatClient(ChatConfig(address="http://x", model="x", key_file=tmp_path / "key"))
     with pytest.raises(UserError, match="begin it with http"):
         ChatClient(ChatConfig(address="file:///etc/passwd", model="x"))
+    for host in ("", "[::1", "a b", "a:port", "a:99999", f"ü{'x' * 70}"):
+        with pytest.raises(UserError, match="give it as http://localhost:8000/v1") as caught:
+            ChatClient(ChatConfig(address=f"http://{host}/v1", model="x"))
+        assert "\n" not in str(caught.value)

@@ -176,6 +176,26 @@ def test_a_finished_result_is_read_back_and_an_interrupted_evaluation_goes_on(tm
     assert samples[0].read_bytes() == samples[1].read_bytes()
 
 
+DAMAGES = {
+    "empty": "",
+    "cut": '{"task": ',
+    "a list": "[1]",
+    "of another version": '{"fingerprint": null}',
+    "zeros": "\0" * 40,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_result_is_made_anew(tmp_path: Path, damage: str) -> None:
+    (whole,) = evaluate(ReadsTheShots(), [task()], [1], tmp_path)
+    (tmp_path / "binding-1shot.json").write_text(damage)
+    model = ReadsTheShots()
+    (again,) = evaluate(model, [task()], [1], tmp_path)
+    assert replace(again, seconds=0) == replace(whole, seconds=0)
+    assert model.calls
+    assert json.loads((tmp_path / "binding-1shot.json").read_text())["score"] == whole.score
+
+
 @pytest.mark.parametrize(
     ("changes", "arguments"),
     [

@@ -15,9 +15,11 @@ from __future__ import annotations
 import email.utils
 import http.client
 import json
+import re
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -168,8 +170,7 @@ class ChatClient:
         Raises:
             UserError: no address of a server, or no key where one should be.
         """
-        if not config.address.startswith(("http://", "https://")):
-            raise UserError(f"the address of {config.model} is '{config.address}': begin it with http:// or https://")
+        _check_address(config)
         self.config = config
         self._headers = {"Content-Type": "application/json"}
         if config.key_file is not None:
@@ -248,6 +249,20 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *arguments: Any) -> None:
         return None
+
+
+def _check_address(config: ChatConfig) -> None:
+    """Raises UserError for what no server can have; whether one is there, the first question tells."""
+    if not config.address.startswith(("http://", "https://")):
+        raise UserError(f"the address of {config.model} is '{config.address}': begin it with http:// or https://")
+    try:
+        parts = urllib.parse.urlsplit(config.address)
+        parts.port  # noqa: B018  # raises where it is no number
+        host = (parts.hostname or "").encode("idna")
+    except ValueError:
+        host = b""
+    if not host or re.search(r"[\s\x00-\x1f\x7f]", config.address):
+        raise UserError(f"the address of {config.model} is '{config.address}': give it as http://localhost:8000/v1")
 
 
 def _key(path: Path) -> str:

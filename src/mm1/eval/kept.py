@@ -33,7 +33,7 @@ def kept_answers(path: Path, asked: str, task: Task, seeds: Sequence[int]) -> li
             return None
         with path.with_suffix(".samples.jsonl").open(encoding="utf-8") as file:
             answers = [_answer(sample, numbers[sample["id"]]) for sample in map(json.loads, file)]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # gone, cut short, or written by other hands
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):  # gone, cut short, or of other hands
         return None
     there = Counter(answer.number for answer in answers)
     gone = [number for number in range(len(task.episodes)) if number not in there]

@@ -101,10 +101,11 @@ def write_result(result: Result, samples: Sequence[str], path: Path) -> None:
 
 def finished(path: Path, fingerprint: str) -> Result | None:
     """The result standing at `path`, if it is whole and answers the question of that fingerprint."""
-    if not path.exists():
+    try:
+        result = Result(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):  # gone, damaged, or of another version
         return None
-    values: dict[str, Any] = json.loads(path.read_text())
-    return Result(**values) if values.get("fingerprint") == fingerprint else None
+    return result if result.fingerprint == fingerprint else None
 
 
 def read_results(folder: Path) -> list[Result]:

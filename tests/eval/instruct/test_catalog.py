@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mm1.config import UserError
@@ -80,6 +82,17 @@ def test_who_does_not_look_gets_half_of_it(benchmark: tuple[str, Path]) -> None:
     result = ask(*benchmark, AlwaysRed())
     assert csv.field_size_limit() == 131_072, "a limit of the whole process is as it was"
     assert result.score == pytest.approx({"mathvista": 0.75, "mmbench": 5 / 11}.get(name, 0.5))
+
+
+@pytest.mark.parametrize("options", ["['red', ", "[red]", "[" * 1000, "-" * 100_000 + "1", "{}['a']"])
+def test_choices_that_are_no_list_cost_their_own_question_alone(tmp_path: Path, options: str) -> None:
+    WRITERS["mmmu"](tmp_path)
+    (path,) = tmp_path.rglob("*.parquet")
+    rows = pq.read_table(path).to_pylist()
+    rows[0]["options"] = options
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    result = ask("mmmu", tmp_path, Looks())
+    assert (result.n, result.missing) == (3, {"damaged row": 1})
 
 
 def test_official_figures(tmp_path: Path) -> None:

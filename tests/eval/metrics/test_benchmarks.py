@@ -78,7 +78,9 @@ CHOICES = {"A": "a cat", "B": "A dog.", "C": "none"}
     [
         ("B", "B"), (" B. A dog", "B"), ("(C)", "C"), ("A: a cat", "A"), ("A cat", "A"), ("a dog", "B"), ("None.", "C"),
         ("The answer is B.", "B"), ("The answer is (C), not option A", None), ("Answer: A", "A"), ("D", None),
-        ("A dog and a cat", None), ("", None), ("Because", None), ("b", None),
+        ("A dog and a cat", None), ("", None), ("Because", None), ("b", None), ("A, B", None), ("A,B,C", None),
+        ("(A) or (B)", None), ("A), C)", None), ("A. or B.", None), ("A and C", None), ("A, B and C", None),
+        ("A, a cat", "A"), ("A. A cat and a dog", "A"), ("B, A dog", "B"), ("C: A is wrong", "C"),
     ],
 )  # fmt: skip
 def test_a_choice_is_named_by_its_letter_or_its_text(output: str, letter: str | None) -> None:

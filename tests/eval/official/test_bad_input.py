@@ -10,7 +10,7 @@ import pytest
 from mm1.config import UserError
 from mm1.eval.official.catalog import FewShotConfig, build_tasks
 from mm1.eval.official.pictures import Pictures
-from mm1.eval.official.rows import Folder
+from mm1.eval.official.rows import Folder, Row, collect
 from mm1.eval.results import Result, by_task
 from mm1.eval.runner import evaluate
 from tests.eval.official.benchmarks import EACH, picture, write
@@ -46,6 +46,13 @@ def test_missing_and_broken_pictures_are_counted_and_the_others_scored(folder: P
     assert result.missing == {"missing image": 1, "unreadable image": 1}
     assert result.n == ALL - 2
     assert by_task([result])["vqav2"]["1"]["missing"] == 2
+
+
+def test_a_row_nested_too_deep_is_counted() -> None:
+    made, missing = collect(
+        ["[" * 100_000, "[]"], lambda text: Row(id=str(json.loads(text)), picture=(), answers=(), shown="")
+    )
+    assert ([row.id for row in made], missing) == (["[]"], {"damaged row": 1})
 
 
 def test_examples_without_pictures_are_passed_over(folder: Path) -> None:

@@ -38,8 +38,7 @@ def mmmu(folder: Folder) -> Questions:
 
     def make(item: tuple[Path, Any]) -> Question:
         path, row = item
-        options = ast.literal_eval(_row(row)["options"]) if row["options"] else []
-        choices = tuple(str(option).strip() for option in options)
+        choices = tuple(map(str.strip, _spelled(_row(row)["options"]) if row["options"] else ()))
         shown = tuple(picture(row[name], None) for name in MMMU_PICTURES if row.get(name))
         if row["answer"] in ("?", "", None):
             raise Unfit("no answer")
@@ -61,9 +60,15 @@ def mmmu(folder: Folder) -> Questions:
 
 def _answers(value: str) -> tuple[str, ...]:
     """An open question's answer, or several that are spelled as a list."""
-    if value.startswith("["):
+    return _spelled(value) if value.startswith("[") else (value,)
+
+
+def _spelled(value: str) -> tuple[str, ...]:
+    """The members of a list that is spelled as Python's."""
+    try:
         return tuple(map(str, ast.literal_eval(value)))
-    return (value,)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):  # the last where it is nested too deep
+        raise Unfit(DAMAGED) from None
 
 
 def math_vista(folder: Folder) -> Questions:

@@ -107,6 +107,9 @@ def choice_letter(output: str, choices: Mapping[str, str]) -> str | None:
     """
     answer = output.strip()
     letters = "".join(choices)
+    joined = r"(?:\s*[,/&]\s*|\s+(?:and|or)\s+)"
+    if re.match(rf"\(?[{letters}][).:]*{joined}\(?[{letters}](?:\W*$|[).:]|{joined})", answer):
+        return None
     start = re.match(rf"\(?([{letters}])(?:[).:,]|\s*$)", answer)
     if start is not None:
         return start[1]

@@ -89,7 +89,7 @@ def collect(entries: Iterable[Any], make: Callable[[Any], N]) -> tuple[tuple[N, 
             row = make(entry)
         except Unfit as error:
             missing[error.reason] += 1
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
             missing[DAMAGED] += 1
         else:
             missing[DUPLICATE] += row.id in rows
