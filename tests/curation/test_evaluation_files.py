@@ -57,6 +57,13 @@ def test_one_object_is_read_whole(tmp_path: Path) -> None:
     assert read(path) == [QUESTION]
 
 
+def test_a_text_that_begins_as_a_picture_in_base64_is_a_text(tmp_path: Path) -> None:
+    texts = ["/9j/ is how a JPEG begins", "UklGR…", "iVBORw0KGgoé"]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({"a": text}) for text in texts))
+    assert read(path) == texts
+
+
 def test_tables(tmp_path: Path) -> None:
     path = tmp_path / "test.parquet"
     table = {"question": [QUESTION], "image": [{"bytes": PICTURE, "path": None}], "choices": [["a", "b"]], "id": [1]}

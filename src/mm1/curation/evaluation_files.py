@@ -10,7 +10,6 @@ picture (a file, bytes in a table, base64, a name beside the file) is a picture 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -134,6 +133,6 @@ def _text_or_picture(value: str, folder: Path, named: Named) -> str | bytes:
     if encoded.startswith(_BASE64_STARTS):
         try:
             return base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:  # not base64, or not even ASCII
             return value
     return value

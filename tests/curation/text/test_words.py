@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mm1.curation.text.words import FLAGGED_WORDS, STOP_WORDS, plain_words, share
+from mm1.curation.function_words import share_of
+from mm1.curation.text.words import FLAGGED_WORDS, STOP_WORDS, plain_words
 
 LISTS = [("stop", key, words) for key, words in STOP_WORDS.items()]
 LISTS += [("flagged", key, words) for key, words in FLAGGED_WORDS.items()]
@@ -23,9 +24,5 @@ def test_the_eight_words_of_gopher_are_among_the_english() -> None:
 
 def test_words_are_compared_whole() -> None:
     text = "Scunthorpe, Penistone, Essex, Cockburn: assessment of classic cocktails, Dickens, shiitake"
-    assert share(plain_words(text), FLAGGED_WORDS["en"]) == 0
-    assert share(plain_words("Shit happens"), FLAGGED_WORDS["en"]) == 0.5
-
-
-def test_no_words_have_no_share() -> None:
-    assert share([], STOP_WORDS["en"]) == 0
+    assert share_of(plain_words(text), FLAGGED_WORDS["en"]) == 0
+    assert share_of(plain_words("Shit happens"), FLAGGED_WORDS["en"]) == 0.5

@@ -2,7 +2,6 @@
 
     STOP_WORDS["en"]                                    # frozenset({"the", "be", …})
     plain_words("Don't PANIC!")                         # ["don", "t", "panic"]
-    share(plain_words(text), FLAGGED_WORDS["en"])       # of the words of a text, those in the set
 
 Words are compared whole and in lower case, so no place name is taken for the word inside it. In languages that are
 written without spaces each character is a word, as in characters.py. The lists are ours, written by hand. Knows
@@ -11,7 +10,7 @@ nothing of which share is too much.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from mm1.curation.text.characters import classify, codes, normalize, word_borders
 
@@ -84,8 +83,3 @@ def plain_words(text: str) -> list[str]:
     lowered = normalize("NFC", text.lower())
     starts, ends = word_borders(classify(codes(lowered)))
     return [lowered[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-
-
-def share(words: Sequence[str], chosen: frozenset[str]) -> float:
-    """The share of `words` that are among the `chosen`; 0 for no words."""
-    return sum(word in chosen for word in words) / len(words) if words else 0.0
