@@ -115,6 +115,8 @@ def test_prompts_longer_than_the_model_lose_their_oldest_shots(
         (["--tasks", "vqav2:/nowhere", "--examples", "fixed:/nowhere/ids"], "/nowhere"),
         (["--tasks", "vqav2:/nowhere", "--examples", "similar"], "'selection' is 'similar'"),
         (["--tasks", "vqav2:/nowhere", "--device", "abacus"], "--device is 'abacus': give cpu or cuda"),
+        (["--tasks", "vqav2:/nowhere", "--device", "meta"], "--device is 'meta': give cpu or cuda"),
+        (["--tasks", "vqav2:/nowhere", "--baseline", "/nowhere"], "--baseline is /nowhere, which holds no results"),
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -48,7 +48,7 @@ def eval(arguments: Namespace) -> None:
             tables.show(console, tables.scores(by_task(results)))
             write_evaluation_page(out)
         if benchmarks:
-            baseline = read_results(arguments.baseline) if arguments.baseline else None
+            baseline = _baseline(arguments.baseline) if arguments.baseline else None
             results = _ask_benchmarks(arguments, benchmarks, out, world, progress)
             _show(results, world)
             if baseline is not None and world.is_first:
@@ -57,6 +57,14 @@ def eval(arguments: Namespace) -> None:
             if out.resolve() == (arguments.run / EVALUATIONS).resolve() and (arguments.run / "report.html").is_file():
                 write_report(arguments.run)  # it names the page of evaluations
             console.print(f"Results and samples: {out}, to look at: {out / 'report.html'}")
+
+
+def _baseline(folder: Path) -> list[Result]:
+    """Another's results; looked at before hours of work."""
+    results = read_results(folder)
+    if not results:
+        raise UserError(f"--baseline is {folder}, which holds no results (*shot.json): give another's --out")
+    return results
 
 
 def _show(results: Sequence[Result], world: World) -> None:

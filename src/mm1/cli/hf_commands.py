@@ -52,6 +52,3 @@ def upcycle(arguments: Namespace) -> None:
     model, tensors = upcycle_weights(dense.config.model, dense.tensors(), moe, arguments.seed)
     sparse = save_checkpoint(arguments.out, dense.config.replace(model=model), tensors, dense.tokenizer.path)
     print(f"Checkpoint: {sparse.folder}")
-
-
-"""By the word that a user types."""

@@ -51,9 +51,13 @@ def device(name: str | None) -> torch.device:
     try:
         found = default_device() if name is None else torch.device(name)
     except RuntimeError:
-        raise UserError(f"--device is '{name}': give cpu or cuda") from None
+        found = None
+    if found is None or found.type not in ("cpu", "cuda"):
+        raise UserError(f"--device is '{name}': give cpu or cuda")
     if found.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device is {name}, but there is no CUDA here: leave it out, or give cpu")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device is {name}, but there are {torch.cuda.device_count()} here: give one from cuda:0")
     return found
 
 
