@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.train.stand_ins import modules
+
 PROGRAM = Path(__file__).with_name("tiny.py")
 
 
@@ -60,3 +62,13 @@ def start_each() -> Callable[..., list[list[int]]]:
 def start(start_each: Callable[..., list[list[int]]]) -> Callable[..., list[int]]:
     """The same by one number of ranks."""
     return lambda stages, ranks=1: start_each([(ranks, stages)])[0]
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`wandb` and `torch.utils.tensorboard` that write down what they are told."""
+    for name, module in modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_MODE", "offline")

@@ -1,12 +1,10 @@
-"""With packages made up here, so that nothing is installed or sent; and with the real ones where they are installed."""
+"""What trackers are told of stages: with packages made up, and with the real ones where they are installed."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,47 +17,7 @@ from mm1.config import UserError
 from mm1.train.checkpoints import Interrupted
 from mm1.train.run import run_stage
 from mm1.train.tracking import Tracker, scalars, tracking
-
-WANDB = """
-import json, os
-class Error(Exception): pass
-class Run:
-    def __init__(self, path): self.path = path
-    def write(self, **values):
-        with open(self.path, "a") as file: file.write(json.dumps(values) + "\\n")
-    def log(self, scalars, step): self.write(step=step, scalars=scalars)
-    def finish(self, exit_code): self.write(finish=exit_code)
-def init(**options):
-    if os.environ.get("WANDB_MODE") != "offline": raise Error("api_key not configured (no-tty)")
-    run = Run(os.path.join(options["dir"], "calls.jsonl"))
-    run.write(init=options)
-    return run
-"""
-TENSORBOARD = """
-import json, os
-class SummaryWriter:
-    def __init__(self, folder, purge_step):
-        os.makedirs(folder, exist_ok=True)
-        self.path = os.path.join(folder, "calls.jsonl")
-        self.write(purge_step=purge_step)
-    def write(self, **values):
-        with open(self.path, "a") as file: file.write(json.dumps(values) + "\\n")
-    def add_scalar(self, name, value, step): self.write(name=name, value=value, step=step)
-    def flush(self): self.write(flush=True)
-    def close(self): self.write(close=True)
-"""
-
-
-@pytest.fixture
-def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`wandb` and `torch.utils.tensorboard` that write down what they are told."""
-    for name, source in (("wandb", WANDB), ("torch.utils.tensorboard", TENSORBOARD), ("tensorboard", "")):
-        module = ModuleType(name)
-        exec(source, module.__dict__)
-        monkeypatch.setitem(sys.modules, name, module)
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("WANDB_MODE", "offline")
+from tests.train.stand_ins import calls, logged
 
 
 def run(tiny: ModuleType, folder: Path, track: Tracker | None, hooks: Sequence[Any] = (), **changes: Any) -> None:
@@ -78,14 +36,6 @@ class DieAt:
     def on_step(self, info: Any) -> None:
         if info.step == self.step:
             raise ZeroDivisionError
-
-
-def calls(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def logged(folder: Path) -> list[dict[str, Any]]:
-    return calls(folder / "metrics.jsonl")
 
 
 def test_numbers_come_with_the_names_of_what_they_stand_in() -> None:
@@ -202,95 +152,3 @@ def test_the_real_wandb_keeps_a_run_offline(tiny: ModuleType, tmp_path: Path, mo
     assert run_id["step"] == 2
     (kept,) = (tmp_path / "run" / "wandb").glob(f"offline-run-*-{run_id['id']}")
     assert list(kept.glob("*.wandb"))
-
-
-@pytest.mark.usefixtures("stand_ins")
-@pytest.mark.parametrize("track", ["tensorboard", "wandb"])
-def test_a_tracker_that_fails_for_a_while_ends_nothing_and_misses_nothing(
-    tiny: ModuleType, tmp_path: Path, track: Tracker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    writer, method = (
-        (sys.modules["torch.utils.tensorboard"].SummaryWriter, "add_scalar")
-        if track == "tensorboard"
-        else (sys.modules["wandb"].Run, "log")
-    )
-    real, said = getattr(writer, method), []
-
-    def refused(self: Any, *arguments: Any, **options: Any) -> None:
-        step = options.get("step") or arguments[-1]
-        if step in (2, 3) and step + 2 > len(logged(tmp_path)):
-            raise OSError(28, "No space left on device")
-        real(self, *arguments, **options)
-
-    monkeypatch.setattr(writer, method, refused)
-    tokenizer, sources = tiny.world_of(tmp_path.parent)
-    config = tiny.stage(log_every=1)
-    run_stage(config, tmp_path, sources, tokenizer, name="pretrain", say=said.append, track=track)
-    told = calls(tmp_path / ("tensorboard/calls.jsonl" if track == "tensorboard" else "calls.jsonl"))
-    steps = [
-        call["step"] for call in told if (call.get("name") == "loss" if track == "tensorboard" else "step" in call)
-    ]
-    assert steps == [1, 2, 3, 4, 5, 6]
-    about = [line for line in said if "told the log" in line]
-    assert len(about) == 2
-    assert (
-        about[0]
-        == f"{track} could not be told the log (No space left on device): training goes on, and it is tried again"
-    )
-    assert about[1] == f"{track} is told the log again"
-    assert len(logged(tmp_path)) == 6
-
-
-RANKS = """
-import functools, os, sys, types
-sys.path.insert(0, os.getcwd())
-from pathlib import Path
-from tests.train import tiny
-from tests.train.test_tracking import WANDB
-from mm1.distributed.mesh import joined
-from mm1.train.run import run_stage
-
-folder, when = Path(sys.argv[1]), sys.argv[2]
-wandb = types.ModuleType("wandb")
-exec(WANDB, wandb.__dict__)
-sys.modules["wandb"] = wandb
-
-def fails(*arguments, **options):
-    raise ConnectionError("the server is gone")
-
-if when == "at once":
-    wandb.init = fails
-else:
-    wandb.Run.log = wandb.Run.finish = fails
-
-def work():
-    with joined("cpu") as world, world.telling_once():
-        tokenizer, sources = tiny.world_of(folder)
-        run_stage(tiny.stage(steps=4, log_every=1), folder, sources, tokenizer, track="wandb")
-
-print(tiny.exit_codes(tiny.fork_ranks(2, work)))
-"""
-
-
-@pytest.mark.parametrize("when", ["at once", "later"])
-def test_a_tracker_that_fails_on_the_first_rank_leaves_no_rank_waiting(
-    tiny: ModuleType, tmp_path: Path, when: str
-) -> None:
-    tiny.world_of(tmp_path)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "offline"}
-    done = subprocess.run(
-        [sys.executable, "-c", RANKS, str(tmp_path), when],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=200,
-    )
-    if when == "at once":
-        assert done.stdout.count("wandb could not begin (ConnectionError: the server is gone)") == 1, done.stdout
-        assert sorted(done.stdout.splitlines()[-1]) == sorted("[1, 2]"), done.stdout
-    else:
-        assert done.stdout.splitlines()[-1] == "[0, 0]", done.stdout
-        assert done.stdout.count("wandb could not be told the log (the server is gone)") == 1, done.stdout
-        assert len(logged(tmp_path)) == 4
-        assert (tmp_path / "model.safetensors").exists()
