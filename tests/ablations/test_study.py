@@ -1,6 +1,9 @@
 """Studies: variants are overrides, seeds are spread, the table says what was measured."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -41,6 +44,56 @@ def test_mean_and_deviation_are_over_the_seeds(tmp_path):
     table = markdown(study(), results)
     assert "| vqa | 0 | 0.300 ± 0.141 | 0.500 ± 0.000 |" in table
     assert table.startswith("Which? Mean ± standard deviation over seeds 0, 1.")
+
+
+def test_one_seed_says_nothing_of_a_deviation(tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / f"{label}-7").mkdir()
+        (tmp_path / f"{label}-7" / "summary.json").write_text('{"eval": {"vqa": {"0": {"score": 0.5}}}}')
+    alone = study(seeds=(7,))
+    table = markdown(alone, collect(alone, tmp_path))
+    assert "| vqa | 0 | 0.500 | 0.500 |" in table
+    assert "±" not in table
+    assert table.startswith("Which? Seed 7 alone.")
+
+
+class Threads(ThreadPoolExecutor):
+    """In place of processes; what runs when the pool is told to end runs on until it has cancelled what waits."""
+
+    def __init__(self, jobs, mp_context):
+        super().__init__(jobs)
+        self.told = threading.Event()
+
+    def submit(self, work, *arguments):
+        return super().submit(work, *arguments, self.told)
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
+        self.told.set()
+        super().shutdown(wait=wait)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(UserError("a-0 can not be run"), "^a-0 can not be run$"), (BrokenProcessPool(), "from outside.*fewer --jobs")],
+)
+def test_what_waits_is_not_begun_once_a_variant_has_failed(tmp_path, monkeypatch, error, said):
+    begun = []
+
+    def run(recipe, folder, store, told):
+        begun.append(folder.name)
+        if len(begun) == 1:
+            raise error
+        told.wait()
+        return 0.0
+
+    monkeypatch.setattr("mm1.ablations.study.ProcessPoolExecutor", Threads)
+    monkeypatch.setattr("mm1.ablations.study._run_variant", run)
+    with pytest.raises(UserError, match=said):
+        run_study(study(seeds=(0, 1, 2, 3)), tmp_path)
+    assert begun[0] == "a-0"
+    assert len(begun) <= 2, "of eight, the one at work is waited for"
+    assert not (tmp_path / "table.md").exists()
 
 
 def test_leaving_groups_out_leaves_their_sources_out():

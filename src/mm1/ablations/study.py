@@ -17,6 +17,7 @@ import multiprocessing
 import statistics
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def run_study(study: Study, folder: Path, jobs: int = 1, say: Callable[[str], No
     Finished stages are skipped, so a study that was interrupted or extended goes on where it stands.
 
     Raises:
-        UserError: `jobs` is not positive.
+        UserError: `jobs` is not positive, a process was ended from outside, or what a variant's run raises; further
+            variants are then not begun.
     """
     if jobs < 1:
         raise UserError(f"{jobs} variants at a time can not be run: give --jobs 1 or more")
@@ -64,9 +66,18 @@ def run_study(study: Study, folder: Path, jobs: int = 1, say: Callable[[str], No
             pool.submit(_run_variant, study.recipe(label, seed), folder / f"{label}-{seed}", folder): (label, seed)
             for label, seed in todo
         }
-        for future in as_completed(futures):
-            label, seed = futures[future]
-            say(f"{label}, seed {seed}: {future.result():.0f} s")
+        try:
+            for future in as_completed(futures):
+                label, seed = futures[future]
+                say(f"{label}, seed {seed}: {future.result():.0f} s")
+        except BaseException as error:
+            pool.shutdown(wait=True, cancel_futures=True)  # what runs is waited for; what waits is not begun
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "a variant's process was ended from outside, perhaps for want of memory: run the same command "
+                    "with fewer --jobs; it goes on from the stages that are finished"
+                ) from None
+            raise
     results = collect(study, folder)
     write_atomically(folder / "results.json", (json.dumps(results, indent=2) + "\n").encode())
     table = folder / "table.md"
@@ -82,7 +93,7 @@ def _run_variant(recipe: RecipeConfig, run: Path, store: Path) -> float:
 
 
 def collect(study: Study, folder: Path) -> dict[str, Any]:
-    """{variant: {task: {shots: {"mean", "deviation", "scores"}}}} over the seeds."""
+    """{variant: {task: {shots: {"mean", "deviation", "scores"}}}} over the seeds; one seed has no deviation."""
     results: dict[str, Any] = {}
     for label in study.variants:
         runs = [json.loads((folder / f"{label}-{seed}" / "summary.json").read_text())["eval"] for seed in study.seeds]
@@ -94,15 +105,17 @@ def collect(study: Study, folder: Path) -> dict[str, Any]:
 
 
 def _spread(scores: list[float]) -> dict[str, Any]:
-    deviation = statistics.stdev(scores) if len(scores) > 1 else 0.0
+    deviation = statistics.stdev(scores) if len(scores) > 1 else None
     return {"mean": statistics.fmean(scores), "deviation": deviation, "scores": scores}
 
 
 def markdown(study: Study, results: Mapping[str, Any]) -> str:
     """The table: tasks and shots down, variants across, mean ± deviation over the seeds."""
     labels = list(study.variants)
+    seeds = ", ".join(map(str, study.seeds))
     lines = [
-        f"{study.question} Mean ± standard deviation over seeds {', '.join(map(str, study.seeds))}.",
+        f"{study.question} "
+        + (f"Mean ± standard deviation over seeds {seeds}." if len(study.seeds) > 1 else f"Seed {seeds} alone."),
         "",
         f"| task | shots | {' | '.join(labels)} |",
         f"|---|---|{'---|' * len(labels)}",
@@ -110,6 +123,10 @@ def markdown(study: Study, results: Mapping[str, Any]) -> str:
     for task, cells in results[labels[0]].items():
         for shots in cells:
             values = [results[label][task][shots] for label in labels]
-            row = " | ".join(f"{value['mean']:.3f} ± {value['deviation']:.3f}" for value in values)
-            lines.append(f"| {task} | {shots} | {row} |")
+            lines.append(f"| {task} | {shots} | {' | '.join(map(_cell, values))} |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(value: Mapping[str, Any]) -> str:
+    spread = "" if value["deviation"] is None else f" ± {value['deviation']:.3f}"
+    return f"{value['mean']:.3f}{spread}"
