@@ -116,10 +116,15 @@ def test_show_draws_a_prepared_mixture_with_sizes_epochs_and_fill(smoke_run, tmp
 def test_a_finished_run_is_skipped_stage_by_stage(smoke_run):
     folder, _ = smoke_run
     before = {path: path.stat().st_mtime_ns for path in folder.glob("steps/*/*")}
+    summary = json.loads((folder / "summary.json").read_text())
+    elsewhere = {**summary, "environment": {"gpu": "A Big One", "date": "2026-02-03T10:20:30+00:00"}}
+    (folder / "summary.json").write_text(json.dumps(elsewhere))
     output, _ = (process := start_run(folder)).communicate(timeout=200)
     assert process.returncode == 0, output
     assert output.count("finished before, skipped") == 2 + len(STAGES)
     assert {path: path.stat().st_mtime_ns for path in folder.glob("steps/*/*")} == before
+    assert json.loads((folder / "summary.json").read_text()) == elsewhere, "nothing was made on this machine"
+    assert "A Big One" in (folder / "report.html").read_text()
 
 
 def test_killed_in_every_stage_and_started_again_it_ends_with_the_same_bits(smoke_run, tmp_path):

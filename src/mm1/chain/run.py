@@ -67,7 +67,8 @@ def run_recipe(
         outcomes[name] = execute(step, folder, store, wait)
         state = "finished before, skipped" if outcomes[name].skipped else "finished"
         say(f"   {name} {state} ({outcomes[name].seconds:.0f} s) → {outcomes[name].folder}")
-    write_summary(recipe, folder, {name: outcome.seconds for name, outcome in outcomes.items()})
+    seconds = {name: outcome.seconds for name, outcome in outcomes.items()}
+    write_summary(recipe, folder, seconds, anew=not all(outcome.skipped for outcome in outcomes.values()))
     return write_report(folder)
 
 

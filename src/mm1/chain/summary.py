@@ -24,8 +24,15 @@ from mm1.eval.results import by_task, read_results
 from mm1.files import write_atomically
 
 
-def write_summary(recipe: RecipeConfig, folder: Path, seconds: dict[str, float]) -> dict[str, Any]:
-    """Gathers the stages' records in `folder` and writes `summary.json`; `seconds` are each stage's wall time."""
+def write_summary(recipe: RecipeConfig, folder: Path, seconds: dict[str, float], anew: bool = True) -> dict[str, Any]:
+    """Gathers the stages' records in `folder` and writes `summary.json`.
+
+    Args:
+        recipe: what was run.
+        folder: of the run.
+        seconds: each stage's wall time.
+        anew: whether anything was done in this process; if not, what the numbers were made on stays as it stands.
+    """
     stages: dict[str, Any] = {"prepare": {"seconds": seconds["prepare"], **_read(folder / "prepare" / "summary.json")}}
     for name in recipe.stages:
         stages[name] = {**_read(folder / name / "stage.json"), "seconds": seconds[name]}
@@ -38,14 +45,23 @@ def write_summary(recipe: RecipeConfig, folder: Path, seconds: dict[str, float])
         "stages": stages,
         "parameters": stages["pretrain"]["parameters"],
         "eval": by_task(read_results(folder / "eval")) if recipe.eval is not None else {},
-        "environment": environment(),
+        "environment": environment() if anew else _made_on(folder) or environment(),
     }
     write_atomically(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     return summary
 
 
+def _made_on(folder: Path) -> dict[str, Any] | None:
+    """What the summary that stands says of its making; None where there is none, or a damaged one."""
+    try:
+        made_on = _read(folder / "summary.json")["environment"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return made_on if isinstance(made_on, dict) else None
+
+
 def environment() -> dict[str, Any]:
-    """What the numbers were made on."""
+    """What numbers of this process are made on."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "mm1": mm1.__version__,
