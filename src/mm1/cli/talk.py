@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _HELP = "Type a question. /image PATH shows a picture, /new begins again, /quit 
 
 def talk(model: EvalModel, image: Path | None, console: Console) -> None:
     """Reads questions from standard input until it ends; `image` goes with the first."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a pipe may carry anything, and no tokenizer takes what is no text
     session = ChatSession(model, templates.chat_turn)
     interactive = sys.stdin.isatty()
     if interactive:
