@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shutil
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +28,45 @@ def newest(folder: Path) -> tuple[int | None, list[str]]:
     said: list[str] = []
     found = latest(folder, said.append)
     return (None if found is None else found.step), said
+
+
+class Disk:
+    """What is asked of the file system, in order: ("sync" | "rename" | "remove", inode, bytes of a file)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[tuple[str, int, int]] = []
+        for module, name, kind in (
+            (os, "fsync", "sync"),
+            (os, "rename", "rename"),
+            (os, "replace", "rename"),
+            (shutil, "rmtree", "remove"),
+        ):
+            monkeypatch.setattr(module, name, self.noting(kind, getattr(module, name)))
+
+    def noting(self, kind: str, usual: Any) -> Any:
+        def asked(what: Any, *arguments: Any, **options: Any) -> Any:
+            self.asked.append(entry(kind, what))
+            return usual(what, *arguments, **options)
+
+        return asked
+
+    def when(self, *what: Any, after: int = -1) -> int:
+        """The first moment after another at which this was asked for."""
+        return self.asked.index(entry(*what), after + 1)
+
+
+def entry(kind: str, what: Any) -> tuple[str, int, int]:
+    status = os.stat(what)
+    return kind, status.st_ino, status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+class KilledError(BaseException):
+    """The end of a process, for a test."""
+
+
+def kill_in_removal(path: Path, **_: Any) -> None:
+    sorted(path.iterdir())[0].unlink()
+    raise KilledError
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
@@ -78,15 +121,70 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     assert target["step"] == 5.0
 
 
-@pytest.mark.parametrize("harm", ["truncate", "flip", "remove", "no manifest", "half a manifest", "strange manifest"])
+def test_a_checkpoint_gets_its_name_when_no_power_cut_could_empty_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, folder = Disk(monkeypatch), tmp_path / "checkpoints"
+    saved(folder, 1)
+    final = folder / "step-00000001"
+    named = disk.when("rename", final)
+    assert len(list(final.iterdir())) == 3
+    for file in final.iterdir():  # all of its bytes, not those that had left a buffer so far
+        assert disk.when("sync", file) < named, file
+    assert disk.when("sync", final, after=disk.when("rename", final / "manifest.json")) < named
+    assert disk.when("sync", tmp_path) < named
+    assert disk.when("sync", folder, after=named)
+
+
+def test_an_older_one_goes_when_no_power_cut_could_take_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path, 1)
+    disk, old = Disk(monkeypatch), (tmp_path / "step-00000001").stat().st_ino
+    save(tmp_path, 2, tensors(2.0), {}, Keep(last=1))
+    there = disk.when("sync", tmp_path, after=disk.when("rename", tmp_path / "step-00000002"))
+    hidden, removed = disk.asked.index(("rename", old, 0)), disk.asked.index(("remove", old, 0))
+    assert there < hidden < disk.when("sync", tmp_path, after=hidden) < removed
+
+
+@pytest.mark.parametrize(("step", "left"), [(2, [1, 2]), (3, [2, 3])])
+def test_a_kill_in_the_middle_of_a_removal_leaves_nothing_torn_under_a_checkpoints_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, left: list[int]
+) -> None:
+    saved(tmp_path, 1, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", kill_in_removal)
+        with pytest.raises(KilledError):
+            saved(tmp_path, step)
+    found = sorted(tmp_path.glob("step-*"))
+    assert [int(path.name[-8:]) for path in found] == left
+    for path in reversed(found):
+        assert newest(tmp_path) == (int(path.name[-8:]), [])
+        shutil.rmtree(path)
+    saved(tmp_path, 9)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000009"]
+
+
+def test_a_newer_one_that_is_torn_is_no_reason_to_remove_what_is_saved(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 9)
+    (tmp_path / "step-00000009" / "manifest.json").unlink()
+    for step in (2, 3):
+        save(tmp_path, step, tensors(1.0), {}, Keep(last=1))
+        assert newest(tmp_path)[0] == step
+
+
+@pytest.mark.parametrize(
+    "harm", ["truncate", "flip", "flip index", "remove", "no manifest", "half a manifest", "strange manifest"]
+)
 def test_a_harmed_checkpoint_is_passed_over_with_its_reason(tmp_path: Path, harm: str) -> None:
     saved(tmp_path, 1, 2)
     folder = tmp_path / "step-00000002"
     file, manifest = next(folder.glob("*.distcp")), folder / "manifest.json"
+    file = folder / ".metadata" if harm == "flip index" else file
     content = file.read_bytes()
     if harm == "truncate":
         file.write_bytes(content[:-1])
-    elif harm == "flip":
+    elif harm.startswith("flip"):
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     elif harm == "remove":
         file.unlink()

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
+from collections import Counter
+from types import SimpleNamespace
 
 import pytest
-from torch.distributed import PrefixStore, TCPStore
+from torch.distributed import HashStore, PrefixStore, TCPStore
 
-from mm1.distributed.heartbeat import Heartbeat
+from mm1.distributed import heartbeat
+from mm1.distributed.heartbeat import PATIENCE, PERIOD, Heartbeat
 
 SOON = {"period": 0.02, "patience": 1.0}
 
@@ -61,7 +65,11 @@ def test_a_rank_that_falls_silent_is_named_and_all_the_others_leave(store: TCPSt
         assert not leaving.left[1].wait(1.3)  # longer than the patience: all are alive
         mute.is_cut = True
         assert all(leaving.left[rank].wait(20) for rank in (0, 1, 3))
-    assert any(sentence.startswith("rank 2 of 4 has given no sign") for sentence in leaving.words)
+    assert [sentence for sentence in leaving.words if sentence.startswith("rank 2 of 4 has given no sign for 1 s, ")]
+    # Nobody else: the silent one, which hears nothing either, speaks for itself.
+    ends = {sentence.split(": ")[1].split(" ends;")[0] for sentence in leaving.words}
+    assert "rank 1" in ends
+    assert ends <= {"rank 1", "rank 2"}
 
 
 def test_a_rank_that_leaves_in_order_is_missed_by_nobody(store: TCPStore) -> None:
@@ -82,3 +90,79 @@ def test_the_end_of_the_store_is_silence(store: TCPStore) -> None:
     with Heartbeat(Dead(), 1, 2, leave=leaving.of(1), **SOON):  # type: ignore[arg-type]
         assert leaving.left[1].wait(20)
     assert leaving.words[0].startswith("rank 0 of 2 has given no sign")
+
+
+class MadeClock:
+    """Of the module under test: stands still until it is set, and knows how often each thread has looked at it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.looks = 0.0, Counter[int]()
+        monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=self))
+
+    def __call__(self) -> float:
+        self.looks[threading.get_ident()] += 1
+        return self.now
+
+    def set(self, now: float) -> None:
+        """Returns when both threads of a heartbeat have looked several times."""
+        self.now, before = now, self.looks.copy()
+        for _ in range(20_000):
+            time.sleep(0.001)
+            if sum(self.looks[thread] > before[thread] + 8 for thread in list(self.looks)) >= 2:
+                return
+        pytest.fail("a thread of the heartbeat has ended")
+
+
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Codes with which the process would have ended."""
+    codes: list[int] = []
+    monkeypatch.setattr(heartbeat.os, "_exit", codes.append)
+    return codes
+
+
+def test_silence_is_borne_for_the_patience_and_ends_the_process_with_a_sentence_and_69(
+    monkeypatch: pytest.MonkeyPatch, exits: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    clock, store = MadeClock(monkeypatch), HashStore()
+    with Heartbeat(store, 0, 2, period=0.002) as beating:
+        clock.set(PATIENCE - 1)
+        store.set("count/1", "1")
+        clock.set(PATIENCE - 1)  # heard
+        clock.set(2 * PATIENCE - 2)
+        assert exits == []
+        clock.now = 2 * PATIENCE
+        beating._threads[1].join(60)
+    assert set(exits) == {69}
+    sentences = [line for line in capfd.readouterr().err.splitlines() if line]
+    assert sentences == [
+        f"mm1: rank 1 of 2 has given no sign for {PATIENCE:.0f} s, its process or machine is gone or stopped: rank 0 "
+        "ends; the same command goes on from the last checkpoint"
+    ]
+    assert store.get("lost") == b"rank 1"
+
+
+def test_who_reads_that_a_rank_is_lost_ends_without_a_word(exits: list[int], capfd: pytest.CaptureFixture[str]) -> None:
+    store = HashStore()
+    store.set("lost", "rank 3")
+    with Heartbeat(store, 0, 4, period=0.002) as beating:
+        beating._threads[0].join(60)
+    assert exits == [69]
+    assert capfd.readouterr().err == ""
+
+
+def test_who_leaves_in_order_is_borne_for_ever(monkeypatch: pytest.MonkeyPatch, exits: list[int]) -> None:
+    clock, store = MadeClock(monkeypatch), HashStore()
+    with Heartbeat(store, 1, 2, period=0.002):
+        pass
+    assert store.get("count/1") == b"left"
+    with Heartbeat(store, 0, 2, period=0.002):
+        for number in range(4):
+            clock.set(number * (PATIENCE - 1))
+    assert exits == []
+
+
+def test_a_loss_is_noticed_within_a_minute_and_not_for_a_few_late_counts() -> None:
+    """A count may stand for a period before it is read, and what is late for a period before it is looked at."""
+    assert 5 * PERIOD <= PATIENCE
+    assert PATIENCE + 2 * PERIOD < 60

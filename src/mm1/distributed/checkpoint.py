@@ -4,7 +4,8 @@
                              manifest.json              step, plain values, and size and SHA-256 of every file
 
 `save` writes under a name that starts with a dot, reads the files back into the manifest, then renames the folder in
-one step; `latest` takes the newest folder whose files agree with their manifest, and says which ones it passed over.
+one step, and removes older ones only when a power cut could not undo that; `latest` takes the newest folder whose files
+agree with their manifest, and says which ones it passed over.
 A disk that is full, or gone, is `CheckpointFailed` on all ranks at once, and what was written of it is removed.
 Tensors go through DCP, so that a run may go on with another number of ranks; everything else travels as JSON in the
 manifest. DCP reads its own `.metadata` as a pickle, and a manifest vouches for wholeness, not for origin: go on only
@@ -186,6 +187,7 @@ def _make_room(folder: Path, partial: Path) -> None:
         for left in folder.glob(f".{PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
+        _sync(folder.parent)  # `folder` may be new
 
 
 def _write(partial: Path, tensors: Mapping[str, Tensor], group: dist.ProcessGroup | None) -> None:
@@ -204,6 +206,10 @@ def _write(partial: Path, tensors: Mapping[str, Tensor], group: dist.ProcessGrou
 class _Writer(FileSystemWriter):
     """Writes as DCP does, and tells what the file system said, which torch's zip writer hides behind its own error."""
 
+    def __init__(self, folder: Path) -> None:
+        # What DCP syncs of .metadata is still empty: its bytes are in Python's buffer. So `_hashes` does it, for all.
+        super().__init__(folder, sync_files=False)
+
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
         try:
             return super().write_data(plan, planner)
@@ -218,20 +224,44 @@ def _appear(partial: Path, final: Path, manifest: Mapping[str, Any], keep: Keep)
     """The checkpoint gets its manifest and its name; then superfluous ones lose theirs, and go."""
     if not _is_first():
         return
+    folder = final.parent
     write_atomically(partial / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-    shutil.rmtree(final, ignore_errors=True)
+    _sync(partial)
+    gone = [_hidden(final)] if final.exists() else []
     os.replace(partial, final)
-    for old in keep.superfluous(_steps(final.parent)):
-        hidden = old.with_name(f".{old.name}.removed")
-        os.replace(old, hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
+    _sync(folder)  # after a power cut this one is there, so others may go
+    # Newer ones are torn, as training went on from an older one: they do not count, or this one might go.
+    gone += [_hidden(old) for old in keep.superfluous([path for path in _steps(folder) if path.name <= final.name])]
+    _sync(folder)  # and none of them has its name and only some of its files
+    for path in gone:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _hidden(path: Path) -> Path:
+    """A checkpoint under the name of one that is being removed."""
+    hidden = path.with_name(f".{path.name}.removed")
+    os.replace(path, hidden)
+    return hidden
 
 
 def _hashes(folder: Path) -> dict[str, tuple[int, str]]:
-    """(size, SHA-256) of this rank's share of the files, read back."""
+    """(size, SHA-256) of this rank's share of the files, read back once no power cut can take their content away."""
     names = sorted(file.name for file in folder.iterdir())
     rank = dist.get_rank() if num_ranks() > 1 else 0
-    return {name: ((folder / name).stat().st_size, sha256_of(folder / name)) for name in names[rank :: num_ranks()]}
+    entries = {}
+    for name in names[rank :: num_ranks()]:
+        _sync(folder / name)
+        entries[name] = ((folder / name).stat().st_size, sha256_of(folder / name))
+    return entries
+
+
+def _sync(path: Path) -> None:
+    """Returns when the disk has a file's content, or a folder's list of names."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _steps(folder: Path) -> list[Path]:
