@@ -82,6 +82,7 @@ def test_losses_are_means_since_the_line_before_and_counts_are_cumulative(tmp_pa
         log.on_step(info(ours, step, steps=3))
     first, last = lines(path)
     assert (first["step"], last["step"]) == (2, 3)
+    assert [(line["learning_rate"], line["grad_norm"]) for line in (first, last)] == [(0.1, 1.0)] * 2
     assert first["loss_by_source"] == {"a": 2.0, "b": 4.0}
     assert first["loss"] == pytest.approx((4 * 1 + 4 * 3 + 2 * 4 * 2) / 12)
     assert first["accuracy"] == pytest.approx(0.6)
@@ -299,18 +300,22 @@ def test_another_thread_leaves_signals_alone() -> None:
     assert seen == [before]
 
 
-def test_a_plan_that_cannot_be_kept_ends_nothing(tmp_path: Path) -> None:
+def test_a_plan_is_kept_at_checkpoints_steps_and_one_that_cannot_be_ends_nothing(tmp_path: Path) -> None:
     said: list[str] = []
-    refused = True
+    asked: list[Path] = []
+    ours = state()
 
     class Plan:
         def save(self, folder: Path) -> None:
-            if refused:
+            asked.append(folder)
+            if len(asked) < 3:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    hook = PlanFile(tmp_path, Plan(), every=2, say=said.append)  # type: ignore[arg-type]
-    for number in (2, 4):
-        hook.on_step(info(state(), number))
-    refused = False
-    hook.on_step(info(state(), 6))
+    plan: Any = Plan()
+    hooks = [PlanFile(folder, plan, every=2, say=said.append) for folder in (tmp_path, None)]
+    for step in range(1, 8):
+        for hook in hooks:
+            hook.on_step(info(ours, step, steps=9))
+    assert asked == [tmp_path] * 3
     assert [("could not" in line, "No space left" in line) for line in said] == [(True, True), (False, False)]
+    assert {kind for kind, seconds in ours.clock.seconds.items() if seconds} == {"checkpoint"}
