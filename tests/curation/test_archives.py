@@ -17,8 +17,8 @@ from mm1.cli.main import main
 from mm1.config import override
 from mm1.curation import downloads
 from mm1.curation.config import PROFILES
-from mm1.curation.engine import Runner
 from mm1.curation.pipeline import curate
+from mm1.curation.runner import Runner
 from tests.curation.site import page, picture, write_site
 
 SETS = ("text", "interleaved", "captions")

@@ -3,7 +3,6 @@
 import errno
 import logging
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mm1.config import UserError
-from mm1.curation import engine
-from mm1.curation.engine import Runner, map_parts
+from mm1.curation.engine import map_parts
+from mm1.curation.runner import Runner
 from tests.curation import work
 from tests.curation.work import Piece
 
@@ -113,7 +112,8 @@ def test_a_process_that_is_ended_from_outside_is_one_sentence_and_a_rerun_goes_o
 def test_an_interrupt_ends_all_processes_without_a_word_of_daft_s(tmp_path: Path) -> None:
     program = (
         "import sys; from functools import partial; from pathlib import Path\n"
-        "from mm1.curation.engine import Runner, map_parts; from tests.curation.work import Piece, wait\n"
+        "from mm1.curation.engine import map_parts; from mm1.curation.runner import Runner\n"
+        "from tests.curation.work import Piece, wait\n"
         "pieces = [Piece(f'part-{number}', number) for number in range(4)]\n"
         "try: map_parts(partial(wait, number=3), pieces, Path(sys.argv[1]), Runner(processes=2))\n"
         "except KeyboardInterrupt: print('interrupted')\n"
@@ -136,26 +136,3 @@ def test_daft_tells_nobody_and_says_nothing(tmp_path: Path, capfd: pytest.Captur
     assert opted_out()
     assert logging.getLogger("daft_local_execution").level == logging.CRITICAL
     assert capfd.readouterr() == ("", "")
-
-
-def test_without_daft_the_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_started", None)
-    monkeypatch.setitem(sys.modules, "daft", None)
-    with pytest.raises(UserError, match=r"pip install 'mm1\[curate\]'"):
-        map_parts(work.square, PIECES, tmp_path, Runner(processes=2))
-
-
-def test_without_ray_the_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_started", None)
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"pip install 'mm1\[curate,ray\]'"):
-        map_parts(work.square, PIECES, tmp_path, Runner(ray="local"))
-
-
-def test_where_no_ray_answers_the_sentence_comes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_started", None)
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{closed.getsockname()[1]}"
-    with pytest.raises(UserError, match=f"^no Ray answers at {address} .*--ray local$"):
-        map_parts(work.square, PIECES, tmp_path, Runner(ray=address))

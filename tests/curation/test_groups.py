@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from mm1.curation import groups
-from mm1.curation.engine import Runner
 from mm1.curation.groups import KEYS, RunWriter, group_keys, num_ranges, read_range
+from mm1.curation.runner import Runner
 
 SCHEMA = KEYS.append(pa.field("name", pa.string()))
 EDGES = [0, 1, 2**63 - 1, 2**63, 2**64 - 1]

@@ -11,8 +11,8 @@ from PIL import Image
 from mm1.cli.main import main
 from mm1.config import UserError, override
 from mm1.curation.config import PROFILES, CurateConfig
-from mm1.curation.engine import Runner
 from mm1.curation.pipeline import curate
+from mm1.curation.runner import Runner
 from mm1.curation.steps.finish import Finished
 from tests.curation.site import page, picture, prose, write_site
 

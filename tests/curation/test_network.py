@@ -16,8 +16,8 @@ import pytest
 
 from mm1.config import override
 from mm1.curation.config import PROFILES, CurateConfig
-from mm1.curation.engine import Runner
 from mm1.curation.pipeline import curate
+from mm1.curation.runner import Runner
 from tests.curation.fetch.misbehaving_server import Server, ok
 from tests.curation.site import page, picture
 

@@ -18,10 +18,10 @@ import pytest
 from mm1.config import UserError, override
 from mm1.curation import downloads, pipeline
 from mm1.curation.config import PROFILES
-from mm1.curation.engine import Runner
 from mm1.curation.fetch import Fetched
 from mm1.curation.funnel import Funnel
 from mm1.curation.pipeline import VERSIONS, Pipeline, curate
+from mm1.curation.runner import Runner
 from mm1.curation.sources import list_parts
 from mm1.data.formats.catalog import FORMATS
 from mm1.data.formats.reading import Drop, ReadOptions

@@ -21,10 +21,10 @@ from pathlib import Path
 
 from mm1.config import UserError
 from mm1.curation.config import CurateConfig
-from mm1.curation.engine import Runner
 from mm1.curation.funnel import Funnel
 from mm1.curation.memory import Memory, held
 from mm1.curation.pipeline import Pipeline
+from mm1.curation.runner import Runner
 from mm1.curation.sources import list_parts
 from mm1.curation.steps.finish import finish
 from mm1.steps import execute

@@ -19,10 +19,11 @@ from mm1.cli.progress import RateProgress
 from mm1.cli.tables import show
 from mm1.config import UserError, override
 from mm1.curation.config import PROFILES, CurateConfig
-from mm1.curation.engine import Progress, Runner, Values, cpus_of
+from mm1.curation.engine import Progress, Values
 from mm1.curation.funnel import Funnel
 from mm1.curation.pipeline import UNREAD
 from mm1.curation.pipeline import curate as run_curate
+from mm1.curation.runner import Runner, cpus_of
 from mm1.curation.steps.extract import STEP as EXTRACT
 from mm1.curation.steps.finish import FUNNEL, REPORT
 from mm1.curation.text.training import TrainQualityConfig, train_quality

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mm1.curation.buffered import Buffered
-from mm1.curation.engine import Runner, start
 from mm1.curation.lookups import LookupWriter
 from mm1.curation.memory import give_back
+from mm1.curation.runner import Runner, start
 
 KEYS = pa.schema([("key", pa.uint64()), ("order", pa.uint64()), ("weight", pa.uint32())])
 """Of every file: a hash, where it is (the smallest counts as the first), and how often it counts."""

@@ -26,9 +26,10 @@ from mm1.config import UserError, to_json
 from mm1.curation.clip_score import digest_of
 from mm1.curation.config import CurateConfig
 from mm1.curation.decontaminate import load_index
-from mm1.curation.engine import Progress, Runner, map_parts
+from mm1.curation.engine import Progress, map_parts
 from mm1.curation.evaluation_digest import digest_of as digest_of_evaluations
 from mm1.curation.obelics import ObelicsRules
+from mm1.curation.runner import Runner
 from mm1.curation.sources import Part, list_parts, spread
 from mm1.curation.steps import captions, interleaved
 from mm1.curation.steps.addresses import find_addresses

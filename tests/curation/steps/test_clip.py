@@ -11,9 +11,9 @@ import pytest
 from mm1.config import override
 from mm1.curation.clip_models import open_scorer
 from mm1.curation.config import PROFILES
-from mm1.curation.engine import Runner
 from mm1.curation.funnel import Funnel
 from mm1.curation.pipeline import curate
+from mm1.curation.runner import Runner
 from tests.curation.clips import own_clip
 from tests.curation.site import page, picture, write_site
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mm1.curation.captions import CaptionRules, choose
 from mm1.curation.config import CurateConfig
-from mm1.curation.engine import Progress, Runner, Values, map_parts
+from mm1.curation.engine import Progress, Values, map_parts
 from mm1.curation.extracted import read_extracted
 from mm1.curation.groups import RunWriter, group_keys, run_files
 from mm1.curation.images import url_reason
@@ -35,6 +35,7 @@ from mm1.curation.local import is_local
 from mm1.curation.lookups import LookupWriter, key_of
 from mm1.curation.obelics import ObelicsRules
 from mm1.curation.page import Extracted
+from mm1.curation.runner import Runner
 from mm1.curation.samples import Picture, Sample
 from mm1.curation.sources import bucket_of
 from mm1.curation.steps import duplicates

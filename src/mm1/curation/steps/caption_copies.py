@@ -23,10 +23,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mm1.curation.bands import BITS, bands
-from mm1.curation.engine import Runner, Values, map_parts, read_counts
+from mm1.curation.engine import Values, map_parts, read_counts
 from mm1.curation.groups import KEYS, RunWriter, num_ranges, read_range, run_files, write_lookup
 from mm1.curation.lookups import Lookup, LookupWriter, md5_key
 from mm1.curation.repeated_images import Candidate, repeated
+from mm1.curation.runner import Runner
 from mm1.curation.steps.inputs import PartInputs
 from mm1.data.perceptual import Look
 

@@ -28,12 +28,13 @@ from mm1.curation.captions import CaptionRules, Pairs, none, pairs, text_key
 from mm1.curation.config import CurateConfig
 from mm1.curation.decontaminate import open_index
 from mm1.curation.documents import DocumentWriter, PictureSegment
-from mm1.curation.engine import Progress, Runner, Values, map_parts
+from mm1.curation.engine import Progress, Values, map_parts
 from mm1.curation.extracted import Row, read_extracted
 from mm1.curation.groups import KEYS, RunWriter, group_keys, run_files, write_lookup, write_sorted
 from mm1.curation.images import LookUp, StoredImage
 from mm1.curation.lookups import Lookup, key_of
 from mm1.curation.page import Dropped
+from mm1.curation.runner import Runner
 from mm1.curation.samples import Picture, Sample
 from mm1.curation.steps import duplicates, occurrences
 from mm1.curation.steps.addresses import address_key

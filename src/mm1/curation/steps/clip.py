@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from mm1.curation.clip_score import ClipConfig, Scorer, lowest_kept
 from mm1.curation.documents import DocumentWriter, PictureSegment
-from mm1.curation.engine import Progress, Runner, Values, map_parts
+from mm1.curation.engine import Progress, Values, map_parts
+from mm1.curation.runner import Runner
 from mm1.curation.samples import Picture, Sample, thumbnail
 from mm1.curation.steps.captions import CAPTIONS, UNIT
 from mm1.curation.steps.inputs import PartInputs

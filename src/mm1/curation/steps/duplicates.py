@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from mm1.curation.config import TextConfig
 from mm1.curation.documents import DocumentWriter
-from mm1.curation.engine import Progress, Runner, Values, map_parts
+from mm1.curation.engine import Progress, Values, map_parts
 from mm1.curation.extracted import read_extracted
 from mm1.curation.groups import run_files, write_lookup
 from mm1.curation.lookups import Lookup, LookupWriter
 from mm1.curation.page import Dropped
+from mm1.curation.runner import Runner
 from mm1.curation.samples import excerpt
 from mm1.curation.steps import texts
 from mm1.curation.steps.extract import PAGE, PAGES

@@ -16,11 +16,12 @@ import numpy as np
 
 from mm1.curation.config import CurateConfig
 from mm1.curation.documents import DocumentWriter, PictureSegment
-from mm1.curation.engine import Progress, Runner, Values, map_parts
+from mm1.curation.engine import Progress, Values, map_parts
 from mm1.curation.extracted import Row, read_extracted
 from mm1.curation.interleaved import Assembled, DroppedDocument, PlacedImage, assemble
 from mm1.curation.obelics import ObelicsRules
 from mm1.curation.page import Dropped
+from mm1.curation.runner import Runner
 from mm1.curation.samples import Picture, Sample, excerpt
 from mm1.curation.steps import duplicates, obelics
 from mm1.curation.steps.addresses import address_key

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mm1.curation.engine import Runner, Values, map_parts
+from mm1.curation.engine import Values, map_parts
 from mm1.curation.extracted import read_extracted
 from mm1.curation.groups import KEYS, RunWriter, group_keys, run_files, write_lookup, write_sorted
 from mm1.curation.images import LookUp
@@ -39,6 +39,7 @@ from mm1.curation.obelics import (
 )
 from mm1.curation.obelics_measures import words_of
 from mm1.curation.page import Extracted
+from mm1.curation.runner import Runner
 from mm1.curation.steps import duplicates
 from mm1.curation.steps.extract import PAGES
 from mm1.curation.steps.inputs import PartInputs

@@ -23,10 +23,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from mm1.curation.config import CurateConfig
-from mm1.curation.engine import Runner
 from mm1.curation.groups import KEYS, group_keys
 from mm1.curation.images import ImageRules
 from mm1.curation.lookups import Lookup, LookupWriter
+from mm1.curation.runner import Runner
 
 DOCUMENTS, CAPTIONS = SETS = "documents", "captions"
 BITS = {DOCUMENTS: 1, CAPTIONS: 2}

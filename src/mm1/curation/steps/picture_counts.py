@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mm1.curation.config import CurateConfig
-from mm1.curation.engine import Runner, Values, map_parts
+from mm1.curation.engine import Values, map_parts
 from mm1.curation.groups import KEYS, RunWriter, group_keys, run_files, write_sorted
 from mm1.curation.image_store import ImageFile, place_of
 from mm1.curation.images import StoredImage
 from mm1.curation.lookups import Lookup, LookupWriter, md5_key
+from mm1.curation.runner import Runner
 from mm1.curation.samples import Picture, Sample
 from mm1.curation.sources import Part
 from mm1.curation.steps import addresses

@@ -30,7 +30,7 @@ from mm1.curation.config import CurateConfig
 from mm1.curation.data_uri import read_data_uri
 from mm1.curation.decontaminate import open_index
 from mm1.curation.downloads import Downloads, by_host
-from mm1.curation.engine import Progress, Runner, Values, map_parts
+from mm1.curation.engine import Progress, Values, map_parts
 from mm1.curation.fetch import FetchConfig
 from mm1.curation.groups import KEYS, RunWriter, read_range, run_files, write_lookup
 from mm1.curation.image_store import ImageWriter, place_of
@@ -38,6 +38,7 @@ from mm1.curation.images import ImageRules, StoredImage, inspect
 from mm1.curation.local import is_local
 from mm1.curation.lookups import Lookup
 from mm1.curation.page import Dropped
+from mm1.curation.runner import Runner
 from mm1.curation.sources import BUCKETS_AT_ONCE, Part, read_images, read_local
 from mm1.curation.steps import addresses
 from mm1.curation.steps.addresses import address_key
