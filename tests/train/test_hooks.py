@@ -131,7 +131,8 @@ def test_a_step_that_was_not_finite_spoils_no_later_line(tmp_path: Path) -> None
 
 
 def test_too_many_skipped_steps_stop_the_run_with_a_sentence_and_after_its_line(tmp_path: Path) -> None:
-    path, ours, told = tmp_path / "metrics.jsonl", state(), []
+    path, ours = tmp_path / "metrics.jsonl", state()
+    told: list[Any] = []
     log = MetricsLog(path, every=2, display=Nothing(), max_skipped=3, track=told.append)
     for step in (1, 2, 3):
         ours.tally.add(losses(1, 1, 1), batch(0))

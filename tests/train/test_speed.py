@@ -104,13 +104,18 @@ def test_pairs_are_those_of_a_count_one_by_one_in_batches_of_the_loader(tiny: Mo
         (("decoder",), (3, 3, 2, 2)),
         (("image_encoder", "decoder"), (1, 3, 2, 2)),
         (("image_encoder", "connector"), (1, 1, 3, 3)),
+        (("connector", "decoder"), (3, 2, 2, 2)),
     ],
 )
 def test_what_is_frozen_costs_less(tiny: ModuleType, frozen: tuple[str, ...], factors: tuple[int, ...]) -> None:
     config = tiny.stage()
     model = config.build()
     freeze(model, OptimizerConfig(frozen=frozen))
-    assert tuple(speed_of(config, model, World()).factors[part] for part in PARTS) == factors
+    speed = speed_of(config, model, World())
+    assert tuple(speed.factors[part] for part in PARTS) == factors
+    forward = flops_forward(config.model, tokens=9, images=2, attended_pairs=19, targets=5)
+    expected = {part: factor * forward[part] for part, factor in zip(PARTS, factors, strict=True)}
+    assert speed.flops(tallied(hand_made())) == {**expected, "total": sum(expected.values())}
 
 
 @pytest.mark.parametrize(
