@@ -75,6 +75,8 @@ class Sample:
     image_segments: np.ndarray
     images: tuple[np.ndarray, ...]
     source: str = ""
+    key: int = 0
+    """From which the seeds of its images are drawn."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -104,9 +106,9 @@ class Batch:
     image_segments: Int[Tensor, " I"]
     """int64 segment id, within that row, in which each image stands."""
     image_seeds: Int[Tensor, " I"]
-    """int64, 63 random bits for each image: a pure function of the data's seed, the step, the row of the global batch
-    and the image's place in that row. What an objective draws from them is the same for any number of ranks, loader
-    workers and microbatches."""
+    """int64, 63 random bits for each image: a pure function of the data's seed, the step, the document's place in the
+    global batch and the image's in the document. What an objective draws from them is the same for any number of
+    ranks, loader workers and microbatches."""
     source_names: tuple[str, ...]
 
     @property

@@ -80,7 +80,7 @@ def test_packing_loses_and_repeats_nothing(recipe, workload):
     data = recipe.pretrain.data.replace(rows=3)
     encoder = DocumentEncoder(workload.tokenizer, 4, data.image_size)
     batches = packed(workload.samples, data, encoder)
-    assert {batch.tokens.shape for batch in batches} == {(3, data.seq_len)}
+    assert {batch.tokens.shape for batch in batches} == {(1, 3 * data.seq_len)}
 
     def content(samples) -> Counter:
         return Counter((s.source, s.tokens.tobytes(), s.loss_mask.tobytes(), len(s.images)) for s in samples)

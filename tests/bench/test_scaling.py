@@ -52,7 +52,7 @@ def test_efficiency_is_speed_a_process() -> None:
 def test_training_prints_the_lines_by_which_steps_are_told() -> None:
     said: list[str] = []
     record = defaultdict(float, step=5, loss=1.0, seconds=1.0, time={"data": 0.1})
-    Lines("pretrain", 20, said.append).show(record)
+    Lines("pretrain", 20, said.append).show(record, defaultdict(lambda: 1.0))
     found = STEP.match(said[0])
     assert found is not None
     assert found.group(1) == "5"

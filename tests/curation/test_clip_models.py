@@ -44,7 +44,7 @@ def test_an_own_clip_scores_pairs_as_it_was_trained_on_them(own: Path) -> None:
     encoder = DocumentEncoder(Tokenizer(folder / "tokenizer.json"), 1, 16)
     segments = [part for data, text in PAIRS for part in (Picture(data), Text(f" {text}\n"))]
     sample = encoder.encode(Document(id="x", segments=tuple(segments)), pairs=True, max_pair_len=40)
-    batch = collate([[sample]], len(sample) + 5, encoder, ("",), [0])
+    batch = collate([[sample]], len(sample) + 5, encoder, ("",))
     with torch.inference_mode():
         out = scorer.model(batch)
     wanted = torch.cosine_similarity(out.image_embeddings, out.text_embeddings)

@@ -35,7 +35,7 @@ def bos_encoder(encoder: DocumentEncoder, make, tmp_path_factory: pytest.TempPat
 def predicted(encoder: DocumentEncoder, document: Document, start: int, stop: int, whole: bool) -> int:
     """Targets in a batch of that unit alone."""
     sample = replace(encoder.encode(document, start=start, stop=None if whole else stop), source="s")
-    batch = collate([[sample]], stop - start, encoder, ("s",), [0])
+    batch = collate([[sample]], stop - start, encoder, ("s",))
     return int((batch.targets != IGNORE).sum())
 
 

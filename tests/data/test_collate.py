@@ -20,7 +20,7 @@ def test_by_hand(encoder: DocumentEncoder, make) -> None:
     image, eos, pad = encoder.tokenizer.image_id, encoder.tokenizer.eos_id, encoder.tokenizer.pad_id
     first = encoder.encode(Document("d", (Text("a red", target=False), make.picture(9), Text("a")), "web"))
     second = encoder.encode(Document("e", (Text("a"),), "text"))
-    batch = collate([[first, second]], 12, encoder, NAMES, [0])
+    batch = collate([[first, second]], 12, encoder, NAMES)
     assert batch.tokens.tolist() == [[a, b, image, image, image, image, c, eos, c, eos, pad, pad]]
     assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 0, 0]]
     assert batch.segment_ids.tolist() == [[0] * 8 + [1, 1, -1, -1]]
@@ -36,7 +36,7 @@ def test_by_hand(encoder: DocumentEncoder, make) -> None:
 
 
 def test_a_batch_without_images_is_ordinary(encoder: DocumentEncoder, make) -> None:
-    batch = collate([[encoder.encode(make.text(1))], []], 64, encoder, NAMES, [0, 1])
+    batch = collate([[encoder.encode(make.text(1))], []], 64, encoder, NAMES)
     assert batch.images.shape == (0, 3, 8, 8)
     assert batch.images.dtype == torch.uint8
     assert (batch.image_rows.shape, batch.image_rows.dtype) == ((0,), torch.int64)
@@ -46,7 +46,7 @@ def test_a_batch_without_images_is_ordinary(encoder: DocumentEncoder, make) -> N
 
 
 def test_every_tensor_has_its_dtype(encoder: DocumentEncoder, make) -> None:
-    batch = collate([[encoder.encode(make.web(1, 2))]], 64, encoder, NAMES, [0])
+    batch = collate([[encoder.encode(make.web(1, 2))]], 64, encoder, NAMES)
     names = ["tokens", "positions", "segment_ids", "image_index", "targets", "target_index", "source_ids"]
     assert {getattr(batch, name).dtype for name in [*names, "image_rows", "image_segments"]} == {torch.int64}
     assert batch.images.is_contiguous()
@@ -55,7 +55,7 @@ def test_every_tensor_has_its_dtype(encoder: DocumentEncoder, make) -> None:
 @given(layout=st.lists(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 3)), max_size=3), min_size=1, max_size=4))
 def test_a_batch_keeps_every_sample_apart(encoder: DocumentEncoder, make, layout: list[list[tuple[int, int]]]) -> None:
     rows = [[encoder.encode(make.web(number, count)) for number, count in row] for row in layout]
-    batch = collate(rows, 200, encoder, NAMES, range(len(rows)))
+    batch = collate(rows, 200, encoder, NAMES)
     flat, pictures = batch.tokens.flatten(), 0
     for row, samples in enumerate(rows):
         for segment, sample in enumerate(samples):

@@ -37,7 +37,7 @@ def test_logits_are_mm1s(variant, name, parts):
     exported = variant(name)
     own = exported.own
     sample = own.encoder.encode(document(*parts), end=False)
-    batch = collate([[sample]], len(sample), own.encoder, ("",), row_keys=[0])
+    batch = collate([[sample]], len(sample), own.encoder, ("",))
     with torch.no_grad():
         expected = own.engine.model.logits(own.engine.model(batch).hidden)
         got = exported.model(**inputs(exported, parts)).logits

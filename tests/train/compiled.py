@@ -18,7 +18,7 @@ from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
 from mm1.data.plan import build_plan
 from mm1.train.blocks import checkpoint_blocks, compile_blocks
-from mm1.train.microbatch import without_padding
+from mm1.train.microbatch import trimmed
 from mm1.train.objectives import build_objective
 from mm1.types import Batch
 
@@ -51,11 +51,11 @@ def batches(config: Any, folder: Path) -> list[Batch]:
     return [loader.batch(step, 0, 1) for step in range(6)]
 
 
-def without_padding_of(folder: Path) -> list[Batch]:
-    """Batches of one row, of several lengths."""
+def trimmed_batches(folder: Path) -> list[Batch]:
+    """Batches of a row, of several lengths."""
     config = stage("mm1")
-    given = batches(config.replace(data=config.data.replace(seq_len=250, rows=6, max_images=2)), folder)
-    return [without_padding(batch) for batch in given]
+    given = batches(config.replace(data=config.data.replace(seq_len=1000, rows=1, max_images=7)), folder)
+    return [trimmed(batch) for batch in given]
 
 
 def compare(model: str, mode: Any, backend: str, given: list[Batch]) -> dict[str, Any]:
@@ -95,9 +95,9 @@ def main(folder: Path, backends: list[str]) -> None:
                 name = f"{model} {mode}" if backends == ["counting"] else f"{model} {mode} {backend}"
                 found[name] = compare(model, mode, backend, given)
     for backend in backends:
-        shortened = without_padding_of(folder)
-        found["lengths"] = [batch.tokens.numel() for batch in shortened]
-        found[f"shortened {backend}"] = compare("mm1", "none", backend, shortened)
+        given = trimmed_batches(folder)
+        found["lengths"] = [batch.tokens.numel() for batch in given]
+        found[f"trimmed {backend}"] = compare("mm1", "none", backend, given)
     (folder / "compiled.json").write_text(json.dumps(found))
 
 

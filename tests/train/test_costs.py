@@ -1,4 +1,4 @@
-"""By `row_cost` ranks are dealt equal work: it agrees with how operations are counted, and the loader goes by it."""
+"""By `document_cost` ranks are dealt equal work: it agrees with how operations are counted; the loader goes by it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from types import ModuleType
 import pytest
 
 from mm1.config import override
-from mm1.data.dealing import ALIKE
+from mm1.data.dealing import Cost
 from mm1.distributed.mesh import World
 from mm1.recipes.catalog import load_recipe
-from mm1.train.costs import row_cost
+from mm1.train.costs import document_cost
 from mm1.train.microbatch import split
 from mm1.train.optimizer import freeze
 from mm1.train.run import build_loader
@@ -27,7 +27,7 @@ def test_a_rows_cost_is_what_training_is_said_to_compute(tiny: ModuleType, froze
     model = config.build()
     freeze(model, config.optimizer)
     speed = speed_of(config, model, World())
-    cost = row_cost(config)
+    cost = document_cost(config)
     costs = {
         "images": cost.image,
         "attended_pairs": cost.attended_pair,
@@ -41,20 +41,20 @@ def test_a_rows_cost_is_what_training_is_said_to_compute(tiny: ModuleType, froze
 
 
 def test_padding_that_is_computed_costs_every_row_the_same(tiny: ModuleType) -> None:
-    assert row_cost(tiny.stage(keep_padding=True)).token == 0
+    assert document_cost(tiny.stage(keep_padding=True)).token == 0
     capacity = tiny.MODELS["moe"].decoder.moe.replace(capacity_factor=1.0)
     moe = tiny.MODELS["moe"].replace(decoder=tiny.DECODER.replace(moe=capacity))
-    assert row_cost(tiny.stage().replace(model=moe)).token == 0
+    assert document_cost(tiny.stage().replace(model=moe)).token == 0
 
 
 def test_rows_of_what_is_no_mm1_are_alike() -> None:
-    assert row_cost(load_recipe("tiny").stage("encoder")) == ALIKE
+    assert document_cost(load_recipe("tiny").stage("encoder")) == Cost()
 
 
 def test_ranks_of_a_stage_have_equal_work_in_a_microbatch(tiny: ModuleType, tmp_path: Path) -> None:
     config = override(tiny.stage(), ["data.rows=16", "microbatch_rows=4"])
     tokenizer, sources = tiny.world_of(tmp_path, config.model.num_image_tokens)
-    loader, cost = build_loader(config, sources, tokenizer), row_cost(config)
+    loader, cost = build_loader(config, sources, tokenizer), document_cost(config)
 
     def work(batch: Batch) -> float:
         real = batch.segment_ids >= 0
@@ -62,13 +62,10 @@ def test_ranks_of_a_stage_have_equal_work_in_a_microbatch(tiny: ModuleType, tmp_
         text = tokens - 4 * batch.num_images
         return batch.num_images * cost.image + pairs * cost.attended_pair + tokens * cost.token + text * cost.text_token
 
-    waits = []
     for step in range(8):
-        ranks = [[work(part) for part in split(loader.batch(step, rank, 2), 4)] for rank in range(2)]
-        rows = [work(row) for row in split(loader.batch(step), 1)]
-        assert sum(map(sum, ranks)) == pytest.approx(sum(rows))
-        waiting = sum(abs(first - second) for first, second in zip(*ranks, strict=True))
-        assert waiting <= max(rows) - min(rows)
-        in_turn = sum(abs(sum(rows[n : n + 8 : 2]) - sum(rows[n + 1 : n + 8 : 2])) for n in (0, 8))
-        waits.append(in_turn > max(rows) - min(rows))
-    assert any(waits), "dealt in turn no step would wait longer, so this says nothing"
+        given = [loader.batch(step, rank, 2) for rank in range(2)]
+        assert {batch.tokens.shape for batch in given} == {(2, 4 * config.data.seq_len)}, "a row a microbatch"
+        ranks = [[work(part) for part in split(batch, 2)] for batch in given]
+        documents = [unit for row in loader.plan.rows(step) for unit in row]
+        assert sum(map(sum, ranks)) == pytest.approx(sum(cost.of(unit, 4) for unit in documents))
+        assert max(map(max, ranks)) < 1.1 * min(map(min, ranks))

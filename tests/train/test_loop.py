@@ -65,7 +65,7 @@ def setup(**changes: Any) -> tuple[TrainState, LoopConfig]:
         steps=1,
         learning_rate=0.1,
         factor=lambda step: 1.0,
-        microbatch_rows=1,
+        microbatches=1,
         max_grad_norm=1e9,
         device=CPU,
         autocast=contextlib.nullcontext,
@@ -74,7 +74,7 @@ def setup(**changes: Any) -> tuple[TrainState, LoopConfig]:
 
 
 def test_the_gradient_is_of_the_mean_over_all_targets_however_they_lie_in_microbatches() -> None:
-    state, config = setup()
+    state, config = setup(microbatches=2)
     seen = Seen()
     uneven = batch([[1, IGNORE, IGNORE], [2, 3, 6]])
     train(state, squares, iter([uneven]), config, [seen])

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
 from mm1.data.plan import build_plan
-from mm1.train.microbatch import LENGTHS, TILE, split, without_padding
+from mm1.train.microbatch import LENGTHS, TILE, split, trimmed
 from mm1.train.objectives import contrastive, next_token
 from mm1.types import IGNORE, Batch
 
@@ -28,7 +30,7 @@ def test_microbatches_are_what_the_rows_are_alone(tiny: ModuleType, loader: Load
     model = tiny.stage().build()
     batch = loader.batch(0)
     hidden = model(batch).hidden
-    parts = split(batch, rows)
+    parts = split(batch, 6 // rows)
     assert len(parts) == 6 // rows
     torch.testing.assert_close(torch.cat([model(part).hidden for part in parts]), hidden, rtol=1e-4, atol=1e-5)
     whole, cut = next_token(model, batch), [next_token(model, part) for part in parts]
@@ -51,91 +53,69 @@ def test_image_rows_and_segments_stay_with_their_text(tiny: ModuleType, tmp_path
 
 def test_a_batch_of_the_right_size_is_not_touched(loader: Loader) -> None:
     batch = loader.batch(0)
-    assert split(batch, 6)[0] is batch
+    assert split(batch, 1)[0] is batch
 
 
-def test_without_padding_a_step_is_the_same(tiny: ModuleType, tmp_path: Path) -> None:
+def test_trimmed_a_step_is_the_same(tiny: ModuleType, tmp_path: Path) -> None:
     """Loss, its sums by source and every gradient; rows of images and rows of text among them."""
-    config = tiny.stage("moe", rows=8)
+    config = tiny.stage("moe", rows=4)
     tokenizer, sources = tiny.world_of(tmp_path)
-    data = config.data.replace(seq_len=250, max_images=2)
+    data = config.data.replace(seq_len=700, max_images=2)
     batch = Loader(build_plan(data, sources, 4), DocumentEncoder(tokenizer, 4, 16), sources).batch(0)
-    (short,) = split(batch, 8, drop_padding=True)
-    assert short.tokens.shape[0] == 1
-    assert short.tokens.numel() < 0.8 * batch.tokens.numel(), "or there is nothing to drop, and this says little"
+    batch = replace(batch, **padded(batch))
+    parts = split(batch, 2, trim=True)
+    assert all(part.tokens.shape[1] < 800 for part in parts), "or there is nothing to trim, and this says little"
     results = []
-    for one in (batch, short):
+    for microbatches in (split(batch, 2), parts):
         model = config.build()
-        losses = next_token(model, one)
-        losses.total.backward()
+        losses = [next_token(model, part) for part in microbatches]
+        for one in losses:
+            one.total.backward()
         results.append((losses, {name: parameter.grad for name, parameter in model.named_parameters()}))
     (expected, gradients), (found, own) = results
-    torch.testing.assert_close(found.total, expected.total)
-    torch.testing.assert_close(found.source_totals, expected.source_totals)
-    assert torch.equal(found.source_counts, expected.source_counts)
-    assert found.count == expected.count
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.total, other.total)
+        torch.testing.assert_close(one.source_totals, other.source_totals)
+        assert torch.equal(one.source_counts, other.source_counts)
+        assert one.count == other.count
     torch.testing.assert_close(own, gradients, rtol=1e-3, atol=1e-4)
 
 
+def padded(batch: Batch) -> dict[str, torch.Tensor]:
+    """The tensors of rows with 300 positions more of padding."""
+    fills = {"tokens": 0, "positions": 0, "segment_ids": -1, "image_index": -1, "targets": IGNORE, "source_ids": -1}
+    longer = {name: F.pad(getattr(batch, name), (0, 300), value=fill) for name, fill in fills.items()}
+    return {**longer, "target_index": (longer["targets"].flatten() != IGNORE).nonzero().flatten()}
+
+
 @given(
-    st.lists(st.lists(st.integers(1, 30), max_size=4), min_size=1, max_size=5),
-    st.sampled_from([120, 300, 1200]),
+    st.lists(st.integers(0, 1000), min_size=1, max_size=4),
+    st.integers(1000, 5000),
 )
-def test_without_padding_every_document_is_there_in_order(rows: list[list[int]], seq_len: int) -> None:
-    batch = packed(rows, seq_len)
-    short = without_padding(batch)
-    total, used = batch.tokens.numel(), sum(map(sum, rows))
-    assert short is batch or short.tokens.numel() < total
-    assert short.tokens.numel() - used <= total / LENGTHS + TILE or short is batch
-    real, before = short.segment_ids >= 0, batch.segment_ids >= 0
-    for name in ("tokens", "positions", "image_index", "targets", "source_ids"):
-        assert torch.equal(getattr(short, name)[real], getattr(batch, name)[before]), name
-    assert torch.equal(short.target_index, (short.targets.flatten() != IGNORE).nonzero().flatten())
-    if short is batch:
-        return
-    # Padding is padding still, and comes last.
-    assert (short.tokens[~real] == 0).all()
-    assert (short.targets[~real] == IGNORE).all()
-    assert (real[0].int().diff() <= 0).all()
-    # Documents of different rows are different documents, though both were the first of their row.
-    lengths = [length for row in rows for length in row]
-    assert torch.unique_consecutive(short.segment_ids[real], return_counts=True)[1].tolist() == lengths
-    assert short.segment_ids[real].unique().numel() == len(lengths)
-    # An image stands in the segment in which its text stands.
-    assert (short.image_rows == 0).all()
-    for image, segment in enumerate(short.image_segments.tolist()):
-        assert short.tokens[0][short.segment_ids[0] == segment][0] == 100 + image
-
-
-def packed(rows: list[list[int]], seq_len: int) -> Batch:
-    """Rows of documents of those lengths, each with an image of no positions, whose first token tells which it is."""
-    tokens, positions = torch.zeros(2, len(rows), seq_len, dtype=torch.long)
-    segment_ids, targets = torch.full((2, len(rows), seq_len), -1)
-    targets[:] = IGNORE
-    image_rows, image_segments = [], []
-    for row, lengths in enumerate(rows):
-        start = 0
-        for segment, length in enumerate(lengths):
-            place = slice(start, start + length)
-            tokens[row, place] = torch.arange(1, length + 1)
-            tokens[row, start] = 100 + len(image_rows)
-            positions[row, place] = torch.arange(length)
-            segment_ids[row, place] = segment
-            targets[row, start : start + length - 1] = tokens[row, start + 1 : start + length]
-            image_rows.append(row)
-            image_segments.append(segment)
-            start += length
-    return Batch(
-        tokens=tokens,
-        positions=positions,
+def test_what_is_cut_off_is_padding_and_lengths_are_few(lengths: list[int], seq_len: int) -> None:
+    columns = torch.arange(seq_len).expand(len(lengths), -1)
+    segment_ids = torch.where(columns < torch.tensor(lengths)[:, None], 0, -1)
+    targets = torch.where(segment_ids < 0, IGNORE, columns)
+    nothing = torch.zeros(0, dtype=torch.long)
+    batch = Batch(
+        tokens=columns,
+        positions=columns,
         segment_ids=segment_ids,
-        image_index=torch.full_like(tokens, -1),
+        image_index=torch.full_like(columns, -1),
         targets=targets,
         target_index=(targets.flatten() != IGNORE).nonzero().flatten(),
-        source_ids=torch.where(segment_ids >= 0, 0, -1),
-        images=torch.zeros(len(image_rows), 3, 1, 1, dtype=torch.uint8),
-        image_rows=torch.tensor(image_rows, dtype=torch.long),
-        image_segments=torch.tensor(image_segments, dtype=torch.long),
-        image_seeds=torch.zeros(len(image_rows), dtype=torch.long),
+        source_ids=segment_ids,
+        images=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
+        image_rows=nothing,
+        image_segments=nothing,
+        image_seeds=nothing,
         source_names=("pages",),
     )
+    short = trimmed(batch)
+    length = short.tokens.shape[1]
+    for name in ("tokens", "positions", "segment_ids", "image_index", "targets", "source_ids"):
+        assert torch.equal(getattr(short, name), getattr(batch, name)[:, :length]), name
+    assert (batch.segment_ids[:, length:] == -1).all()
+    assert torch.equal(short.target_index, (short.targets.flatten() != IGNORE).nonzero().flatten())
+    assert length == seq_len or length % TILE == 0
+    assert length <= max(lengths) + seq_len / LENGTHS + TILE

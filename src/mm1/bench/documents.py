@@ -139,12 +139,13 @@ def longer_rows(data: DataConfig, samples: Sequence[Sample]) -> DataConfig:
 
 
 def packed(samples: Sequence[Sample], data: DataConfig, encoder: DocumentEncoder) -> list[Batch]:
-    """All of `samples` as packed batches of `data`'s shape; rows that are left over in the last one are padding."""
+    """All of `samples`, packed in rows, as batches of what `data` has in a step; a batch is one long row."""
     lengths = np.array([len(sample) for sample in samples])
     images = np.array([len(sample.images) for sample in samples])
     order, bounds = members(pack(lengths, images, data.seq_len, data.max_images))
-    rows = [[samples[index] for index in order[start:stop]] for start, stop in pairwise(bounds)]
-    rows += [[] for _ in range(-len(rows) % data.rows)]
+    ends = bounds[:: data.rows].tolist() + ([bounds[-1]] if (len(bounds) - 1) % data.rows else [])
     names = tuple(data.mixture.shares())
-    firsts = range(0, len(rows), data.rows)
-    return [collate(rows[i : i + data.rows], data.seq_len, encoder, names, range(i, i + data.rows)) for i in firsts]
+    return [
+        collate([[samples[index] for index in order[start:stop]]], data.rows * data.seq_len, encoder, names)
+        for start, stop in pairwise(ends)
+    ]

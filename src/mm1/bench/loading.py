@@ -160,7 +160,7 @@ def _webdataset(material: Material, decode: Decode) -> Made:
     made = Made()
     samples = (_sample(material.encoder, decode(data), text.decode()) for data, text in dataset)
     for row in first_fit(samples):
-        batch = collate([row], SEQ_LEN, material.encoder, ("captions",), [0])
+        batch = collate([row], SEQ_LEN, material.encoder, ("captions",))
         made.batches += 1
         made.documents += len(row)
         made.filled += int((batch.segment_ids >= 0).sum())

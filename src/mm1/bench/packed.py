@@ -34,7 +34,7 @@ class PackedTraining:
         self._device = world.device
         self._objective = build_objective(stage.objective, stage.loss)
         self._state = initial_state(stage, {}, world)
-        self._loop = loop_config(stage, stage.rows_at_once(world.size), world)
+        self._loop = loop_config(stage, world)
         shapes = [(batch.segment_ids.numel(), int((batch.segment_ids >= 0).sum())) for batch in batches()]
         self.description = Description(
             name=name,

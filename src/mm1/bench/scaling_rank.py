@@ -65,7 +65,7 @@ def measure(steps: int, rows: int) -> dict[str, Any]:
         sources = head_of_sources(recipe.prepare, list(stage.data.mixture.shares()), encoder, DOCUMENTS)
         batches = build_loader(stage, sources, tokenizer).batches(0, WARM_UP + steps, world.rank, world.size)
         state, objective = initial_state(stage, {}, world), build_objective(stage.objective, stage.loss)
-        loop = loop_config(stage, rows, world)
+        loop = loop_config(stage, world)
         with deterministic():
             train(state, objective, batches, replace(loop, steps=WARM_UP))
             before = state.tally.read()

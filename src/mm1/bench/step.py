@@ -224,7 +224,7 @@ def _train(stage: StageConfig, steps: int) -> list[float]:
     """Seconds of each step, as the training loop takes them."""
     world = World()
     state = initial_state(stage, {}, world)
-    loop = loop_config(stage, stage.rows_at_once(1), world)
+    loop = loop_config(stage, world)
     batch, objective = full_batch(stage, stage.data.rows), build_objective(stage.objective, stage.loss)
     taken = []
     with deterministic():

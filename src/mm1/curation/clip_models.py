@@ -101,7 +101,7 @@ class OwnClip:
 
     def _cosines(self, samples: Sequence[Sample]) -> Tensor:
         rows, longest = [[sample] for sample in samples], max(map(len, samples))
-        batch = collate(rows, longest, self.encoder, ("",), [0] * len(rows))
+        batch = collate(rows, longest, self.encoder, ("",))
         out: CLIPOutput = self.model(batch.to(next(self.model.parameters()).device))
         return (out.image_embeddings * out.text_embeddings).sum(-1)
 

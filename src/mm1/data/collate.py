@@ -19,16 +19,11 @@ from mm1.types import IGNORE, Batch, Sample
 
 
 def collate(
-    rows: Sequence[Sequence[Sample]],
-    seq_len: int,
-    encoder: DocumentEncoder,
-    source_names: tuple[str, ...],
-    row_keys: Sequence[int],
+    rows: Sequence[Sequence[Sample]], seq_len: int, encoder: DocumentEncoder, source_names: tuple[str, ...]
 ) -> Batch:
     """Packs `rows` of samples, B = len(rows), S = `seq_len`, padding at the end of each row.
 
-    Every sample's `source` is one of `source_names`; the samples of a row are at most `seq_len` tokens together. The
-    row's entry of `row_keys` is the source of its images' seeds.
+    Every sample's `source` is one of `source_names`; the samples of a row are at most `seq_len` tokens together.
     """
     shape = (len(rows), seq_len)
     tokens = np.full(shape, encoder.tokenizer.pad_id, np.int64)
@@ -51,7 +46,7 @@ def collate(
             image_segments += (sample.image_segments + segment).tolist()
             column += len(sample)
             segment += int(sample.segment_ids[-1]) + 1 if len(sample) else 0
-        seeds.append(drawn(sum(len(sample.images) for sample in samples), row_keys[row]))
+            seeds.append(drawn(len(sample.images), sample.key))
     targets = _targets(tokens, segment_ids, loss_mask)
     return Batch(
         tokens=torch.from_numpy(tokens),
@@ -64,7 +59,7 @@ def collate(
         images=torch.from_numpy(_stack(images, encoder.image_size)),
         image_rows=torch.tensor(image_rows, dtype=torch.int64),
         image_segments=torch.tensor(image_segments, dtype=torch.int64),
-        image_seeds=torch.from_numpy(np.concatenate(seeds)),
+        image_seeds=torch.from_numpy(np.concatenate([np.empty(0, np.int64), *seeds])),
         source_names=source_names,
     )
 

@@ -17,12 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from mm1.config import UserError
 from mm1.data.collate import collate
-from mm1.data.dealing import ALIKE, RowCost, deal
+from mm1.data.dealing import IN_TURN, Dealing, Place
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import BadImage
 from mm1.data.order import key_of
@@ -52,8 +51,7 @@ class Loader:
         plan: says what stands where.
         encoder: its tokenizer is the one that the sources' lengths were counted with.
         sources: the plan's sources by name.
-        cost: of a row, by which ranks are dealt equal work.
-        microbatch_rows: rows that a rank handles at once, which wait for each other; None: all that it has.
+        dealing: how a step comes to the ranks; by default rows in turn.
 
     Attributes:
         dropped: documents replaced so far because of an image, by `BadImage.reason`; of this process's batches.
@@ -68,8 +66,7 @@ class Loader:
         plan: Plan,
         encoder: DocumentEncoder,
         sources: Mapping[str, Source],
-        cost: RowCost = ALIKE,
-        microbatch_rows: int | None = None,
+        dealing: Dealing = IN_TURN,
     ) -> None:
         if encoder.num_image_tokens != plan.num_image_tokens:
             raise UserError(
@@ -95,8 +92,7 @@ class Loader:
         self.plan = plan
         self._encoder = encoder
         self._sources = {name: sources[name] for name in plan.source_names}
-        self._cost = cost
-        self._microbatch_rows = microbatch_rows
+        self._dealing = dealing
         self._tally = _Tally()
 
     @property
@@ -172,9 +168,7 @@ class Loader:
                 f"a global batch of {rows} rows can not be dealt evenly to {world_size} processes: "
                 "make data.rows a multiple of the number of processes"
             )
-        at_once = self._microbatch_rows or rows // world_size
-        dealing = _Dealing(self._cost, rank, world_size, at_once)
-        return _Reader(self.plan, self._encoder, self._sources, dealing)
+        return _Reader(self.plan, self._encoder, self._sources, self._dealing, rank, world_size)
 
     def _counted(self, outcome: _Outcome) -> Batch:
         """The batch, after its dropped documents are counted and held against the limit."""
@@ -228,43 +222,45 @@ def _leave_interrupts_to_the_parent(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-@dataclass(frozen=True, slots=True)
-class _Dealing:
-    """Which rows of a step are one rank's."""
-
-    cost: RowCost
-    rank: int
-    world_size: int
-    at_once: int
-
-    def own(self, rows: Sequence[Row], num_image_tokens: int) -> list[int]:
-        """The numbers of the rank's among `rows`."""
-        costs = np.array([self.cost.of(row, num_image_tokens) for row in rows])
-        numbers: list[int] = deal(costs, self.world_size, self.at_once)[self.rank].tolist()
-        return numbers
-
-
 class _Reader(Dataset[_Outcome]):
     """Reads a rank's batch of a step; runs in workers, so a user's error comes back as a value, not as a traceback."""
 
-    def __init__(self, plan: Plan, encoder: DocumentEncoder, sources: dict[str, Source], dealing: _Dealing) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        encoder: DocumentEncoder,
+        sources: dict[str, Source],
+        dealing: Dealing,
+        rank: int,
+        world_size: int,
+    ) -> None:
         self._plan = plan
         self._encoder = encoder
         self._sources = sources
         self._dealing = dealing
+        self._rank = rank
+        self._world_size = world_size
 
     def __getitem__(self, step: int) -> _Outcome:
         tally, config = _Tally(), self._plan.config
         try:
             rows = self._plan.rows(step)
-            numbers = self._dealing.own(rows, self._plan.num_image_tokens)
-            keys = [key_of(config.seed, "images", step, number) for number in numbers]
-            samples = [[self._sample(unit, tally) for unit in rows[number]] for number in numbers]
+            own = self._dealing.places(rows, self._world_size, self._plan.budget)[self._rank]
+            placed = [self._placed(rows, places, step, tally) for places in own]
         except UserError as error:
             return error
-        placed = [[sample for sample in row if sample is not None] for row in samples]
-        batch = collate(placed, config.seq_len, self._encoder, self._plan.source_names, keys)
+        length = config.seq_len * (len(rows) // self._world_size // len(own))
+        batch = collate(placed, length, self._encoder, self._plan.source_names)
         return batch, tally, self._plan.news()
+
+    def _placed(self, rows: Sequence[Row], places: Sequence[Place], step: int, tally: _Tally) -> list[Sample]:
+        """The samples at `places`, each with a key that hangs on its place in the step: the same whoever reads it."""
+        samples = []
+        for row, number in places:
+            sample = self._sample(rows[row][number], tally)
+            if sample is not None:
+                samples.append(replace(sample, key=key_of(self._plan.config.seed, "images", step, row, number)))
+        return samples
 
     def _sample(self, unit: Unit, tally: _Tally) -> Sample | None:
         """The unit's Sample, or that of the document that takes its place.

@@ -2,7 +2,7 @@
 
     parameters(recipe.stage("pretrain"))["total"]
     flops_per_sequence(recipe.stage("pretrain"))     # {"image_encoder": …, "connector": …, "decoder": …, …}
-    row_cost(recipe.stage("pretrain"))               # by which ranks are dealt equal work
+    document_cost(recipe.stage("pretrain"))          # by which ranks are dealt equal work
 
 Of `flops_per_sequence` a sequence is taken to be full: every position is used, there are as many images as it may hold,
 and all of it is one document, so that attention costs the most that it can. What real documents cost is measured in
@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mm1.data.dealing import ALIKE, RowCost
+from mm1.data.dealing import Cost
 from mm1.models.counts import TRAINING_FACTOR, flops_forward, parameters_by_part
 from mm1.models.mm1 import MM1Config
 from mm1.train.optimizer import freeze
@@ -44,7 +44,8 @@ def images_per_sequence(stage: StageConfig) -> int:
 
 
 def flops_per_sequence(stage: StageConfig) -> dict[str, int]:
-    """Operations of training on one full sequence, forward and backward, by part; logits are those of the text.
+    """Operations of training on one full sequence, forward and backward, by part; logits are those of the text. What is
+    frozen costs less.
 
     Empty where the model is no MM1: what pretrains an image encoder has no sequence of one document.
     """
@@ -58,31 +59,37 @@ def flops_per_sequence(stage: StageConfig) -> dict[str, int]:
         attended_pairs=tokens * (tokens + 1) // 2,
         targets=tokens - images * stage.model.num_image_tokens,
     )
-    return {part: TRAINING_FACTOR * count for part, count in forward.items()}
+    parts = {part: factor * forward[part] for part, factor in factors_of(stage).items()}
+    return {**parts, "total": sum(parts.values())}
 
 
-def row_cost(stage: StageConfig) -> RowCost:
-    """Operations in which rows differ, as if every text token were predicted. Where padding is kept, layers run over it
-    too, so that rows cost the same in them. Where the model is no MM1, rows are taken to be alike.
+def document_cost(stage: StageConfig) -> Cost:
+    """Operations in which documents differ, as if every text token were predicted. Where padding is kept, layers run
+    over it too, so that rows cost the same in them. Where the model is no MM1, rows are taken to be alike.
     """
     config = stage.model
     if not isinstance(config, MM1Config):
-        return ALIKE
-    with torch.device("meta"):
-        model = stage.build()
-    freeze(model, stage.optimizer)
-    factors = training_factors(model)
+        return Cost()
+    factors = factors_of(stage)
 
     def operations(images: int = 0, attended_pairs: int = 0, tokens: int = 0, targets: int = 0) -> int:
         forward = flops_forward(config, tokens, images, attended_pairs, targets)
         return sum(factor * forward[part] for part, factor in factors.items())
 
-    return RowCost(
+    return Cost(
         image=operations(images=1),
         attended_pair=operations(attended_pairs=1),
         token=operations(tokens=1) if stage.drops_padding else 0,
         text_token=operations(targets=1),
     )
+
+
+def factors_of(stage: StageConfig) -> dict[str, int]:
+    """`training_factors` of a stage, which trains an MM1."""
+    with torch.device("meta"):
+        model = stage.build()
+    freeze(model, stage.optimizer)
+    return training_factors(model)
 
 
 def training_factors(model: nn.Module) -> dict[str, int]:

@@ -62,8 +62,10 @@ class LoopConfig:
     learning_rate: float
     factor: Callable[[int], float]
     """The schedule's factor of a step, counted from 0."""
-    microbatch_rows: int
-    drop_padding: bool = False
+    microbatches: int
+    """Of a rank in a step: one or more rows of a batch each."""
+    trim: bool = False
+    """Whether microbatches lose what is padding in all of their rows."""
     max_grad_norm: float
     device: torch.device
     autocast: Callable[[], AbstractContextManager[None]]
@@ -82,7 +84,7 @@ def train(
     clock = state.clock
     while state.step < config.steps:
         with clock.measure("data"):
-            microbatches = split(next(batches), config.microbatch_rows, drop_padding=config.drop_padding)
+            microbatches = split(next(batches), config.microbatches, trim=config.trim)
         with clock.measure("compute"):
             count = torch.zeros((), device=config.device)
             for number, microbatch in enumerate(microbatches, start=1):

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from mm1.config import UserError
+from mm1.data.dealing import Dealing
 from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
 from mm1.data.plan import PLAN, build_plan
@@ -34,7 +35,7 @@ from mm1.distributed.saver import Saver
 from mm1.models.image_encoder import ImageEncoder
 from mm1.models.weights import load_weights
 from mm1.train.checkpoints import Checkpoints, Interrupted, StopSignal, resume
-from mm1.train.costs import row_cost
+from mm1.train.costs import document_cost
 from mm1.train.deaths import telling_of_deaths
 from mm1.train.ema import Average
 from mm1.train.hooks import MetricsLog, PlanFile, truncate_log
@@ -167,12 +168,10 @@ def _train(
             PlanFile(folder if world.is_first else None, loader.plan, every=config.checkpoint_every, say=run.say),
             _checkpoints(run, saver, stop),
         ]
-        rows = config.rows_at_once(world.size)
         objective = build_objective(config.objective, config.loss)
-        microbatches = config.data.rows // world.size // rows
-        objective = reporting_traffic(objective, state.model, config.parallel, microbatches)
+        objective = reporting_traffic(objective, state.model, config.parallel, config.microbatches(world.size))
         batches = _batches(config, loader, state.step, world)
-        train(state, objective, batches, loop_config(config, rows, world), own_hooks)
+        train(state, objective, batches, loop_config(config, world), own_hooks)
 
 
 def initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: World) -> TrainState:
@@ -207,7 +206,9 @@ def build_loader(config: StageConfig, sources: Mapping[str, Source], tokenizer: 
     pairs, bos = config.objective == "contrastive", tokenizer.bos_id is not None
     plan = build_plan(data, sources, num_image_tokens, pairs, bos)
     encoder = DocumentEncoder(tokenizer, num_image_tokens, data.image_size, data.sub_images)
-    return Loader(plan, encoder, sources, row_cost(config), config.microbatch_rows)
+    cost = document_cost(config)
+    dealing = Dealing(cost=cost, microbatch_rows=config.microbatch_rows, by_document=config.drops_padding)
+    return Loader(plan, encoder, sources, dealing)
 
 
 def _batches(config: StageConfig, loader: Loader, step: int, world: World) -> Iterator[Batch]:
@@ -216,16 +217,15 @@ def _batches(config: StageConfig, loader: Loader, step: int, world: World) -> It
     return loader.batches(step, config.steps, world.rank, world.size, config.num_workers, pin_memory=pin)
 
 
-def loop_config(config: StageConfig, rows: int, world: World) -> LoopConfig:
-    """What the loop has to know of a stage; `rows` make a microbatch."""
+def loop_config(config: StageConfig, world: World) -> LoopConfig:
+    """What the loop has to know of a stage."""
     precision = resolve_precision(config.precision, world.device)
     return LoopConfig(
         steps=config.steps,
         learning_rate=config.optimizer.learning_rate,
         factor=functools.partial(config.schedule.factor, steps=config.steps),
-        microbatch_rows=rows,
-        # Compiled on the CPU, attention computes whole matrices, of which one long row has more than several.
-        drop_padding=config.drops_padding and not (config.parallel.compile and world.device.type == "cpu"),
+        microbatches=config.microbatches(world.size),
+        trim=config.drops_padding,
         max_grad_norm=config.max_grad_norm,
         device=world.device,
         autocast=functools.partial(autocast, precision, world.device),

@@ -43,8 +43,9 @@ class StageConfig(Config):
     microbatch_rows: PositiveInt | None = None
     """Rows that a rank handles at once; the rest of its share of `data.rows` is accumulated. None: all at once."""
     keep_padding: bool = False
-    """Whether a decoder computes the padding of rows; else a microbatch's documents stand in one row, of a length that
-    changes. Kept where sparse layers have a capacity, which is a row's, and where the objective needs the rows."""
+    """Whether ranks are dealt the plan's rows, which a decoder computes with their padding. Else they are dealt
+    documents, and a microbatch is one row as long as what stands in it. Kept where sparse layers have a capacity,
+    which is a row's, and where the objective needs the rows."""
     max_grad_norm: PositiveFloat = 1.0
     precision: Precision = "auto"
     parallel: ParallelConfig = ParallelConfig()
@@ -101,9 +102,13 @@ class StageConfig(Config):
             )
         return rows
 
+    def microbatches(self, ranks: int) -> int:
+        """Of a rank in a step. Raises as `rows_at_once`."""
+        return self.data.rows // ranks // self.rows_at_once(ranks)
+
     @property
     def drops_padding(self) -> bool:
-        """Whether microbatches lose their padding."""
+        """Whether documents are dealt instead of rows, and padding is not computed."""
         if self.keep_padding or not isinstance(self.model, MM1Config):
             return False
         return self.model.decoder.moe is None or self.model.decoder.moe.capacity_factor is None

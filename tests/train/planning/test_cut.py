@@ -74,7 +74,7 @@ def kept_by_a_step(config: StageConfig) -> int:
     """Bytes that are there when the backward is about to begin, and were not before the forward."""
     state = initial_state(config, {}, World())
     batch, objective = full_batch(config, config.data.rows), build_objective(config.objective, config.loss)
-    with deterministic(), loop_config(config, config.data.rows, World()).autocast():
+    with deterministic(), loop_config(config, World()).autocast():
         objective(state.model, batch)  # what is made once a process
         gc.collect()
         recorder = Recorder()
@@ -118,6 +118,16 @@ def test_frozen_parts_keep_nothing_and_train_nothing() -> None:
         if piece.part == "image_encoder":
             assert piece.trained == piece.state == 0
             assert piece.cost.kept == piece.cost.result < free[piece.name].cost.kept
+
+
+def test_a_prefix_freezes_what_it_covers() -> None:
+    config = stage("mm1")
+    found = cut(
+        config.replace(optimizer=config.optimizer.replace(frozen=("decoder.blocks", "decoder.norm"))), 1, CPU_LIKE
+    )
+    still = {piece.name: piece.trained for piece in found if piece.part in ("decoder", "output")}
+    assert still["block"] == still["output"] == 0 < still["embedding"]
+    assert all(piece.cost.backward for piece in found), "gradients pass through"
 
 
 def test_states_by_optimizer() -> None:
