@@ -5,17 +5,62 @@ python tests/distributed/ranks.py FOLDER        # exit code 0 when every check h
 
 from __future__ import annotations
 
+import json
+import os
+import resource
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from mm1.distributed.checkpoint import latest, load, save
-from mm1.distributed.collectives import any_rank, from_first_rank, gather_objects, gather_with_gradients, sum_
+from mm1.distributed import checkpoint as checkpoint_module
+from mm1.distributed import saver as saver_module
+from mm1.distributed.checkpoint import CheckpointFailed, Keep, latest, load, save
+from mm1.distributed.collectives import (
+    any_rank,
+    from_first_rank,
+    gather_objects,
+    gather_with_gradients,
+    sum_,
+    wait_for_all,
+)
 from mm1.distributed.mesh import World, joined
+from mm1.distributed.saver import Saver
 from mm1.train.adafactor import Adafactor
 from mm1.train.muon import orthogonalise, orthogonalise_whole
+
+
+@contextmanager
+def first_doing(world: World, module: Any, name: str, what: Callable[[], None], rank: int = 0) -> Iterator[None]:
+    """On one rank `what` comes before each call of `name`."""
+    usual = getattr(module, name)
+
+    def instead(*arguments: Any) -> Any:
+        what()
+        return usual(*arguments)
+
+    if world.rank == rank:
+        setattr(module, name, instead)
+    yield
+    setattr(module, name, usual)
+
+
+def be_late() -> None:
+    time.sleep(0.3)
+
+
+def check_waiting(world: World, folder: Path) -> None:
+    if world.is_first:
+        be_late()
+        (folder / "here").touch()
+    wait_for_all()
+    assert (folder / "here").exists()
 
 
 def check_small_talk(world: World) -> None:
@@ -40,6 +85,11 @@ def check_gather(world: World, counts: tuple[int, int]) -> None:
     assert mine.grad is not None
     assert everything.grad is not None
     torch.testing.assert_close(mine.grad, everything.grad[first : first + len(mine)])
+    # What sums a rank's gradient changes nobody else's: here autograd hands out one tensor twice.
+    other = torch.zeros_like(everything).requires_grad_()
+    (gather_with_gradients(mine)[0] + other).backward(torch.ones_like(everything))
+    assert other.grad is not None
+    assert (other.grad == 1).all()
 
 
 def check_checkpoint(world: World, folder: Path) -> None:
@@ -54,6 +104,77 @@ def check_checkpoint(world: World, folder: Path) -> None:
     load(found, {"matrix": by_columns, "scalar": scalar})
     assert torch.equal(by_columns.full_tensor(), whole)
     assert scalar == 2.0
+
+
+def by_rows_of(world: World, rows: int = 64) -> dict[str, torch.Tensor]:
+    return {"matrix": distribute_tensor(torch.ones(rows, 8), world.mesh(), [Shard(0)])}
+
+
+def check_pace(world: World, folder: Path) -> None:
+    """However late the first rank is: nobody writes before there is room, or returns before a checkpoint is there."""
+    for step, name in enumerate(("_make_room", "_hashes", "_appear"), start=1):
+        with first_doing(world, checkpoint_module, name, be_late):
+            manifest = save(folder, step, by_rows_of(world), {}) / "manifest.json"
+        assert manifest.exists(), name
+        files = set(json.loads(manifest.read_text())["files"])
+        assert files == {path.name for path in manifest.parent.iterdir()} - {"manifest.json"}
+
+
+def check_refusal(world: World, folder: Path) -> None:
+    """What one rank's file system refuses is told alike by all, and leaves no trace."""
+    save(folder, 1, by_rows_of(world), {})
+
+    def refuse() -> None:
+        raise OSError(5, "Input/output error")
+
+    def allow(most: int) -> None:
+        if world.rank == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+
+    def reason() -> str:
+        try:
+            save(folder, 2, by_rows_of(world), {})
+        except CheckpointFailed as failed:
+            return str(failed)
+        return ""
+
+    allow(100)
+    assert gather_objects(reason()) == [f"{folder}: File too large"] * 2
+    allow(resource.RLIM_INFINITY)
+    for rank in (0, 1):
+        with first_doing(world, checkpoint_module, "_sync", refuse, rank):
+            assert gather_objects(reason()) == [f"{folder}: Input/output error"] * 2
+        assert os.listdir(folder) == ["step-00000001"]
+        wait_for_all()
+
+
+def check_finding(world: World, folder: Path) -> None:
+    """The first rank looks and speaks; the others take its word."""
+    for step in (1, 2):
+        save(folder, step, by_rows_of(world), {})
+    if world.is_first:
+        (folder / "step-00000002" / "manifest.json").unlink()
+    said: list[str] = []
+    with first_doing(world, checkpoint_module, "_verified", sys.exit, rank=1):
+        found = latest(folder, said.append)
+    assert found is not None
+    assert found.step == 1
+    assert len(said) == (1 if world.is_first else 0)
+
+
+def check_beside(world: World, folder: Path) -> None:
+    """A rank that is late in writing keeps nobody from training."""
+    go = threading.Event()
+    with (
+        first_doing(world, saver_module, "save", lambda: go.wait(60) and None),
+        Saver(folder, Keep()) as saver,
+    ):
+        saver.begin(1, by_rows_of(world), {})
+        for size in range(1, 20):
+            assert (sum_(torch.ones(size)) == 2).all()
+        go.set()
+        assert saver.wait()
+    assert latest(folder, print) is not None
 
 
 def check_muon(world: World) -> None:
@@ -98,6 +219,12 @@ if __name__ == "__main__":
         check_small_talk(me)
         for sizes in ((2, 3), (0, 4), (3, 0)):
             check_gather(me, sizes)
-        check_checkpoint(me, Path(sys.argv[1]))
+        own = Path(sys.argv[1])
+        check_waiting(me, own)
+        check_checkpoint(me, own / "resharded")
+        check_pace(me, own / "pace")
+        check_refusal(me, own / "refusal")
+        check_finding(me, own / "finding")
+        check_beside(me, own / "beside")
         check_muon(me)
         check_adafactor(me)

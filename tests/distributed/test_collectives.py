@@ -36,8 +36,12 @@ def test_two_ranks_and_then_one_that_reads_what_they_saved(tmp_path: Path) -> No
         )
         for rank in (0, 1)
     ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    found = latest(tmp_path, print)
+    try:
+        assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    found = latest(tmp_path / "resharded", print)
     assert found is not None
     matrix = torch.zeros(5, 3)
     load(found, {"matrix": matrix, "scalar": torch.zeros(())})

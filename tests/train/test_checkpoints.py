@@ -6,17 +6,21 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from mm1.config import UserError
 from mm1.distributed.checkpoint import latest
+from mm1.train import checkpoints
 from mm1.train import run as stage_run
-from mm1.train.checkpoints import Interrupted
+from mm1.train.checkpoints import Checkpoints, Interrupted, StopSignal
+from mm1.train.loop import StepInfo
 from mm1.train.run import run_stage
+from mm1.train.state import Clock
 
 
 class FullDisk:
@@ -54,6 +58,45 @@ def run(tiny: ModuleType, folder: Path, hooks: tuple[Any, ...] = (), **changes: 
             if isinstance(hook, FullDisk):
                 hook.limit(hook.usual[0])
     return said
+
+
+class Noted:
+    """A saver that notes what it is asked, and what another rank says at a step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, ranks: int, told_at: int = 0) -> None:
+        self.asked: list[str] = []
+        self.step, self.is_busy, self.told_at = 0, True, told_at
+        monkeypatch.setattr(checkpoints, "num_ranks", lambda: ranks)
+        monkeypatch.setattr(checkpoints, "any_rank", self.agree)
+
+    def agree(self, flag: bool, device: torch.device) -> bool:
+        self.asked.append("agree")
+        return flag or self.step == self.told_at
+
+    def begin(self, step: int, tensors: Any, values: Any) -> None:
+        self.asked.append("begin")
+
+    def wait(self) -> bool:
+        self.asked.append("wait")
+        return True
+
+    def train(self, last: int, *, every: int, agree_every: int) -> dict[int, list[str]]:
+        """What is asked in which step."""
+        saver: Any = self
+        state: Any = SimpleNamespace(values=dict, tensors=dict, clock=Clock())
+        hook = Checkpoints(
+            saver, every=every, agree_every=agree_every, stop=StopSignal(), device=torch.device("cpu"), say=print
+        )
+        asked: dict[int, list[str]] = {}
+        for self.step in range(1, last + 1):
+            asked[self.step] = self.asked = []
+            info = StepInfo(state=state, step=self.step, steps=last, learning_rate=0.1, grad_norm=torch.zeros(()))
+            try:
+                hook.on_step(info)
+            except Interrupted as interrupted:
+                self.asked.append(f"exit {interrupted.code} after {interrupted.step}")
+                break
+        return {step: what for step, what in asked.items() if what}
 
 
 def steps(folder: Path) -> list[int]:
@@ -117,3 +160,21 @@ def test_a_run_of_four_ranks_goes_on_with_two_eight_and_one(
         assert (many[name] - tensor).abs().max() < 1e-4, name
     lines = [json.loads(line) for line in (tmp_path / "many" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
+
+
+def test_many_ranks_agree_on_stopping_every_so_many_steps_and_then_save(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another rank was told at step 6: all save that step, wait until it is written, and leave."""
+    assert Noted(monkeypatch, ranks=2, told_at=6).train(9, every=100, agree_every=3) == {
+        3: ["agree"],
+        6: ["agree", "wait", "begin", "wait", "exit 75 after 6"],
+    }
+
+
+def test_one_rank_looks_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Noted(monkeypatch, ranks=1, told_at=2).train(9, every=100, agree_every=3)
+    assert asked == {1: ["agree"], 2: ["agree", "wait", "begin", "wait", "exit 75 after 2"]}
+
+
+def test_the_last_step_waits_for_the_checkpoint_before_and_makes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Noted(monkeypatch, ranks=2, told_at=4).train(4, every=2, agree_every=4)
+    assert asked == {2: ["wait", "begin"], 4: ["wait"]}

@@ -56,12 +56,29 @@ def test_follows_the_weights_by_the_rule_and_begins_at_start() -> None:
     assert decay == 0.15
 
 
-def test_a_skipped_step_leaves_it() -> None:
+@pytest.mark.parametrize("step", [0, 1, 2, 50])
+def test_a_skipped_step_leaves_it(step: int) -> None:
     model = layer(1.0)
-    average = Average(model, EMAConfig(start=0))
+    average = Average(model, EMAConfig(decay=0.9, start=1))
     nn.init.constant_(model.weight, 3.0)
-    average.update(0, torch.ones(()))
+    average.update(step, torch.ones(()))
     assert (average.tensors["weight"] == 1.0).all()
+
+
+def test_only_what_moves_has_an_average() -> None:
+    model = layer(1.0)
+    model.bias.requires_grad_(False)
+    assert list(Average(model, EMAConfig()).tensors) == ["weight"]
+
+
+def test_until_start_it_is_the_weights_themselves_and_then_mostly_the_newest() -> None:
+    """The bound on young averages: 0.1 of the one before in the first step, 0.55 in the tenth."""
+    model, none = layer(0.0), torch.zeros(())
+    average = Average(model, EMAConfig(decay=0.999, start=3))
+    for step, (value, expected) in enumerate([(0.1, 0.1), (0.7, 0.7), (0.3, 0.3), (1.0, 0.93), (2.0, 1.805454545)]):
+        nn.init.constant_(model.weight, value)
+        average.update(step, none)
+        assert average.tensors["weight"][0, 0].item() == pytest.approx(expected), step
 
 
 def test_the_stage_writes_the_average_or_the_last_weights_as_asked(tiny: ModuleType, tmp_path: Path) -> None:
