@@ -207,8 +207,7 @@ def test_the_head_says_what_was_run(page: Page) -> None:
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     write_stage(tmp_path / "pretrain", log(source=HOSTILE), source=HOSTILE)
     write_eval(tmp_path / "eval", header=HOSTILE)
-    seeds = {HOSTILE: {HOSTILE: {"4": {"score": 0.5}}}}
-    write_summary(tmp_path, recipe=HOSTILE, environment={HOSTILE: {HOSTILE: HOSTILE}}, seeds=seeds)
+    write_summary(tmp_path, recipe=HOSTILE, environment={HOSTILE: {HOSTILE: HOSTILE}})
     page = Page(write_report(tmp_path))
     assert not [name for name, _ in page.elements if name == "script"]
     assert not [key for _, of in page.elements for key in of if key.startswith("on")]
@@ -312,6 +311,31 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     ):
         assert said in text
     assert len(read_run(tmp_path).stages[0].metrics) == 6, "a step logged again after a resume counts once"
+
+
+WRONG = [5, "x", [1], {"a": "b"}, {"a": {"b": [1]}}, None, True, 1e999]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=map(repr, WRONG))
+def test_values_of_another_kind_do_not_stop_the_report(wrong: Any, tmp_path: Path) -> None:
+    """As of a run of another version, or edited by hand."""
+    run, bare = tmp_path / "run", tmp_path / "bare"
+    rows = log(3)
+    write_stage(run / "encoder", [*rows, dict.fromkeys(rows[0], wrong) | {"step": 4}])
+    facts = json.loads((run / "encoder/stage.json").read_text())
+    (run / "encoder/stage.json").write_text(json.dumps(dict.fromkeys(facts, wrong)))
+    write_summary(run)
+    page = Page(write_report(run))
+    assert page.open == []
+    if wrong == "x":
+        assert "stage.json holds values that no run writes" in page.text
+    bare.mkdir()
+    summary = json.loads((run / "summary.json").read_text())
+    for changed in ({**summary, key: wrong} for key in summary):
+        (bare / "summary.json").write_text(json.dumps(changed))
+        assert Page(write_report(bare)).open == []
+    if wrong == "x":
+        assert "summary.json holds values that no run writes" in Page(write_report(bare)).text
 
 
 def test_unreadable_pictures_do_not_stop_the_report(tmp_path: Path) -> None:

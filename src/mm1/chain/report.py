@@ -15,7 +15,7 @@ from typing import Any
 
 from mm1.chain.page.gallery import gallery
 from mm1.chain.page.results import Run, read_evaluation, read_run
-from mm1.chain.page.scores import best_gain, kind_tables, score_table, seed_table, shot_curves
+from mm1.chain.page.scores import best_gain, kind_tables, score_table, shot_curves
 from mm1.chain.page.stages import stage_sections, time_section
 from mm1.files import write_atomically
 from mm1.report.document import document
@@ -57,12 +57,10 @@ def write_evaluation_page(folder: Path) -> Path:
 
 def page(run: Run) -> Markup:
     """The whole document."""
-    seeds = run.summary.get("seeds")
     sections = [
         ("scores", "Scores", score_table(run)),
         ("shots", "What shots add", shot_curves(run)),
         ("kinds", "By kind of question", kind_tables(run)),
-        *([("seeds", "Seeds", seed_table(seeds))] if seeds else []),
         ("stages", "Stages", stage_sections(run)),
         ("time", "Where the time went", time_section(run)),
         ("pictures", "What it says of pictures", _gallery(run)),

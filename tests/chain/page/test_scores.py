@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mm1.chain.page.results import Run, Score
-from mm1.chain.page.scores import best_gain, seed_table
+from mm1.chain.page.scores import best_gain
 
 
 def score(task: str, shots: int, mean: float, chance: float | None = None, blind: float | None = None) -> Score:
@@ -33,10 +33,3 @@ def test_seeing_is_to_clear_both_chance_and_blind() -> None:
     assert not score("a", 0, 0.5, chance=0.41, blind=0.1).sees
     assert not score("a", 0, 0.5, chance=0.1, blind=0.41).sees
     assert not score("a", 0, 0.1).sees, "an interval that reaches 0"
-
-
-def test_seeds_come_with_mean_and_spread() -> None:
-    seeds = {str(seed): {"naming": {"4": {"score": 0.5 + seed / 10}}} for seed in range(3)}
-    written = seed_table(seeds)
-    for number in ("50.0", "60.0", "70.0", "<b>60.0</b>", "10.0"):
-        assert number in written

@@ -26,6 +26,15 @@ Shape: TypeAlias = Mapping[str, type | UnionType]
 
 STEP: Shape = {"step": int}
 STEP_PARTS: Shape = {"loss_by_source": dict, "target_tokens_by_source": dict}
+NUMBER = int | float
+SUMMARY: Shape = {"recipe": str, "seconds": NUMBER, "stages": dict, "parameters": dict, "environment": dict}
+FACTS: Shape = {
+    **dict.fromkeys(("seconds", "steps", "documents", "tokens", "target_tokens", "images", "skipped_steps"), NUMBER),
+    **dict.fromkeys(("tokens_per_second", "images_per_second", "fill", "padding", "data_share"), NUMBER),
+    **dict.fromkeys(("parameters", "declared", "realised", "epochs", "dropped", "time", "sources"), dict),
+}
+NUMBERS = ("parameters", "declared", "realised", "epochs", "time", "loss_by_source", "target_tokens_by_source")
+"""Objects all of whose values are numbers."""
 RESULT: Shape = {"task": str, "shots": int, "score": int | float}
 RESULT_PARTS: Shape = {"by_kind": dict, "n": int, "missing": dict, "shortened": int}
 
@@ -107,7 +116,7 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give the run folder that `mm1 run` printed")
     notes: list[str] = []
-    summary = _read(folder / "summary.json", notes) or {}
+    summary = _summary(_read(folder / "summary.json", notes) or {}, notes)
     recipe = _read(folder / "recipe.json", notes) or {}
     stages = tuple(_stage(folder, name, summary) for name in _stage_names(folder, summary, recipe))
     scores = _scores(folder / "eval", notes)
@@ -141,12 +150,39 @@ def _stage_names(folder: Path, summary: Mapping[str, Any], recipe: Mapping[str, 
 def _stage(folder: Path, name: str, summary: Mapping[str, Any]) -> Stage:
     notes: list[str] = []
     facts = _read(folder / name / "stage.json", notes) or summary.get("stages", {}).get(name)
+    facts = facts and _fit(facts, FACTS, "stage.json", notes)
     rows, torn = read_lines(folder / name / "metrics.jsonl", STEP, STEP_PARTS)
+    rows = [_fit(row, FACTS, "metrics.jsonl", notes) for row in rows]
     if torn:
         notes.append(f"{torn} line(s) of metrics.jsonl cannot be read (a torn write?) and are left out")
     # A resumed stage logs the steps after its checkpoint again: the later record is the one that led to the result.
     latest = {row["step"]: row for row in rows}
-    return Stage(name, facts, tuple(latest[step] for step in sorted(latest)), tuple(notes))
+    return Stage(name, facts, tuple(latest[step] for step in sorted(latest)), tuple(dict.fromkeys(notes)))
+
+
+def _summary(values: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The summary as far as it is one."""
+    fit = _fit(values, SUMMARY, "summary.json", notes)
+    stages = {name: facts for name, facts in (fit.get("stages") or {}).items() if isinstance(facts, dict)}
+    return {**fit, "stages": stages} if "stages" in fit else fit
+
+
+def _fit(values: Mapping[str, Any], shape: Shape, where: str, notes: list[str]) -> dict[str, Any]:
+    """The values without those that are of another type than a run writes; a note tells of these."""
+    fit = {key: value for key, value in values.items() if value is not None}
+    fit = {key: value for key, value in fit.items() if isinstance(value, shape.get(key, object))}
+    for key in NUMBERS:
+        if isinstance(of := fit.get(key), dict):
+            fit[key] = _numbers(of)
+    if isinstance(of := fit.get("sources"), dict):
+        fit["sources"] = {name: _numbers(counts) for name, counts in of.items() if isinstance(counts, dict)}
+    if fit != {key: value for key, value in values.items() if value is not None}:
+        notes.append(f"{where} holds values that no run writes, which are left out")
+    return fit
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}
 
 
 def _scores(folder: Path, notes: list[str]) -> tuple[Score, ...]:

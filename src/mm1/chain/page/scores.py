@@ -1,4 +1,4 @@
-"""The report's scores: the table of tasks by shots, the curves, the kinds of question, and the seeds.
+"""The report's scores: the table of tasks by shots, the curves, and the kinds of question.
 
 Every score stands with its 95 % interval, what guessing reaches, and what the model reaches with other pictures than
 the question's (blind). A score whose interval does not clear both is set in grey: it is no evidence of seeing.
@@ -7,9 +7,8 @@ Knows nothing of how scores were made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Any
 
 from mm1.chain.page.results import Run, Score
@@ -166,25 +165,3 @@ def _kinds(scores: Sequence[Score]) -> Markup:
 def _shaded(score: float | None) -> Markup:
     shade = 0.0 if score is None else min(max(score, 0.0), 1.0)
     return tag("td", points(score), class_="shade", style=f"--shade:{45 * shade:.0f}%")
-
-
-def seed_table(seeds: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]) -> Markup:
-    """Every seed's score of each task and shot count, their mean and standard deviation.
-
-    `seeds` holds, by seed, a table like the summary's `eval`: task → shots → {"score", …}.
-    """
-    cells: dict[tuple[str, int], dict[str, float]] = {}
-    for seed, tasks in seeds.items():
-        for task, by_shots in tasks.items():
-            for shots, values in by_shots.items():
-                cells.setdefault((task, int(shots)), {})[seed] = values["score"]
-    rows = [
-        [together([task, tag("small", f"{k} shots")]), *(points(by.get(seed)) for seed in seeds), *_moments(by)]
-        for (task, k), by in cells.items()
-    ]
-    return table(["Task", *(f"seed {seed}" for seed in seeds), "Mean", "±"], rows)
-
-
-def _moments(by_seed: Mapping[str, float]) -> tuple[Markup, str]:
-    values = list(by_seed.values())
-    return tag("td", tag("b", points(fmean(values)))), points(stdev(values)) if len(values) > 1 else DASH
