@@ -12,7 +12,8 @@ from mm1.config import UserError, override
 from mm1.recipes.catalog import load_recipe
 from mm1.train.planning.cpu import make_cpu_plan
 from mm1.train.planning.hardware import CPU
-from mm1.train.planning.plan import Plan, make_plan
+from mm1.train.planning.plan import Plan
+from mm1.train.planning.planner import make_plan
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 

@@ -24,7 +24,7 @@ WORDS = {
     "activations": "kept for the backward",
     "at_work": "the block at work",
     "batch": "batch",
-    "reserve": "context and fragments",
+    "reserve": "context, NCCL, fragments",
     "compute_image_encoder": "image encoder",
     "compute_connector": "connector",
     "compute_decoder": "decoder",
@@ -47,7 +47,10 @@ def show(console: Console, plan: Plan, title: str, stage: str) -> None:
 def summary(plan: Plan, stage: str) -> list[str]:
     """What one wants to know first."""
     layout = plan.parallel
-    memory = f"{plan.memory.total / GIGA:.3g} of {plan.capacity / GIGA:.3g} GB a device"
+    memory = (
+        f"{plan.memory.total / GIGA:.3g} GB a device, which has {plan.capacity / GIGA:.3g}, of which a plan may take "
+        f"{plan.usable / GIGA:.3g}"
+    )
     return [
         f"fits: {'yes' if plan.fits else 'no, ' + plan.miss}",
         f"memory: {memory}",

@@ -78,7 +78,7 @@ def parameter_table(model: nn.Module, config: OptimizerConfig) -> list[Parameter
     names = [name for name, _ in model.named_parameters()]
     for prefix in (*config.frozen, *config.learning_rate_scales):
         _check_prefix(prefix, names)
-    return [_row(name, parameter, config) for name, parameter in model.named_parameters()]
+    return [row_of(name, parameter, config) for name, parameter in model.named_parameters()]
 
 
 def freeze(model: nn.Module, config: OptimizerConfig) -> None:
@@ -145,7 +145,8 @@ class Optimizers:
         }
 
 
-def _row(name: str, parameter: nn.Parameter, config: OptimizerConfig) -> ParameterRow:
+def row_of(name: str, parameter: nn.Parameter, config: OptimizerConfig) -> ParameterRow:
+    """What is decided for the parameter of that full name."""
     kind: Kind | Literal["frozen"] = "adafactor" if config.kind == "adafactor" else "adamw"
     if not parameter.requires_grad or any(_covers(prefix, name) for prefix in config.frozen):
         kind = "frozen"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from mm1.recipes.catalog import load_recipe
 from mm1.train.layout import ParallelConfig
 from mm1.train.planning.candidates import candidates
 from mm1.train.planning.hardware import HARDWARE, find
-from mm1.train.planning.plan import Plan, Planner, make_plan
-from mm1.train.planning.timing import orthogonalising_flops
+from mm1.train.planning.memory import Memory
+from mm1.train.planning.plan import Plan
+from mm1.train.planning.planner import Planner, best_of, make_plan
+from mm1.train.planning.timing import StepTime, orthogonalising_flops
 from tests.train.tiny import stage
 
 KEYS = {"parameters", "flops_per_token", "memory_per_gpu_gb", "step_seconds", "days", "layout", "fits"}
@@ -114,20 +117,82 @@ def test_the_fastest_that_fits_is_chosen() -> None:
     assert best.fits
     planner = Planner(FEW_ROWS["mm1-30b"], find("h100"), 64)
     others = [planner.plan(one, 64) for one in candidates(FEW_ROWS["mm1-30b"], 64)]
-    fitting = [plan for plan in others if plan.memory.total <= plan.capacity]
+    fitting = [plan for plan in others if plan.memory.total <= plan.usable]
     assert len(fitting) < len(others), "not everything fits"
     fastest = min(plan.step_seconds for plan in fitting)
     as_fast = [plan for plan in fitting if plan.step_seconds <= 1.02 * fastest]
-    roomy = [plan for plan in as_fast if plan.memory.total <= 0.95 * plan.capacity] or as_fast
-    sent = sum(best.traffic.seconds.values())
+    roomy = [plan for plan in as_fast if plan.memory.total <= 0.8 * plan.capacity] or as_fast
     assert best.step_seconds <= 1.02 * fastest
-    assert sent == pytest.approx(min(sum(plan.traffic.seconds.values()) for plan in roomy))
+    assert best.to_json() in [plan.to_json() for plan in roomy]
+
+
+def test_of_layouts_as_fast_one_that_sends_little_and_holds_little_is_chosen() -> None:
+    found = planned("mm1-3b", 8)
+
+    def like(seconds: float, sent: float, held: float) -> Plan:
+        time, travels = StepTime(seconds={"compute": seconds}), replace(found.traffic, seconds={"all_gather": sent})
+        return replace(
+            found, time=time, traffic=travels, memory=Memory(parts={"weights": held * found.capacity}, activations={})
+        )
+
+    fastest, lean, talkative, full = like(10.0, 2.0, 0.7), like(10.1, 2.2, 0.5), like(10.1, 3, 0.4), like(9.95, 1, 0.89)
+    slow, beyond = like(11.0, 1.0, 0.1), like(5.0, 1.0, 0.91)
+    assert best_of([beyond, slow, full, talkative, fastest, lean]) is lean
+    assert best_of([beyond, slow, full]) is full
+    assert best_of([beyond, slow]) is slow
+    assert best_of([beyond]) is beyond
+    quieter = like(10.1, 2.0, 0.51)
+    assert best_of([fastest, lean, quieter]) is quieter, "a little more memory is no reason to send more"
+
+
+def test_a_plan_leaves_free_what_it_may_be_wrong_by() -> None:
+    fixed = STAGES["mm1-3b"].replace(microbatch_rows=1, parallel=ParallelConfig(shard=8, compile=True))
+    total = planned("mm1-3b", 8).memory.total
+    tight, wide = (
+        Planner(fixed, replace(find("h100"), memory=total / share), 8).plan(fixed, 8) for share in (0.91, 0.89)
+    )
+    assert wide.fits
+    assert not tight.fits
+    assert "a plan may take" in tight.miss
+    assert tight.memory.total < tight.capacity
+
+
+def test_every_group_of_processes_takes_its_buffers() -> None:
+    def buffers(**layout: Any) -> float:
+        plan = planned("mm1-3b-moe", 64, **layout)
+        return (plan.memory.parts["reserve"] - 0.6e9 - 0.06 * plan.memory.transient) / 0.7e9
+
+    assert buffers() == pytest.approx(1), "all are one shard"
+    assert buffers(replicate=2) == pytest.approx(3), "all, a shard, copies"
+    assert buffers(experts=64) == pytest.approx(2), "all, those among which experts are dealt"
+    assert buffers(replicate=2, experts=16) == pytest.approx(6), "and those that share an expert, and its copies"
+
+
+def test_what_is_frozen_costs_what_training_says_and_keeps_nothing() -> None:
+    config = FEW_ROWS["mm1-3b"].replace(
+        microbatch_rows=1, parallel=ParallelConfig(shard=8, activation_checkpointing="full")
+    )
+    frozen = config.replace(optimizer=config.optimizer.replace(frozen=("image_encoder",)))
+    free, still = make_plan(config, 8), make_plan(frozen, 8)
+    assert 3 * still.flops["image_encoder"] == free.flops["image_encoder"]
+    assert still.flops["decoder"] == free.flops["decoder"]
+    assert still.parameters["trainable"] == still.parameters["total"] - still.parameters["image_encoder"]
+    assert still.memory.activations["image_encoder"] == 0 < free.memory.activations["image_encoder"]
+    again = free.recomputed_flops - still.recomputed_flops
+    assert 0.9 < again / still.flops["image_encoder"] < 1, "its blocks are not computed again"
+    assert still.traffic.bytes["reduce_scatter"] < free.traffic.bytes["reduce_scatter"]
+
+
+def test_single_blocks_that_are_frozen_are_refused() -> None:
+    config = STAGES["mm1-3b"]
+    with pytest.raises(UserError, match=r"decoder.blocks.3"):
+        make_plan(config.replace(optimizer=config.optimizer.replace(frozen=("decoder.blocks.3",))), 8)
 
 
 def test_what_cannot_fit_is_said_with_the_nearest_miss() -> None:
     plan = make_plan(FEW_ROWS["mm1-30b"], 4)
     assert not plan.fits
-    assert plan.memory.total > plan.capacity
+    assert plan.memory.total > plan.usable
     assert "needs least takes" in plan.miss
     assert plan.parallel.activation_checkpointing == "full"
 

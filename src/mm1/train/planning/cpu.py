@@ -25,7 +25,8 @@ from mm1.train.planning.calibrate import Kernels, now
 from mm1.train.planning.hardware import Hardware
 from mm1.train.planning.memory import Memory
 from mm1.train.planning.pieces import Piece
-from mm1.train.planning.plan import Plan, Planner
+from mm1.train.planning.plan import Plan
+from mm1.train.planning.planner import Planner
 from mm1.train.planning.timing import StepTime
 from mm1.train.planning.trace import Operation
 from mm1.train.planning.traffic import Traffic
@@ -65,7 +66,7 @@ class CpuPlanner(Planner):
         self.bf16, self.searches = bf16, False
         self._kernels = Kernels()
 
-    def reserved(self, needed: Memory) -> float:
+    def reserved(self, needed: Memory, parallel: ParallelConfig, devices: int) -> float:
         return PROCESS_BYTES
 
     def time(self, stage: StageConfig, devices: int, pieces: list[Piece], travels: Traffic) -> StepTime:

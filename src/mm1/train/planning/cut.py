@@ -9,6 +9,7 @@ Knows nothing of hardware or of how a model is spread over it.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from mm1.models.image_encoder import EncoderBlock, ImageEncoder
 from mm1.models.mm1 import MM1Config, place
 from mm1.models.rotary import Rotary
 from mm1.train.objectives import next_token
-from mm1.train.optimizer import OptimizerConfig
+from mm1.train.optimizer import OptimizerConfig, ParameterRow, row_of
 from mm1.train.planning.full import full_batch
 from mm1.train.planning.pieces import FLOAT32, Piece, TraceConfig
 from mm1.train.planning.trace import Recorder
@@ -51,6 +52,9 @@ class _Tracer:
     def __init__(self, stage: StageConfig, model: MM1Config, batch: Batch, trace: TraceConfig) -> None:
         self._stage, self._model, self._batch, self._trace = stage, model, batch, trace
         self._dtype = torch.bfloat16 if trace.working_copy and trace.bf16 else torch.float32
+        self._decisions: dict[nn.Parameter, ParameterRow] = {}
+        self._moves = False
+        """Whether a piece so far has something that moves, so that a gradient comes to what follows."""
 
     def image_pieces(self) -> list[Piece]:
         """Image encoder and connector."""
@@ -59,31 +63,30 @@ class _Tracer:
         assert connector is not None
         images, grid = self._batch.images, config.image_size // config.patch_size
         # What is no block is gathered in float32.
-        encoder = _shell(lambda: ImageEncoder(config.replace(num_layers=1, num_layers_used=None)))
-        whole = config.depth == config.num_layers
-        if not whole:
+        encoder = self._make(lambda: ImageEncoder(config.replace(num_layers=1, num_layers_used=None)), "image_encoder")
+        if config.depth < config.num_layers:
             encoder.post_norm = nn.Identity()
         encoder.blocks = nn.ModuleList()
-        carries = not self._is_frozen("image_encoder")
-        tokens = self._hidden(len(images), config.num_patches + config.class_token, config.dim, carries=carries)
-        features = self._hidden(len(images), grid, grid, config.dim, carries=carries)
-        block = _shell(lambda: EncoderBlock(config), self._dtype)
-        bridge = _shell(lambda: build_connector(connector, config.position_grid, config.dim, self._model.decoder.dim))
-        pairs = _pairs(len(images), config.num_heads, tokens.shape[1]) if self._trace.fused_attention else frozenset()
-        return [
-            self._piece("image_encoder", "stem", encoder, lambda: [encoder(encoder.normalise(images))], [images]),
-            self._piece(
-                "image_encoder", "block", block, lambda: [block(tokens)], [tokens],
-                repeats=config.depth, is_block=True, pairs=pairs,
-            ),
-            self._piece("connector", "connector", bridge, lambda: [bridge(features)], [features]),
-        ]  # fmt: skip
+        stem = self._piece("image_encoder", "stem", encoder, lambda: [encoder(encoder.normalise(images))], [images])
+
+        block = self._make(lambda: EncoderBlock(config), "image_encoder.blocks.0", self._dtype)
+        tokens = self._hidden(len(images), config.num_patches + config.class_token, config.dim, into=block)
+        blocks = self._piece(
+            "image_encoder", "block", block, lambda: [block(tokens)], [tokens],
+            repeats=config.depth, is_block=True, pairs=self._pairs(len(images), config.num_heads, tokens.shape[1]),
+        )  # fmt: skip
+
+        features = self._hidden(len(images), grid, grid, config.dim)
+        bridge = self._make(
+            lambda: build_connector(connector, config.position_grid, config.dim, self._model.decoder.dim), "connector"
+        )
+        return [stem, blocks, self._piece("connector", "connector", bridge, lambda: [bridge(features)], [features])]
 
     def decoder_pieces(self) -> list[Piece]:
         """From the embedding to the loss."""
         config, batch = self._model.decoder, self._batch
         # The matrices outside the blocks are gathered in float32.
-        decoder = _shell(lambda: Decoder(config.replace(num_layers=1, moe=None)))
+        decoder = self._make(lambda: Decoder(config.replace(num_layers=1, moe=None)), "decoder")
         features = self._hidden(len(batch.images), self._model.num_image_tokens, config.dim)
         mask = AttentionMask.from_segments(batch.segment_ids)
         has_images = self._model.image_encoder is not None
@@ -100,25 +103,25 @@ class _Tracer:
 
     def _blocks(self, config: DecoderConfig, mask: AttentionMask) -> list[Piece]:
         batch = self._batch
-        hidden = self._hidden(*batch.tokens.shape, config.dim)
         rotary = Rotary.from_positions(batch.positions, config.dim_per_head, config.rope_theta, config.rope_scaling)
         if config.sliding_window is not None:
             mask = mask.within(config.sliding_window)
         self._make_pairs(mask)
         rows, length = batch.tokens.shape
-        pairs = _pairs(rows, config.num_heads, length) if self._trace.fused_attention else frozenset()
+        pairs = self._pairs(rows, config.num_heads, length)
         sparse = [config.moe is not None and config.moe.is_sparse(layer) for layer in range(config.num_layers)]
         found = []
         for is_sparse in (False, True):
             if is_sparse not in sparse:
                 continue
             layer = sparse.index(is_sparse)
-            block = _shell(functools.partial(Block, config, layer), self._dtype)
+            block = self._make(functools.partial(Block, config, layer), f"decoder.blocks.{layer}", self._dtype)
+            hidden = self._hidden(rows, length, config.dim, into=block)
             for experts in block.modules():
                 if isinstance(experts, GroupedLinear):  # whatever this machine's PyTorch can do
                     experts.forward = functools.partial(_grouped_product, experts)  # type: ignore[method-assign]
 
-            def run(block: Block = block) -> list[Tensor]:
+            def run(block: Block = block, hidden: Tensor = hidden) -> list[Tensor]:
                 mixed, routing = block(hidden, rotary, batch.positions == 0, mask, None)
                 return [mixed] if routing is None else [mixed, routing.load_balance, routing.router_z]
 
@@ -134,7 +137,7 @@ class _Tracer:
     def _output(self, decoder: Decoder, config: DecoderConfig) -> Piece:
         hidden = self._hidden(*self._batch.tokens.shape, config.dim)
         head = _Head(decoder, hidden)
-        own = nn.ModuleList([decoder.norm, *([decoder.head] if decoder.head is not None else [])])
+        own = nn.ModuleDict({"norm": decoder.norm, **({} if decoder.head is None else {"head": decoder.head})})
         tied = [decoder.embedding.weight] if config.tied_embeddings else []
 
         def run() -> list[Tensor]:
@@ -149,12 +152,31 @@ class _Tracer:
             mask.__dict__["allowed"] = torch.ones(1, 1, 1, 1, dtype=torch.bool)
         _ = mask.allowed
 
-    def _is_frozen(self, part: str) -> bool:
-        return part in self._stage.optimizer.frozen
+    def _pairs(self, batch: int, heads: int, length: int) -> frozenset[int]:
+        """The size of a matrix of all pairs of every head, where a fused kernel is planned that has none."""
+        return frozenset({batch * heads * length * length}) if self._trace.fused_attention else frozenset()
 
-    def _hidden(self, *size: int, carries: bool = True) -> Tensor:
-        """What comes out of the piece before, with a gradient if it `carries` one."""
-        return torch.empty(*size, requires_grad=carries)
+    def _make(self, build: Callable[[], M], name: str, dtype: torch.dtype = torch.float32) -> M:
+        """What `build` makes, called `name` in the model: without data, its matrices in `dtype`, frozen what is to be.
+
+        Drawing initial values would ask for data.
+        """
+        with _disable_current_modes(), torch.device("meta"):
+            module = build()
+            for parameter in module.parameters():
+                if parameter.ndim >= 2:
+                    parameter.data = parameter.data.to(dtype)
+        module = module.to_empty(device="cpu")
+        for own, parameter in module.named_parameters():
+            row = row_of(f"{name}.{own}", parameter, self._stage.optimizer)
+            self._decisions[parameter] = row
+            parameter.requires_grad_(row.optimizer != "frozen")
+        return module
+
+    def _hidden(self, *size: int, into: nn.Module | None = None) -> Tensor:
+        """What comes out of the piece before; with a gradient if something there moves, or in repeats of `into`."""
+        inside = () if into is None else into.parameters()
+        return torch.empty(*size, requires_grad=self._moves or any(one.requires_grad for one in inside))
 
     def _piece(
         self,
@@ -167,23 +189,20 @@ class _Tracer:
         pairs: frozenset[int] = frozenset(),
         **about: Any,
     ) -> Piece:
-        if self._is_frozen("decoder" if part == "output" else part):
-            module.requires_grad_(False)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._trace.bf16):
             cost = Recorder(pairs).run(run, [*existing, *module.parameters()])
-        sparse = [layer for layer in module.modules() if isinstance(layer, GroupedLinear)]
-        hidden = bool(about.get("is_block", False)) or part == "connector"
-        matrices = _muon(module, self._stage.optimizer, hidden)
+        rows = [self._decisions[parameter] for parameter in module.parameters()]
+        trained = sum(math.prod(row.shape) for row in rows if row.optimizer != "frozen")
+        self._moves |= trained > 0
         return Piece(
             part=part,
             name=name,
-            repeats=about.pop("repeats", 1),
             cost=cost,
-            parameters=sum(parameter.numel() for parameter in module.parameters()),
-            experts=sum(layer.weight.numel() for layer in sparse),
-            trained=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
-            matrices=matrices,
-            state=_state(module, self._stage.optimizer, matrices),
+            parameters=sum(math.prod(row.shape) for row in rows),
+            experts=sum(layer.weight.numel() for layer in module.modules() if isinstance(layer, GroupedLinear)),
+            trained=trained,
+            matrices=tuple((row.shape[0], row.shape[1]) for row in rows if row.optimizer == "muon"),
+            state=sum(_state(row, self._stage.optimizer) for row in rows),
             **about,
         )
 
@@ -204,16 +223,6 @@ class _Head(nn.Module):
         return self._decoder[0].output_weight
 
 
-def _shell(build: Callable[[], M], dtype: torch.dtype = torch.float32) -> M:
-    """What `build` makes, its matrices in `dtype` and all without data: drawing initial ones would ask for some."""
-    with _disable_current_modes(), torch.device("meta"):
-        module = build()
-        for parameter in module.parameters():
-            if parameter.ndim >= 2:
-                parameter.data = parameter.data.to(dtype)
-    return module.to_empty(device="cpu")
-
-
 def _grouped_product(layer: GroupedLinear, rows: Tensor, counts: Tensor) -> Tensor:
     """`GroupedLinear.forward` by the one kernel that does not ask how many rows each expert has."""
     dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else layer.weight.dtype
@@ -222,30 +231,19 @@ def _grouped_product(layer: GroupedLinear, rows: Tensor, counts: Tensor) -> Tens
     return product
 
 
-def _pairs(batch: int, heads: int, length: int) -> frozenset[int]:
-    """The size of a matrix of all pairs of every head."""
-    return frozenset({batch * heads * length * length})
-
-
-def _muon(module: nn.Module, config: OptimizerConfig, hidden: bool) -> tuple[tuple[int, int], ...]:
-    if config.kind != "muon" or not hidden:
-        return ()
-    named = module.named_parameters()
-    return tuple(
-        (parameter.shape[0], parameter.shape[1])
-        for name, parameter in named
-        if parameter.ndim == 2 and parameter.requires_grad and name.endswith(".weight") and "router" not in name
-    )
-
-
-def _state(module: nn.Module, config: OptimizerConfig, matrices: tuple[tuple[int, int], ...]) -> int:
+def _state(row: ParameterRow, config: OptimizerConfig) -> int:
     """Bytes: AdamW keeps two averages, Muon one, Adafactor a row and a column of every large matrix; all in float32."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if config.kind != "adafactor":
-        return FLOAT32 * (2 * sum(one.numel() for one in trained) - sum(rows * columns for rows, columns in matrices))
-    factored = [one for one in trained if one.ndim >= 2 and min(one.shape[-2:]) >= config.factor_from]
-    sides = sum(one.numel() // one.shape[-1] + one.numel() // one.shape[-2] for one in factored)
-    return FLOAT32 * (sum(one.numel() for one in trained) - sum(one.numel() for one in factored) + sides)
+    size, shape = math.prod(row.shape), row.shape
+    match row.optimizer:
+        case "frozen":
+            return 0
+        case "adamw":
+            return 2 * FLOAT32 * size
+        case "muon":
+            return FLOAT32 * size
+        case "adafactor":
+            is_factored = len(shape) >= 2 and min(shape[-2:]) >= config.factor_from
+            return FLOAT32 * (size // shape[-1] + size // shape[-2] if is_factored else size)
 
 
 def _tensors(batch: Batch) -> list[Tensor]:

@@ -5,7 +5,9 @@
 
 Peaks are of the SXM boards, without sparsity. Sources: NVIDIA A100 Tensor Core GPU datasheet (2021), H100 Tensor Core
 GPU datasheet (2023), H200 Tensor Core GPU datasheet (2024), DGX B200 datasheet (2024), the last divided by its eight
-GPUs; one 200 or 400 Gb/s network card a GPU, as in DGX A100, H100 and B200. Knows nothing of models.
+GPUs; one 200 or 400 Gb/s network card a GPU, as in DGX A100, H100 and B200. Memory is what CUDA reports in all, as
+messages of PyTorch and nvidia-smi show it: 6 % more than the 80, 141 and 180 GB of the data sheets. Knows nothing of
+models.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from mm1.config import UserError
 
 CPU = "cpu"
+GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,7 @@ class Hardware:
     float32_products: float
     """Of float32 without TF32, which is what torch does unless told otherwise."""
     memory: float
+    """All that CUDA reports of it."""
     bandwidth: float
     """Of its memory."""
     link: float
@@ -40,19 +44,19 @@ HARDWARE = {
     one.name: one
     for one in (
         Hardware(
-            name="a100", products=312e12, float32_products=19.5e12, memory=80e9, bandwidth=2.039e12,
+            name="a100", products=312e12, float32_products=19.5e12, memory=79.1 * GIB, bandwidth=2.039e12,
             link=300e9, network=25e9,
         ),
         Hardware(
-            name="h100", products=989e12, float32_products=67e12, memory=80e9, bandwidth=3.35e12,
+            name="h100", products=989e12, float32_products=67e12, memory=79.1 * GIB, bandwidth=3.35e12,
             link=450e9, network=50e9,
         ),
         Hardware(
-            name="h200", products=989e12, float32_products=67e12, memory=141e9, bandwidth=4.8e12,
+            name="h200", products=989e12, float32_products=67e12, memory=139 * GIB, bandwidth=4.8e12,
             link=450e9, network=50e9,
         ),
         Hardware(
-            name="b200", products=2250e12, float32_products=75e12, memory=180e9, bandwidth=8e12,
+            name="b200", products=2250e12, float32_products=75e12, memory=178.3 * GIB, bandwidth=8e12,
             link=900e9, network=50e9,
         ),
     )
@@ -84,8 +88,13 @@ class Shares:
     """Seconds that a collective takes a node of its ring, however small it is."""
     fragments: float = 0.06
     """Of what is allocated beside weights and their state, what the allocator wastes."""
-    context: float = 2e9
-    """Bytes: the CUDA context, cuBLAS' workspace, NCCL's buffers."""
+    context: float = 0.6e9
+    """Bytes: the CUDA context and cuBLAS' workspace."""
+    group: float = 0.7e9
+    """Bytes: NCCL's buffers of one group of processes; 688 MB were reported of an A100 (NVIDIA/nccl, issue 964)."""
+    usable: float = 0.9
+    """Of a device's memory, what a plan may take: what is left free is what a plan may be wrong by. torchtitan's
+    published runs on H100s take at most as much of theirs."""
 
 
 SHARES = Shares()

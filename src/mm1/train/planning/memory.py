@@ -13,10 +13,11 @@ stays gathered, in float32, and its gradients are whole until the backward ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mm1.train.layout import ParallelConfig
+from mm1.train.planning.hardware import SHARES
 from mm1.train.planning.pieces import FLOAT32, PARTS, Piece, TraceConfig
 
 MUON_BYTES = 24
@@ -62,21 +63,35 @@ def memory(
         batch: bytes of the batch itself.
     """
     walk = _Walk(pieces, parallel, devices, trace, accumulation)
-    activations, gradients, working, beside = walk.fullest()
+    fullest = max(walk.moments(), key=lambda moment: moment.total)
     parts = {
         "weights": FLOAT32 * walk.share(piece.parameters * piece.repeats for piece in pieces),
-        "gradients": gradients,
+        "gradients": fullest.gradients,
         "optimizer": walk.share(piece.state * piece.repeats for piece in pieces),
-        "gathered_weights": working,
-        "activations": sum(activations.values()),
-        "at_work": beside,
+        "gathered_weights": fullest.gathered,
+        "activations": sum(fullest.kept.values()),
+        "at_work": fullest.at_work,
         "batch": batch,
     }
-    return Memory(parts=parts, activations=activations)
+    return Memory(parts=parts, activations=fullest.kept)
+
+
+def reserve(needed: Memory, parallel: ParallelConfig, devices: int) -> float:
+    """Bytes that are no tensor's: the device's context, NCCL's buffers, what the allocator loses."""
+    return SHARES.context + SHARES.group * _groups(parallel, devices) + SHARES.fragments * needed.transient
+
+
+def _groups(parallel: ParallelConfig, devices: int) -> int:
+    """Groups of processes to which a device belongs; that of all is the shard where there are no copies."""
+    copies, shard = parallel.replicate > 1, parallel.shards(devices) > 1
+    dealt, cut = parallel.experts > 1, parallel.shards(devices) > parallel.experts
+    return (devices > 1) + (copies + (copies and shard)) + dealt * (1 + copies + cut)
 
 
 def kept(piece: Piece, parallel: ParallelConfig) -> float:
     """Bytes that one repeat leaves for the backward. Its input is the result of the one before, and counted there."""
+    if not piece.cost.backward:  # nothing but what the next one takes, which drops it
+        return 0.0
     match piece.checkpointing(parallel):
         case "none":
             return piece.cost.kept
@@ -84,6 +99,21 @@ def kept(piece: Piece, parallel: ParallelConfig) -> float:
             return piece.cost.products + piece.cost.result
         case "full":
             return piece.cost.result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moment:
+    """What is there while one piece is at work, beside what is there all the time; bytes."""
+
+    kept: dict[str, float]
+    """For the backward, by part of the model."""
+    gradients: float
+    gathered: float
+    at_work: float
+
+    @property
+    def total(self) -> float:
+        return sum(self.kept.values()) + self.gradients + self.gathered + self.at_work
 
 
 class _Walk:
@@ -94,46 +124,41 @@ class _Walk:
     ) -> None:
         self._pieces, self._parallel, self._accumulates = pieces, parallel, accumulation > 1
         self._shard, self._single, self._each = parallel.shards(devices), devices == 1, trace.gathered_bytes
-        self._encoder = sum(piece.parameters * piece.repeats for piece in pieces if _in_encoder(piece))
+        self._encoder = sum(piece.parameters * piece.repeats for piece in pieces if piece.is_encoder_block)
         blocks = [
-            (piece.there(parallel), piece.repeats) for piece in pieces if piece.is_block and not _in_encoder(piece)
+            (piece.there(parallel), piece.repeats) for piece in pieces if piece.is_block and not piece.is_encoder_block
         ]
         self._decoder = sum(size * repeats for size, repeats in blocks)
         self._largest = max(size for size, _ in blocks)
 
-    def share(self, numbers: object) -> float:
+    def share(self, numbers: Iterable[float]) -> float:
         """A device's share of what is cut over `shard` devices."""
-        return sum(numbers) / self._shard  # type: ignore[call-overload, no-any-return]
+        return sum(numbers) / self._shard
 
-    def fullest(self) -> tuple[dict[str, float], float, float, float]:
-        """(what is kept by part, gradients, gathered weights, what the piece at work needs) where their sum is most."""
-        all_gradients = self._all_gradients()
-        best: tuple[float, tuple[dict[str, float], float, float, float]] | None = None
-        before = dict.fromkeys(PARTS, 0.0)
-        moments = []
+    def moments(self) -> Iterator[_Moment]:
+        """Those among which the fullest is: a piece's first and last repeat, forward and back, and the optimizer's."""
+        before, all_gradients = dict.fromkeys(PARTS, 0.0), self._all_gradients()
         for piece in self._pieces:
-            each = kept(piece, self._parallel)
+            each, gathered = kept(piece, self._parallel), self._gathered(piece)
             for number in {1, piece.repeats}:  # between the first and the last it grows or shrinks steadily
                 held = {**before, piece.part: before[piece.part] + each * (number - 1)}
-                moments.append((piece, number, held))
-            before[piece.part] += each * piece.repeats
-        for piece, number, held in moments:
-            gradients = self._gradients_behind(piece, number)
-            for forward in (True, False):
-                found = (
-                    held,
-                    all_gradients * self._accumulates if forward else gradients,
-                    self._working(piece),
-                    piece.cost.forward_peak if forward else self._backward_peak(piece, number),
+                yield _Moment(
+                    kept=held,
+                    gradients=all_gradients * self._accumulates,
+                    gathered=gathered,
+                    at_work=piece.cost.forward_peak,
                 )
-                size = sum(held.values()) + sum(found[1:])
-                if best is None or size > best[0]:
-                    best = size, found
-        assert best is not None
-        orthogonalising = MUON_BYTES * max((m * n for piece in self._pieces for m, n in piece.matrices), default=0)
-        if all_gradients + orthogonalising > best[0]:
-            return dict.fromkeys(PARTS, 0.0), all_gradients, 0.0, orthogonalising
-        return best[1]
+                yield _Moment(
+                    kept=held,
+                    gradients=self._gradients_behind(piece, number),
+                    gathered=gathered,
+                    at_work=self._backward_peak(piece, number),
+                )
+            before[piece.part] += each * piece.repeats
+        largest = max((rows * columns for piece in self._pieces for rows, columns in piece.matrices), default=0)
+        yield _Moment(
+            kept=dict.fromkeys(PARTS, 0.0), gradients=all_gradients, gathered=0.0, at_work=MUON_BYTES * largest
+        )
 
     def _gradients_behind(self, piece: Piece, number: int) -> float:
         """When repeat `number` of `piece` begins its backward: of pieces that are done, and of earlier microbatches."""
@@ -141,7 +166,7 @@ class _Walk:
         done = [(later, later.repeats) for later in self._pieces[place + 1 :]] + [(piece, piece.repeats - number)]
         whole = reduced = 0.0
         for one, times in done:
-            if self._single or (one.is_block and not (_in_encoder(one) and _in_encoder(piece))):
+            if self._single or (one.is_block and not (one.is_encoder_block and piece.is_encoder_block)):
                 reduced += FLOAT32 * self.share([one.trained * times])
             else:
                 whole += (self._each if one.is_block else FLOAT32) * times * (one.trained + one.borrowed)
@@ -163,20 +188,17 @@ class _Walk:
             return peak
         elsewhere = self._each * piece.experts * (1 - 1 / self._parallel.experts)
         summed = piece.there(self._parallel)  # in float32: a block's, or the whole encoder's when it is done
-        if _in_encoder(piece):
+        if piece.is_encoder_block:
             summed = self._encoder if number == 1 else 0
+        summed *= piece.share_trained
         return peak - elsewhere + FLOAT32 * summed
 
-    def _working(self, piece: Piece) -> float:
+    def _gathered(self, piece: Piece) -> float:
         """Weights that are gathered while `piece` is at work."""
         if self._single:
             return 0.0
         root = sum(one.parameters for one in self._pieces if not one.is_block)
-        turn = self._encoder if _in_encoder(piece) else 2 * self._largest
+        turn = self._encoder if piece.is_encoder_block else 2 * self._largest
         if not self._parallel.reshard_after_forward:
             turn = self._encoder + self._decoder
         return FLOAT32 * root + self._each * turn
-
-
-def _in_encoder(piece: Piece) -> bool:
-    return piece.is_block and piece.part == "image_encoder"

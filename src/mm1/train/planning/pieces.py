@@ -25,7 +25,7 @@ class Piece:
     part: str
     """One of PARTS."""
     name: str
-    repeats: int
+    repeats: int = 1
     cost: Cost
     """Of one repeat."""
     parameters: int
@@ -46,13 +46,24 @@ class Piece:
     """Rows that a sparse block sends to experts, and how wide they are."""
     width: int = 0
 
+    @property
+    def is_encoder_block(self) -> bool:
+        """All of these are gathered, and their gradients summed, as one."""
+        return self.is_block and self.part == "image_encoder"
+
+    @property
+    def share_trained(self) -> float:
+        """Of its parameters, those that move."""
+        return self.trained / max(1, self.parameters)
+
     def there(self, parallel: ParallelConfig) -> float:
         """Parameters of one repeat that a device gathers: of the experts its share."""
         return self.parameters - self.experts + self.experts / parallel.experts
 
     def checkpointing(self, parallel: ParallelConfig) -> Checkpointing:
-        """What its backward finds."""
-        return parallel.block_checkpointing(self.experts > 0) if self.is_block else "none"
+        """What its backward finds, if it has one."""
+        checkpointed = self.is_block and bool(self.cost.backward)
+        return parallel.block_checkpointing(self.experts > 0) if checkpointed else "none"
 
     @property
     def forward_flops(self) -> int:

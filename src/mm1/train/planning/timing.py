@@ -9,11 +9,9 @@ and backward of real lengths; what is recomputed takes time and counts for nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mm1.models.counts import TRAINING_FACTOR
-from mm1.train.costs import flops_per_sequence
 from mm1.train.layout import ParallelConfig
 from mm1.train.muon import ITERATIONS
 from mm1.train.planning.hardware import SHARES, Hardware
@@ -26,6 +24,8 @@ ADAMW_BYTES = 28
 """Moved a parameter: weight, gradient and two averages read, three of them written."""
 NORMALISE_BYTES = 12
 """Moved a parameter: its gradient read for the norm, read and written to be scaled."""
+SHOWN = ("all_to_all", "update_gather")
+"""Traffic beside which nothing is computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,8 @@ def step_time(
     travels: Traffic,
     hardware: Hardware,
     *,
+    flops: Mapping[str, int],
+    factors: Mapping[str, int],
     bf16: bool,
     mfu: float | None,
 ) -> StepTime:
@@ -57,29 +59,35 @@ def step_time(
         devices: over how many.
         travels: what is sent.
         hardware: on which device.
+        flops: of training on one full sequence, by part.
+        factors: how many forwards these are.
         bf16: whether products are made in bfloat16.
         mfu: replaces all that is assumed of the speed of computing.
     """
     peak = hardware.products if bf16 else hardware.float32_products
-    computing = _computing(stage, pieces, devices, hardware, peak, mfu)
+    computing = _computing(stage, pieces, devices, hardware, flops, peak, mfu)
     seconds = {f"compute_{part}": value for part, value in computing.items()}
-    again = sum(
-        computing[part] / TRAINING_FACTOR * share for part, share in computed_again(pieces, stage.parallel).items()
-    )
+    again = sum(computing[part] * share for part, share in computed_again(pieces, stage.parallel, factors).items())
     selective = [piece for piece in pieces if piece.checkpointing(stage.parallel) == "selective"]
     seconds["recompute"] = again + _moving(stage, selective, devices, hardware, "forward")
     seconds["optimizer"] = _optimizer(pieces, stage.parallel.shards(devices), hardware, peak)
     hidden = SHARES.overlap * (sum(computing.values()) + seconds["recompute"])
-    beside = sum(value for kind, value in travels.seconds.items() if kind != "all_to_all")
-    seconds["communication"] = max(0.0, beside - hidden) + travels.seconds["all_to_all"]
+    alone = sum(travels.seconds[kind] for kind in SHOWN)
+    seconds["communication"] = max(0.0, sum(travels.seconds.values()) - alone - hidden) + alone
     return StepTime(seconds=seconds)
 
 
 def _computing(
-    stage: StageConfig, pieces: Sequence[Piece], devices: int, hardware: Hardware, peak: float, mfu: float | None
+    stage: StageConfig,
+    pieces: Sequence[Piece],
+    devices: int,
+    hardware: Hardware,
+    flops: Mapping[str, int],
+    peak: float,
+    mfu: float | None,
 ) -> dict[str, float]:
     """Seconds of forward and backward, by part."""
-    rows, flops = stage.data.rows / devices, flops_per_sequence(stage)
+    rows = stage.data.rows / devices
     if mfu is not None:
         return {part: rows * flops[part] / (peak * mfu) for part in PARTS}
     attended, seconds = attention_flops(pieces, stage.rows_at_once(devices)), {}
@@ -103,13 +111,13 @@ def attention_flops(pieces: Sequence[Piece], rows: int) -> dict[str, float]:
     return found
 
 
-def computed_again(pieces: Sequence[Piece], parallel: ParallelConfig) -> dict[str, float]:
-    """By part, the share of its forward whose products are made a second time: that of blocks checkpointed in full."""
+def computed_again(pieces: Sequence[Piece], parallel: ParallelConfig, factors: Mapping[str, int]) -> dict[str, float]:
+    """By part, the share of its operations that are made a second time: forwards of blocks checkpointed in full."""
     shares = {}
     for part in PARTS:
         own = [piece for piece in pieces if piece.part == part]
         again = sum(piece.forward_flops for piece in own if piece.checkpointing(parallel) == "full")
-        shares[part] = again / max(1, sum(piece.forward_flops for piece in own))
+        shares[part] = again / max(1, sum(piece.forward_flops for piece in own)) / factors[part]
     return shares
 
 

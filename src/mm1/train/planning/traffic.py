@@ -4,30 +4,36 @@
     reduce_scatter   their gradients, every microbatch                                              ┘
     all_reduce       a share's gradients over `replicate`, once
     all_to_all       tokens to their experts and back, forward and backward, over `experts`
+    update_gather    Muon's updates, which are orthogonalised whole, over `shard`, once
 
 Of a ring of n devices each sends (n - 1) / n of what is gathered or reduced. A ring inside a node runs at the speed of
-its links; one over nodes at that of all the node's network cards together, which share its work, and it waits for every
-node. Devices of a shard stand side by side, copies stand apart. Knows nothing of computing.
+its links; one over nodes at that of all the node's network cards together, which rings share that run through the same
+nodes, and it waits for every node. Devices of a shard stand side by side, copies of a weight stand apart. A few numbers
+a step that all devices agree on (targets, the norm, Adafactor's means) are left out. Knows nothing of computing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mm1.train.layout import ParallelConfig
 from mm1.train.planning.hardware import SHARES, Hardware
 from mm1.train.planning.pieces import FLOAT32, Piece, TraceConfig
 
+KINDS = ("all_gather", "reduce_scatter", "all_reduce", "all_to_all", "update_gather")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """Of one device and step."""
+    """Of one device and step, by kind."""
 
     bytes: dict[str, float]
-    """Sent, by kind."""
+    """Sent."""
+    calls: dict[str, int]
+    """Collectives, those with one device's self left out."""
     seconds: dict[str, float]
-    """By kind, each as if it were alone."""
+    """Each kind as if it were alone."""
 
 
 def traffic(
@@ -40,68 +46,126 @@ def traffic(
     hardware: Hardware,
 ) -> Traffic:
     """Of a step of `accumulation` microbatches, on whose rows `pieces` were traced as `trace`."""
-    shard, units = parallel.shards(devices), sum(piece.repeats if piece.is_block else 1 for piece in pieces)
-    gathers, reductions = _times(parallel, accumulation)
-    sent = _sent(pieces, parallel, devices, trace, accumulation)
-    inside, apart = _speed(shard, hardware), _apart(parallel, devices, hardware)
-    links = {
-        "all_gather": inside,
-        "reduce_scatter": inside,
-        "all_reduce": apart,
-        "all_to_all": hardware.link if parallel.experts <= hardware.per_node else hardware.network,
-    }
-    hops = {
-        "all_gather": gathers * units * _nodes(shard, hardware) * (shard > 1),
-        "reduce_scatter": reductions * units * _nodes(shard, hardware) * (shard > 1),
-        "all_reduce": 2 * units * parallel.replicate * (parallel.replicate > 1),
-        "all_to_all": 0,
-    }
-    seconds = {kind: size / (links[kind] * SHARES.links) + hops[kind] * SHARES.hop for kind, size in sent.items()}
-    return Traffic(bytes=sent, seconds=seconds)
+    sent, calls, seconds = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0.0)
+    for flow in _flows(pieces, parallel, devices, trace, accumulation):
+        if flow.ring.members == 1:
+            continue
+        sent[flow.kind] += flow.bytes
+        calls[flow.kind] += flow.calls
+        hops = flow.calls * flow.laps * flow.ring.nodes(hardware)
+        seconds[flow.kind] += flow.bytes / (flow.ring.speed(hardware) * SHARES.links) + hops * SHARES.hop
+    return Traffic(bytes=sent, calls=calls, seconds=seconds)
 
 
-def _times(parallel: ParallelConfig, accumulation: int) -> tuple[int, int]:
-    """How often in a step a block is gathered, and its gradients are summed over a shard."""
-    gathers = 2 * accumulation if parallel.reshard_after_forward else 1
-    return gathers, accumulation if parallel.reduce_gradients == "each" else 1
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ring:
+    """Devices that speak to each other; every `apart`-th device belongs to the same ring."""
+
+    members: int
+    apart: int = 1
+    is_exchange: bool = False
+    """Whether each sends to each: no ring at all, and what leaves a node leaves by the sender's own network card."""
+
+    @property
+    def elsewhere(self) -> float:
+        """The share of a whole that other members have."""
+        return (self.members - 1) / self.members
+
+    def nodes(self, hardware: Hardware) -> int:
+        return min(self.members, -(-self.members * self.apart // hardware.per_node))
+
+    def speed(self, hardware: Hardware) -> float:
+        """Bytes a second of one member."""
+        if self.members * self.apart <= hardware.per_node:
+            return hardware.link
+        beside = hardware.per_node if self.is_exchange else min(self.apart, hardware.per_node)
+        return min(hardware.link, hardware.network * hardware.per_node / beside)
 
 
-def _sent(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flow:
+    """Collectives of a kind over one ring; bytes of all `calls` together, which a member sends."""
+
+    kind: str
+    ring: _Ring
+    bytes: float
+    calls: int
+    laps: int = 1
+    """How often something goes around the ring in a call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unit:
+    """What FSDP gathers and reduces at once; sizes in parameters."""
+
+    weights: float
+    trained: float
+    ring: _Ring
+    repeats: int = 1
+    stays: bool = False
+    """Whether it is gathered once a step, in float32: what belongs to no block."""
+    is_passed_by: bool = False
+    """Whether no gradient comes to it."""
+
+
+def _flows(
     pieces: Sequence[Piece], parallel: ParallelConfig, devices: int, trace: TraceConfig, accumulation: int
-) -> dict[str, float]:
-    """Bytes that a device sends in a step, by kind."""
-    shard, (gathers, reductions) = parallel.shards(devices), _times(parallel, accumulation)
-    sent = dict.fromkeys(("all_gather", "reduce_scatter", "all_reduce", "all_to_all"), 0.0)
+) -> Iterator[_Flow]:
+    shard = parallel.shards(devices)
+    copies, reductions = _Ring(members=parallel.replicate, apart=shard), _reductions(parallel, accumulation)
+    for unit in _units(pieces, parallel, shard):
+        gathers, size = _gathers(unit, parallel, accumulation), FLOAT32 if unit.stays else trace.gathered_bytes
+        ring, weights, trained = unit.ring, unit.repeats * unit.weights, unit.repeats * unit.trained
+        away = ring.elsewhere
+        yield _Flow(kind="all_gather", ring=ring, bytes=gathers * size * weights * away, calls=gathers * unit.repeats)
+        if trained:
+            times, own = reductions * unit.repeats, FLOAT32 * trained / ring.members
+            yield _Flow(kind="reduce_scatter", ring=ring, bytes=reductions * FLOAT32 * trained * away, calls=times)
+            yield _Flow(kind="all_reduce", ring=copies, bytes=2 * own * copies.elsewhere, calls=unit.repeats, laps=2)
+    exchange, side_by_side = _Ring(members=parallel.experts, is_exchange=True), _Ring(members=shard)
     for piece in pieces:
-        dense, experts = piece.parameters - piece.experts, piece.experts / parallel.experts
-        elsewhere = piece.repeats * (dense * _ring(shard) + experts * _ring(shard // parallel.experts))
-        moving = piece.trained / max(1, piece.parameters)
-        # What belongs to no block stays gathered through the step.
-        sent["all_gather"] += (gathers * trace.gathered_bytes if piece.is_block else FLOAT32) * elsewhere
-        sent["reduce_scatter"] += reductions * FLOAT32 * elsewhere * moving
-        sent["all_reduce"] += piece.repeats * FLOAT32 * 2 * _ring(parallel.replicate) * piece.trained / shard
-        rows = accumulation * piece.repeats * piece.sent_rows
-        sent["all_to_all"] += parallel.all_to_all_bytes(rows, piece.width, trace.number_bytes)
-    return sent
+        times = accumulation * piece.repeats
+        if piece.sent_rows:
+            crossing = parallel.all_to_all_bytes(times * piece.sent_rows, piece.width, trace.number_bytes)
+            yield _Flow(kind="all_to_all", ring=exchange, bytes=crossing, calls=times * parallel.crossings)
+        updates = FLOAT32 * piece.repeats * sum(rows * columns for rows, columns in piece.matrices)
+        gathered = piece.repeats * len(piece.matrices)
+        yield _Flow(kind="update_gather", ring=side_by_side, bytes=updates * side_by_side.elsewhere, calls=gathered)
 
 
-def _ring(devices: int) -> float:
-    return (devices - 1) / devices
+def _units(pieces: Sequence[Piece], parallel: ParallelConfig, shard: int) -> Iterator[_Unit]:
+    """The image encoder's blocks are one unit, each decoder block one, its experts one if dealt out, the rest one."""
+    ring = _Ring(members=shard)
+    root, encoder = [one for one in pieces if not one.is_block], [one for one in pieces if one.is_encoder_block]
+    for together in filter(None, (root, encoder)):
+        weights = sum(one.parameters * one.repeats for one in together)
+        trained = sum(one.trained * one.repeats for one in together)
+        is_root = together is root
+        yield _Unit(
+            weights=weights, trained=trained, ring=ring, stays=is_root, is_passed_by=not is_root and not trained
+        )
+    for piece in pieces:
+        if not piece.is_block or piece.is_encoder_block:
+            continue
+        dealt = piece.experts if parallel.experts > 1 else 0
+        dense, moving = piece.parameters - dealt, piece.share_trained
+        yield _Unit(weights=dense, trained=dense * moving, ring=ring, repeats=piece.repeats)
+        if dealt:
+            own = dealt / parallel.experts
+            apart = _Ring(members=shard // parallel.experts, apart=parallel.experts)
+            yield _Unit(weights=own, trained=own * moving, ring=apart, repeats=piece.repeats)
 
 
-def _nodes(devices: int, hardware: Hardware) -> int:
-    return -(-devices // hardware.per_node)
+def _gathers(unit: _Unit, parallel: ParallelConfig, accumulation: int) -> int:
+    """How often in a step a unit is gathered.
+
+    FSDP gathers ahead of need, in the backward also what no gradient comes to, and finds that in the next forward.
+    """
+    if unit.stays or not parallel.reshard_after_forward:
+        return 1
+    return accumulation + 1 if unit.is_passed_by else 2 * accumulation
 
 
-def _speed(devices: int, hardware: Hardware) -> float:
-    """Of a ring of devices that stand side by side."""
-    over_nodes = hardware.per_node * hardware.network
-    return hardware.link if devices <= hardware.per_node else min(hardware.link, over_nodes)
-
-
-def _apart(parallel: ParallelConfig, devices: int, hardware: Hardware) -> float:
-    """Of a ring of copies: their shares use the node's cards side by side."""
-    if devices <= hardware.per_node:
-        return hardware.link
-    beside = min(parallel.shards(devices), hardware.per_node)
-    return min(hardware.link, hardware.network * hardware.per_node / beside)
+def _reductions(parallel: ParallelConfig, accumulation: int) -> int:
+    """How often in a step gradients are summed over a shard."""
+    return accumulation if parallel.reduce_gradients == "each" else 1
