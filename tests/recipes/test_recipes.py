@@ -106,6 +106,26 @@ def test_a_recipe_from_a_users_file(tmp_path):
         load_recipe(f"{path}:none")
 
 
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("x = 1\ndef run(:\n", r"mine\.py:2 ends in SyntaxError"),
+        ("x = 1 / 0\n", r"mine\.py:1 ends in ZeroDivisionError \(division by zero\)"),
+        ("def run():\n    return {}['a\\nb']\n", r"mine\.py:2 ends in KeyError"),
+        ("def run(seed):\n    return seed\n", r"mine\.py ends in TypeError \(run\(\) missing 1 required"),
+        ("import nowhere\n", r"mine\.py:1 ends in ModuleNotFoundError \(No module named 'nowhere'\)"),
+    ],
+)
+def test_a_mistake_in_a_users_file_is_one_line_with_its_place(tmp_path, program, said):
+    path = tmp_path / "mine.py"
+    path.write_text(program)
+    with pytest.raises(UserError, match=said) as error:
+        load_recipe(f"{path}:run")
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith("mend it (--debug shows where)")
+    assert error.value.__cause__ is not None
+
+
 def test_a_config_that_does_not_fit_in_a_users_file_is_one_line_that_names_the_file(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(

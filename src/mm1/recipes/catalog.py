@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import runpy
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,21 @@ def _from_file(path: Path, function: str) -> RecipeConfig:
         recipe = found()
     except ValidationError as error:
         raise ConfigError(f"{path}: {error.title}: {describe(error)}") from None
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's own program does
+        said = " ".join(str(error).split())
+        raise UserError(
+            f"{path}{_line_of(path, error)} ends in {type(error).__name__} ({said}): mend it (--debug shows where)"
+        ) from error
     if not isinstance(recipe, RecipeConfig):
         raise UserError(f"{path}:{function} returned a {type(recipe).__name__}: it must return a RecipeConfig")
     return recipe
+
+
+def _line_of(path: Path, error: Exception) -> str:
+    """Where in the file an error was met: ":7", or nothing where it was not in it."""
+    if isinstance(error, SyntaxError):
+        return f":{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f":{lines[-1]}" if lines else ""
