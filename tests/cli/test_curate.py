@@ -122,6 +122,8 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
 def test_what_is_no_size_is_one_sentence() -> None:
     with pytest.raises(UserError, match=r"^--memory is 'much': write a size as 4GB or 512MB$"):
         bytes_of("much", "--memory")
+    with pytest.raises(UserError, match=r"write a size as 4GB"):
+        bytes_of("9" * 400, "--memory")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from mm1.curation.text.training import TrainQualityConfig, train_quality
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
 _ASSIGNMENT = re.compile(r"[a-z_]\w*(\.\w+)*=")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _MOST_REASONS = 4
 _ALONE_BYTES = 32 << 20
 """About 1,500 pages, ten seconds' work on one core, which is what starting processes for a dozen steps takes."""
