@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from mm1.config import UserError
 from mm1.eval import chat_api
-from mm1.eval.chat_api import Answer, ChatClient, ChatConfig, NoAnswer, Pace, message
+from mm1.eval.chat_api import Answer, ChatClient, ChatConfig, NoAnswer, message
+from mm1.eval.pace import Pace
 from tests.eval.chat_server import ChatServer, Raw, serving
 
 HELLO = [message("user", "Hello?")]

@@ -29,6 +29,7 @@ from typing import Any, TypeAlias
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from mm1.config import Config, UserError
+from mm1.eval.pace import Pace
 
 CUT = 200
 """Letters of a server's complaint that are kept."""
@@ -129,30 +130,6 @@ def message(role: str, text: str, pictures: Sequence[str] = ()) -> Message:
         return {"role": role, "content": text}
     shown = [{"type": "image_url", "image_url": {"url": picture}} for picture in pictures]
     return {"role": role, "content": [*shown, {"type": "text", "text": text}]}
-
-
-class Pace:
-    """Lets so many through in a second, one after the other, over all threads."""
-
-    def __init__(self, per_second: float | None, clock: Callable[[], float], sleep: Callable[[float], object]) -> None:
-        self._gap = 0.0 if per_second is None else 1 / per_second
-        self._clock, self._sleep = clock, sleep
-        self._lock = threading.Lock()
-        self._next = clock()
-
-    def wait(self) -> None:
-        """Returns when it is the caller's turn."""
-        with self._lock:
-            now = self._clock()
-            turn = max(self._next, now)
-            self._next = turn + self._gap
-        if turn > now:
-            self._sleep(turn - now)
-
-    def hold(self, seconds: float) -> None:
-        """Lets none through for so long."""
-        with self._lock:
-            self._next = max(self._next, self._clock() + seconds)
 
 
 class ChatClient:
