@@ -116,6 +116,7 @@ def test_examples_come_from_a_training_file(model: MM1Model, tmp_path: Path) -> 
     found = textcore(model, "tiny", tmp_path, tmp_path / "out.json", shots=1, limit=2)
     shots = {name: (values["shots"], values["n"]) for name, values in found["tasks"].items()}
     assert shots == {"arc_easy": (1, 2), "lambada_openai": (0, 1)}
+    assert found["limit"] == json.loads((tmp_path / "out.json").read_text())["limit"] == 2
 
 
 def test_the_average_is_over_eight_and_arc_is_one_of_them() -> None:

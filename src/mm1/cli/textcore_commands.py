@@ -29,6 +29,8 @@ def textcore(arguments: Namespace) -> None:
         loaded.model, loaded.name, arguments.tasks, out, arguments.shots, arguments.limit, console.print
     )
     console.print(_table(result))
+    if result["limit"] is not None:
+        console.print(f"Of each task {result['limit']:,} questions at most: no score of the whole")
     if result["absent"]:
         console.print(f"No average: {', '.join(result['absent'])} are not there")
     console.print(f"Scores: {out}")

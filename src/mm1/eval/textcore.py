@@ -73,7 +73,8 @@ def textcore(
         model: answers.
         name: what tells it from others, for the record.
         folder: a folder a task.
-        out: a JSON file: tasks with scores and 95 % intervals, and "average", null unless all eight are there.
+        out: a JSON file: tasks with scores and 95 % intervals, "average", null unless all eight are there, and "limit",
+            null where all questions were asked.
         shots: examples, of tasks that have a file "train"; the others have none, and say so.
         limit: so many questions a task; all where None.
         say: told what is done.
@@ -97,6 +98,7 @@ def textcore(
         "average": average({task: values["score"] for task, values in tasks.items()}),
         "tasks": tasks,
         "absent": [task.name for task in TASKS if task not in found],
+        "limit": limit,
         "model": name,
         "lm_eval": version("lm_eval"),
     }
