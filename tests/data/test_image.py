@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from mm1.data import image as image_module
-from mm1.data.image import FORMATS, BadImage, EncodedImage, check_header, decode_sub_images, read_image, upright_size
+from mm1.data.image import (
+    FORMATS,
+    MAX_SIDE,
+    BadImage,
+    EncodedImage,
+    check_header,
+    decode_sub_images,
+    read_image,
+    upright_size,
+)
 from mm1.data.sub_images import (
     WHOLE,
     BestGridConfig,
@@ -185,6 +194,8 @@ def png_of_size(width: int, height: int) -> bytes:
 def test_huge_pictures_are_refused_by_their_header(make) -> None:
     assert reason(png_of_size(60_000, 60_000)) == "too_many_pixels"
     assert reason(png_of_size(10_000, 10_000)) == "too_many_pixels"
+    assert reason(png_of_size(1, MAX_SIDE + 1)) == reason(png_of_size(MAX_SIDE + 1, 1)) == "too_many_pixels"
+    assert upright_size(png_of_size(1, MAX_SIDE)) == (1, MAX_SIDE)
     assert reason(make.file(scene(20, 20)), max_pixels=399) == "too_many_pixels"
     assert decode(make.file(scene(20, 20)), 12, max_pixels=400).shape == (12, 12, 3)
 

@@ -28,6 +28,9 @@ ImageFormat: TypeAlias = Literal["PNG", "JPEG", "WEBP", "GIF", "BMP"]
 FORMATS: tuple[ImageFormat, ...] = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 64_000_000
 """Refused from the header alone, before any memory is taken for the pixels."""
+MAX_SIDE = 65_535
+"""Likewise, and the most that a JPEG or a GIF can have. Pictures are resized across and then down: a column of 64
+million pixels, 60 kB of PNG, would be hundreds of columns, tens of gigabytes, in between."""
 
 _STRIP = 1 << 18
 """Pixels that are laid on white, or scaled from 16 bits, at a time: each takes twelve bytes meanwhile. At the limit
@@ -158,7 +161,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     if too_many_blocks(data):
         raise BadImage("corrupt")
     image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-    if image.width * image.height > max_pixels:
+    if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
         raise BadImage("too_many_pixels")
     if image.format == "PNG" and "exif" not in image.info and (exif := _png_exif(data)) is not None:
         image.info["exif"] = b"Exif\0\0" + exif
