@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -29,6 +31,7 @@ from mm1.config import UserError
 from mm1.data.encode import DocumentEncoder
 from mm1.data.image import upright_size
 from mm1.data.lengths import Lengths, LengthsWriter, Measured
+from mm1.data.long_texts import in_pieces
 from mm1.data.mapped import mapped
 from mm1.data.shard_columns import ShardColumns
 from mm1.data.shard_index import INDEX, read_index, write_index
@@ -85,7 +88,8 @@ class ShardWriter:
         self._lengths = LengthsWriter(self._folder)
 
     def add(self, document: Document) -> None:
-        """Appends a document; its `source` is kept as it is."""
+        """Appends a document; its `source` is kept as it is, its long texts become several segments."""
+        document = replace(document, segments=tuple(chain.from_iterable(map(in_pieces, document.segments))))
         rows = [_segment_row(segment) for segment in document.segments]
         self._rows.append({"id": document.id, "source": document.source, "segments": rows})
         targets = [row["target"] for row in rows]
