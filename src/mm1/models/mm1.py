@@ -107,10 +107,11 @@ def place(
     text: Float[Tensor, "B S D"], image_index: Int[Tensor, "B S"], image_features: Float[Tensor, "I N D"]
 ) -> Float[Tensor, "B S D"]:
     """`text`, with the image features that `MM1.embed` puts among it."""
-    # Row 0 stands for "no image". An embedding look-up, because its backward is deterministic where that of indexing is
-    # not; with no images at all it still ties encoder and connector to the loss, with zero gradients.
+    # Row 0 stands for "no image": nobody wants its gradient, a sum over all text. An embedding look-up, because its
+    # backward is deterministic where that of indexing is not; with no images at all it still ties encoder and connector
+    # to the loss, with zero gradients.
     rows = torch.cat([text.new_zeros(1, text.shape[-1]), image_features.flatten(0, 1).to(text.dtype)])
-    return torch.where((image_index >= 0)[..., None], F.embedding(image_index + 1, rows), text)
+    return torch.where((image_index >= 0)[..., None], F.embedding(image_index + 1, rows, padding_idx=0), text)
 
 
 def _check_places(image_index: Tensor, image_features: Tensor) -> None:
