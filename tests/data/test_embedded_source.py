@@ -1,6 +1,7 @@
 """The embedded sample as sources: training pictures only, in the templates' forms."""
 
 import pytest
+from pydantic import ValidationError
 
 from mm1.data.embedded import caption_records
 from mm1.data.embedded_source import EmbeddedConfig, EmbeddedSource
@@ -41,3 +42,16 @@ def test_in_chats_only_the_name_is_a_target():
     assert len(targets) == len(document.images)
     names = {record.caption for record in caption_records("train")}
     assert {part.text.strip() for part in targets} <= names
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"num_items": (5, 1)}, "num_items is 5 to 1"),
+        ({"num_items": (0, 3)}, "at least 1"),
+        ({"num_documents": 0}, "num_documents"),
+    ],
+)
+def test_a_source_that_could_give_no_document_is_refused(wrong, told):
+    with pytest.raises(ValidationError, match=told):
+        EmbeddedConfig(name="g", part="galleries", **wrong)

@@ -12,6 +12,8 @@ import random
 from functools import cached_property
 from typing import Literal
 
+from pydantic import PositiveInt, model_validator
+
 from mm1.config import Config
 from mm1.data import templates
 from mm1.data.embedded import CaptionRecord, caption_records, pages, texts
@@ -24,11 +26,18 @@ class EmbeddedConfig(Config):
     kind: Literal["embedded"] = "embedded"
     name: str
     part: Literal["captions", "galleries", "pages", "text", "chat"]
-    num_documents: int | None = None
+    num_documents: PositiveInt | None = None
     """All there are, or for galleries and chats as many as are wanted."""
     num_items: tuple[int, int] = (1, 1)
     """The least and the most pictures of a gallery or exchanges of a chat; drawn evenly."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> EmbeddedConfig:
+        least, most = self.num_items
+        if not 1 <= least <= most:
+            raise ValueError(f"num_items is {least} to {most}: give the least first, and at least 1")
+        return self
 
 
 class EmbeddedSource:
