@@ -121,15 +121,18 @@ def test_one_checkpoint_is_in_flight_at_a_time(tmp_path: Path, monkeypatch: pyte
     state = TrainState(torch.nn.Linear(2, 2), optimizers)
     with Saver(tmp_path, Keep()) as saver:
         saver.begin(1, {"weight": torch.zeros(2)}, {})
-        assert saver.is_busy
-        with pytest.raises(AssertionError, match="a checkpoint is in flight"):
-            saver.begin(2, {"weight": torch.zeros(2)}, {})
+        busy = saver.is_busy
+        try:
+            with pytest.raises(AssertionError, match="a checkpoint is in flight"):
+                saver.begin(2, {"weight": torch.zeros(2)}, {})
+        finally:
+            threading.Timer(0.05, go.set).start()  # while the next step waits for it
         hook = Checkpoints(
             saver, every=1, agree_every=1, stop=StopSignal(), device=torch.device("cpu"), say=lambda line: None
         )
-        threading.Timer(0.05, go.set).start()
         for step in (3, 4, 5):
             hook.on_step(info(state, step))
+    assert busy
     assert most == [1]
     found = latest(tmp_path, print)
     assert found is not None
