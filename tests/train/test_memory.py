@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -120,13 +120,14 @@ def test_a_stage_tells_it_once_before_its_first_step(tiny: ModuleType, tmp_path:
     assert sum("memory" in line for line in said) == 1
 
 
-def test_on_cuda_the_most_is_told_after_the_second_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 61.26e9)
-    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 64e9)
+def test_on_cuda_the_most_is_told_once_after_the_second_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", {card: 61.26e9}.__getitem__)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", {card: 64e9}.__getitem__)
     said: list[str] = []
-    hook, info = PeakMemory(torch.device("cuda", 0), said.append), Any
+    hook, info = PeakMemory(card, said.append), cast(Any, None)
     hook.on_step(info)
     assert said == []
-    hook.on_step(info)
-    hook.on_step(info)
-    assert said == ["the most memory that a step took: 61.3 GB (64.0 GB with what the allocator keeps)"]
+    for _ in range(3):
+        hook.on_step(info)
+        assert said == ["the most memory that a step took: 61.3 GB (64.0 GB with what the allocator keeps)"]
