@@ -4,8 +4,8 @@
     loader.batch(step=17, rank=0, world_size=2)             # half of the rows of the step's global batch
 
 A batch is a function of (plan, step, rank, world size) alone: there is no state to save, and any number of workers
-gives the same bytes. An image that can not be decoded costs its unit, which the next good document of the same source
-replaces, at every reading the same; what was dropped is counted. Knows nothing of models or process groups.
+gives the same bytes. What was dropped because its image can not be decoded (step_reader.py) is counted here, and held
+against a limit. Knows nothing of models or process groups.
 """
 
 from __future__ import annotations
@@ -13,35 +13,21 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from mm1.config import UserError
-from mm1.data.collate import collate
-from mm1.data.dealing import IN_TURN, Dealing, Place
+from mm1.data.dealing import IN_TURN, Dealing
 from mm1.data.encode import DocumentEncoder
-from mm1.data.image import BadImage
-from mm1.data.order import key_of
-from mm1.data.plan import News, Plan, Row, Unit
+from mm1.data.plan import Plan
 from mm1.data.sources import Source
-from mm1.types import Batch, Sample
-
-MAX_REPLACEMENTS = 100
-"""Documents tried in place of a bad one before the run stops."""
+from mm1.data.step_reader import Outcome, StepReader, Tally
+from mm1.types import Batch
 
 ENOUGH_TO_JUDGE = 200
 """Documents read before the share of dropped ones is held against its limit."""
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Documents read, and those among them that were dropped, by reason."""
-
-    read: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
 
 
 class Loader:
@@ -93,7 +79,7 @@ class Loader:
         self._encoder = encoder
         self._sources = {name: sources[name] for name in plan.source_names}
         self._dealing = dealing
-        self._tally = _Tally()
+        self._tally = Tally()
 
     @property
     def dropped(self) -> Counter[str]:
@@ -160,7 +146,7 @@ class Loader:
         finally:
             del outcomes  # ends the workers now: an error's traceback would keep them until some later collection
 
-    def _reader(self, rank: int, world_size: int) -> _Reader:
+    def _reader(self, rank: int, world_size: int) -> StepReader:
         assert 0 <= rank < world_size
         rows = self.plan.config.rows
         if rows % world_size:
@@ -168,9 +154,9 @@ class Loader:
                 f"a global batch of {rows} rows can not be dealt evenly to {world_size} processes: "
                 "make data.rows a multiple of the number of processes"
             )
-        return _Reader(self.plan, self._encoder, self._sources, self._dealing, rank, world_size)
+        return StepReader(self.plan, self._encoder, self._sources, self._dealing, rank, world_size)
 
-    def _counted(self, outcome: _Outcome) -> Batch:
+    def _counted(self, outcome: Outcome) -> Batch:
         """The batch, after its dropped documents are counted and held against the limit."""
         if isinstance(outcome, UserError):
             raise outcome
@@ -189,10 +175,7 @@ class Loader:
         return batch
 
 
-_Outcome = tuple[Batch, _Tally, News] | UserError
-
-
-def _next(outcomes: Iterator[_Outcome]) -> _Outcome | None:
+def _next(outcomes: Iterator[Outcome]) -> Outcome | None:
     """The next one, None after the last.
 
     Raises:
@@ -220,97 +203,3 @@ def _as_it_is(outcome: Any) -> Any:
 def _leave_interrupts_to_the_parent(worker: int) -> None:
     """A terminal's Ctrl-C goes to all processes; the one that trains still wants batches until its step is done."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class _Reader(Dataset[_Outcome]):
-    """Reads a rank's batch of a step; runs in workers, so a user's error comes back as a value, not as a traceback."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        encoder: DocumentEncoder,
-        sources: dict[str, Source],
-        dealing: Dealing,
-        rank: int,
-        world_size: int,
-    ) -> None:
-        self._plan = plan
-        self._encoder = encoder
-        self._sources = sources
-        self._dealing = dealing
-        self._rank = rank
-        self._world_size = world_size
-
-    def __getitem__(self, step: int) -> _Outcome:
-        tally, config = _Tally(), self._plan.config
-        try:
-            rows = self._plan.rows(step)
-            own = self._dealing.places(rows, self._world_size, self._plan.budget)[self._rank]
-            placed = [self._placed(rows, places, step, tally) for places in own]
-        except UserError as error:
-            return error
-        length = config.seq_len * (len(rows) // self._world_size // len(own))
-        batch = collate(placed, length, self._encoder, self._plan.source_names)
-        return batch, tally, self._plan.news()
-
-    def _placed(self, rows: Sequence[Row], places: Sequence[Place], step: int, tally: _Tally) -> list[Sample]:
-        """The samples at `places`, each with a key that hangs on its place in the step: the same whoever reads it."""
-        samples = []
-        for row, number in places:
-            sample = self._sample(rows[row][number], tally)
-            if sample is not None:
-                samples.append(replace(sample, key=key_of(self._plan.config.seed, "images", step, row, number)))
-        return samples
-
-    def _sample(self, unit: Unit, tally: _Tally) -> Sample | None:
-        """The unit's Sample, or that of the document that takes its place.
-
-        None, and the place stays empty, where pictures that are cut by their size leave no document that fits it.
-        """
-        sample = self._attempt(unit, self._plan.config.seq_len, tally)
-        if sample is not None:
-            return sample
-        # A replacement must fit the room that the unit had in its pack.
-        room = replace(self._plan.budget, capacity=len(unit), max_images=unit.num_images)
-        source = self._sources[unit.source]
-        candidates = range(1, min(MAX_REPLACEMENTS, len(source) - 1) + 1)
-        fitting = 0
-        for offset in candidates:
-            document = (unit.document + offset) % len(source)
-            lengths = room.segment_lengths(source, document)
-            if not room.fits(lengths):
-                continue
-            fitting += 1
-            sample = self._attempt(room.cut(unit.source, document, lengths)[0], room.capacity, tally)
-            if sample is not None:
-                return sample
-        if fitting < len(candidates):
-            return None
-        raise UserError(
-            f"document {unit.document} of source '{unit.source}' and the {len(candidates)} after it have images that "
-            "can not be decoded: clean the source or take it out of the mixture"
-        )
-
-    def _attempt(self, unit: Unit, max_pair_len: int, tally: _Tally) -> Sample | None:
-        """The unit's Sample; None, counted with its reason, if an image is bad."""
-        source = self._sources[unit.source]
-        whole = len(unit) == unit.document_len
-        tally.read += 1
-        try:
-            sample = self._encoder.encode(
-                source.document(unit.document),
-                pairs=self._plan.pairs,
-                start=unit.start,
-                stop=None if whole else unit.stop,
-                lengths=None if whole else self._plan.budget.segment_lengths(source, unit.document),
-                max_pair_len=max_pair_len,
-            )
-        except BadImage as error:
-            tally.dropped[error.reason] += 1
-            return None
-        if len(sample) != len(unit):
-            raise UserError(
-                f"document {unit.document} of source '{unit.source}' has {len(sample)} tokens where its lengths say "
-                f"{len(unit)}: it was prepared with another tokenizer, prepare it again"
-            )
-        return replace(sample, source=unit.source)

@@ -28,8 +28,7 @@ BLOCK = 2048
 """Documents packed together: some hundred packs, enough for best fit to fill them."""
 
 KEPT_BLOCKS = 4
-
-
+"""Of a source, packed, at hand: rows that follow each other come from one, and at an epoch's turn from another."""
 COUNTED_AT_ONCE = 16
 """Blocks whose lengths are asked for together when many are counted."""
 
