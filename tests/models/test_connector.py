@@ -180,6 +180,27 @@ def test_average_pool_keeps_tokens_in_raster_order():
     assert connector(rows)[0, :, 0].tolist() == [2.5, 4.5, 10.5, 12.5]
 
 
+def test_attention_pool_is_a_block_of_cross_attention_and_a_projection():
+    """Against PyTorch's own attention; the queries go on as the residual stream."""
+    torch.manual_seed(0)
+    connector = build_connector(AttentionPoolConfig(num_image_tokens=9, num_heads=2), 4, 8, 12)
+    for parameter in connector.parameters():
+        nn.init.normal_(parameter)
+    features = torch.randn(3, 4, 5, 8)
+    reference = nn.MultiheadAttention(8, 2, batch_first=True)
+    keys = connector.key_value
+    reference.in_proj_weight.data = torch.cat([connector.query.weight, keys.weight]).detach()
+    reference.in_proj_bias.data = torch.cat([connector.query.bias, keys.bias]).detach()
+    reference.out_proj.load_state_dict(connector.output.state_dict())
+    queries = connector.queries.expand(3, -1, -1)
+    patches = connector.feature_norm(features.flatten(1, 2))
+    attended, _ = reference(connector.query_norm(queries), patches, patches)
+    mlp = nn.Sequential(connector.mlp_norm, connector.up, nn.GELU(), connector.down)
+    hidden = queries + attended
+    expected = connector.projection(hidden + mlp(hidden))
+    torch.testing.assert_close(connector(features), expected, atol=1e-4, rtol=1e-4)
+
+
 def test_attention_pool_does_not_care_for_the_order_of_patches():
     """It has no positions of its own: the encoder's features carry them."""
     connector = build_connector(AttentionPoolConfig(num_image_tokens=9), 4, 8, 8)

@@ -130,9 +130,8 @@ class Prefill:
     def _embed(self, pieces: Sequence[Piece]) -> list[Float[Tensor, "S D"]]:
         """What stands at each position of each piece."""
         tokens = np.concatenate([piece.row.prompt.tokens[piece.start : piece.stop] for piece in pieces])
-        embeddings: Tensor = self.model.decoder.embed(torch.from_numpy(tokens.astype(np.int64)).to(self._device)[None])[
-            0
-        ]
+        ids = torch.from_numpy(tokens.astype(np.int64)).to(self._device)
+        embeddings: Tensor = self.model.decoder.embed(ids[None])[0]
         numbers, offsets = (np.concatenate(column) for column in zip(*map(self._image_places, pieces), strict=True))
         places = np.flatnonzero(numbers >= 0)
         if len(places):

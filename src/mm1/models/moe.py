@@ -64,7 +64,7 @@ class MoEConfig(Config):
         """Choices that one expert takes in a row of `length` positions, where there is a capacity.
 
         Raises:
-            UserError: none.
+            UserError: it takes none.
         """
         assert self.capacity_factor is not None
         slots = int(length * self.capacity_factor / self.num_experts)
