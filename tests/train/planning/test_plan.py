@@ -121,9 +121,8 @@ def test_the_fastest_that_fits_is_chosen() -> None:
     assert len(fitting) < len(others), "not everything fits"
     fastest = min(plan.step_seconds for plan in fitting)
     as_fast = [plan for plan in fitting if plan.step_seconds <= 1.02 * fastest]
-    roomy = [plan for plan in as_fast if plan.memory.total <= 0.8 * plan.capacity] or as_fast
     assert best.step_seconds <= 1.02 * fastest
-    assert best.to_json() in [plan.to_json() for plan in roomy]
+    assert best.to_json() in [plan.to_json() for plan in as_fast]
 
 
 def test_of_layouts_as_fast_one_that_sends_little_and_holds_little_is_chosen() -> None:
@@ -135,7 +134,7 @@ def test_of_layouts_as_fast_one_that_sends_little_and_holds_little_is_chosen() -
             found, time=time, traffic=travels, memory=Memory(parts={"weights": held * found.capacity}, activations={})
         )
 
-    fastest, lean, talkative, full = like(10.0, 2.0, 0.7), like(10.1, 2.2, 0.5), like(10.1, 3, 0.4), like(9.95, 1, 0.89)
+    fastest, lean, talkative, full = like(10.0, 2.0, 0.7), like(10.1, 2.2, 0.5), like(10.1, 3, 0.4), like(9.95, 2, 0.89)
     slow, beyond = like(11.0, 1.0, 0.1), like(5.0, 1.0, 0.91)
     assert best_of([beyond, slow, full, talkative, fastest, lean]) is lean
     assert best_of([beyond, slow, full]) is full

@@ -94,7 +94,7 @@ class Shares:
     """Bytes: NCCL's buffers of one group of processes; 688 MB were reported of an A100 (NVIDIA/nccl, issue 964)."""
     usable: float = 0.9
     """Of a device's memory, what a plan may take: what is left free is what a plan may be wrong by. torchtitan's
-    published runs on H100s take at most as much of theirs."""
+    published runs on H100s take about as much of theirs."""
 
 
 SHARES = Shares()

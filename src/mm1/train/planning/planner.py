@@ -30,8 +30,6 @@ from mm1.train.stage import StageConfig
 
 AS_FAST, AS_LITTLE_SENT, AS_LITTLE_HELD = 1.02, 1.25, 1.05
 """Times the least: layouts up to there are taken for equal in seconds a step, seconds of traffic, bytes of memory."""
-ROOMY = 0.8
-"""Of a device's memory, what a layout may take that is preferred among those as fast."""
 SINGLE_BLOCK = re.compile(r"\.blocks\.\d")
 
 
@@ -66,15 +64,14 @@ def make_plan(stage: StageConfig, devices: int, gpu: str = "h100", *, mfu: float
 def best_of(plans: list[Plan]) -> Plan:
     """The fastest whose memory suffices, or that which takes the least memory.
 
-    Of those as fast, one that has room to spare, sends little, and of these takes the least memory: what hides and what
-    fits is known less well than what is computed.
+    Of those as fast, one that sends little, and of these one that takes little memory: what hides and what fits is
+    known less well than what is computed.
     """
     fitting = [one for one in plans if one.memory.total <= one.usable]
     if not fitting:
         return min(plans, key=_held)
     as_fast = _near(fitting, lambda one: one.step_seconds, AS_FAST)
-    roomy = [one for one in as_fast if one.memory.total <= ROOMY * one.capacity] or as_fast
-    return min(_near(_near(roomy, _sent, AS_LITTLE_SENT), _held, AS_LITTLE_HELD), key=_sent)
+    return min(_near(_near(as_fast, _sent, AS_LITTLE_SENT), _held, AS_LITTLE_HELD), key=_sent)
 
 
 def _near(plans: list[Plan], measure: Callable[[Plan], float], factor: float) -> list[Plan]:
@@ -188,8 +185,8 @@ class Planner:
             which = "the layout that needs least" if self.searches else "this layout"
             what = "take more GPUs, or ones with more memory" + ("" if self.searches else ", or leave parallel.* out")
             sizes = (
-                f"{needed.total / GIGA:.3g} GB, but a plan may take {self._usable / GIGA:.3g} of a {name}'s "
-                f"{self.hardware.memory / GIGA:.3g}"
+                f"{needed.total / GIGA:.3g} GB, but a plan may take {self._usable / GIGA:.3g} of the "
+                f"{self.hardware.memory / GIGA:.3g} of {name}"
             )
             reasons.append(f"{which} takes {sizes}: {what}")
         return "; and ".join(reasons)
