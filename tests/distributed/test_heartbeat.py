@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -86,10 +87,10 @@ def test_the_end_of_the_store_is_silence(store: TCPStore) -> None:
         def set(self, key: str, value: str) -> None:
             raise RuntimeError("Broken pipe")
 
-    leaving = Leaving(2)
-    with Heartbeat(Dead(), 1, 2, leave=leaving.of(1), **SOON):  # type: ignore[arg-type]
+    leaving = Leaving(3)
+    with Heartbeat(Dead(), 1, 3, leave=leaving.of(1), **SOON):  # type: ignore[arg-type]
         assert leaving.left[1].wait(20)
-    assert leaving.words[0].startswith("rank 0 of 2 has given no sign")
+    assert leaving.words[0].startswith("rank 0 of 3 has given no sign")  # not its neighbour, of whom it hears nothing
 
 
 class MadeClock:
@@ -166,3 +167,21 @@ def test_a_loss_is_noticed_within_a_minute_and_not_for_a_few_late_counts() -> No
     """A count may stand for a period before it is read, and what is late for a period before it is looked at."""
     assert 5 * PERIOD <= PATIENCE
     assert PATIENCE + 2 * PERIOD < 60
+
+
+def test_a_store_that_fails_for_a_while_is_tried_again() -> None:
+    """Neighbours would take a rank for gone that counts no longer."""
+
+    class Failing(HashStore):
+        failures = 3
+
+        def set(self, key: str, value: str) -> None:
+            self.failures -= 1
+            if self.failures >= 0:
+                raise RuntimeError("Connection reset by peer")
+            super().set(key, value)
+
+    store = Failing()
+    with Heartbeat(store, 0, 2, period=0.002, leave=lambda sentence: None):
+        store.wait(["count/0"], timedelta(seconds=20))
+    assert store.failures < 0
