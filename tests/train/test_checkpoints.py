@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from mm1.config import UserError
-from mm1.distributed.checkpoint import latest
+from mm1.distributed.checkpoint import CheckpointFailed, latest
 from mm1.train import checkpoints
 from mm1.train import run as stage_run
 from mm1.train.checkpoints import Checkpoints, Interrupted, StopSignal
@@ -178,3 +178,25 @@ def test_one_rank_looks_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_last_step_waits_for_the_checkpoint_before_and_makes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Noted(monkeypatch, ranks=2, told_at=4).train(4, every=2, agree_every=4)
     assert asked == {2: ["wait", "begin"], 4: ["wait"]}
+
+
+def test_a_failure_is_told_at_the_next_step_and_anew_after_one_that_was_written() -> None:
+    """Outcomes of what is in flight, by step: nobody waits for the next checkpoint to hear of them."""
+    outcomes = {2: CheckpointFailed("full"), 3: CheckpointFailed("full"), 4: True, 5: True, 6: CheckpointFailed("full")}
+
+    def wait() -> bool:
+        outcome = outcomes.get(step, False)
+        if isinstance(outcome, CheckpointFailed):
+            raise outcome
+        return outcome
+
+    saver: Any = SimpleNamespace(wait=wait, is_busy=False, step=1)
+    said: list[str] = []
+    told: list[int] = []
+    hook = Checkpoints(saver, every=100, agree_every=1, stop=StopSignal(), device=torch.device("cpu"), say=said.append)
+    for step in range(1, 8):
+        state: Any = SimpleNamespace(clock=Clock())
+        hook.on_step(StepInfo(state=state, step=step, steps=9, learning_rate=0.1, grad_norm=torch.zeros(())))
+        told += [step] * (len(said) - len(told))
+    assert told == [2, 4, 6]
+    assert ["again: that" in line for line in said] == [False, True, False]
