@@ -65,7 +65,8 @@ def stages() -> dict[str, StageConfig]:
     """
     experts = MoEConfig(num_experts=8, top_k=2, every=1, expert_dim=2720)
     return {
-        "mm1-3b": _stage(mm1("3b", CLIP_H_378), MIXED, seq_len=4096, microbatch_rows=2, image_size=378),
+        # A row at once, so that 80 GB are enough.
+        "mm1-3b": _stage(mm1("3b", CLIP_H_378), MIXED, seq_len=4096, microbatch_rows=1, image_size=378),
         "llama-8b-12": _stage(MM1Config(decoder=_LLAMA), TEXT_ONLY, seq_len=8192, microbatch_rows=1),
         "experts-8": _stage(MM1Config(decoder=_DECODER.replace(moe=experts)), TEXT_ONLY, 4096, 2),
         "experts-8-dense": _stage(MM1Config(decoder=_DECODER), TEXT_ONLY, 4096, 2),

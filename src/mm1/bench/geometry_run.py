@@ -36,8 +36,8 @@ from mm1.train.stage import StageConfig
 
 LEFT_OUT = 10
 """Steps after each start that speed is not told of."""
-BYTES_ON_DISK = 16
-"""A parameter: a checkpoint's weights and AdamW's two averages, and the weights that are written in the end."""
+BYTES_OF_WEIGHTS, BYTES_OF_CHECKPOINT = 4, 12
+"""A parameter, on disk: what is written in the end; and a checkpoint, which has AdamW's two averages besides."""
 
 
 class GeometryBenchConfig(Config):
@@ -124,15 +124,9 @@ def bench_geometry(config: GeometryBenchConfig, say: Callable[[str], None]) -> G
 
 def _train(name: str, stage: StageConfig, folder: Path, device: str, say: Callable[[str], None]) -> Trained:
     count = parameters(stage)["total"]
-    free = shutil.disk_usage(folder).free
-    if free < count * BYTES_ON_DISK:
-        raise UserError(
-            f"{folder.parent} has {free / 1e9:.0f} GB free, but a checkpoint and the weights of {name} need "
-            f"{count * BYTES_ON_DISK / 1e9:.0f} GB: give --folder on a larger disk"
-        )
     save_json(stage, folder / "stage.json")
-    half = stage.steps // 2 if name in INTERRUPTED else 0
     say(f"{name}: {count / 1e9:.2f}B parameters, {stage.steps} steps")
+    half = stage.steps // 2 if _can_be_interrupted(name, count, folder, say) else 0
     first, leg = _leg(folder, device, half)
     say(f"{name}: first step after {first:.1f} s")
     peak_bytes, windows, stop, resumed = leg["peak_bytes"], [(LEFT_OUT, half or stage.steps)], None, None
@@ -155,6 +149,27 @@ def _train(name: str, stage: StageConfig, folder: Path, device: str, say: Callab
         losses={step: line["loss"] for step, line in lines.items()},
         config=stage.model_dump(mode="json"),
     )
+
+
+def _can_be_interrupted(name: str, count: int, folder: Path, say: Callable[[str], None]) -> bool:
+    """Whether it is one of those that are, and the disk has room for a checkpoint besides the weights.
+
+    Raises:
+        UserError: there is no room for the weights.
+    """
+    free = shutil.disk_usage(folder).free
+    weights, both = count * BYTES_OF_WEIGHTS, count * (BYTES_OF_WEIGHTS + BYTES_OF_CHECKPOINT)
+    if free < weights:
+        raise UserError(
+            f"{folder.parent} has {free / 1e9:.0f} GB free, but the weights of {name} need {weights / 1e9:.0f} GB: "
+            "give --folder on a larger disk"
+        )
+    if name in INTERRUPTED and free < both:
+        say(
+            f"{name}: goes through without an interruption, because {folder.parent} has {free / 1e9:.0f} GB free and a "
+            f"checkpoint with the weights needs {both / 1e9:.0f} GB: give --folder on a larger disk"
+        )
+    return name in INTERRUPTED and free >= both
 
 
 def _leg(folder: Path, device: str, stop: int) -> tuple[float, dict[str, Any]]:
