@@ -49,14 +49,14 @@ def finished(folder: Path) -> dict[str, Any] | None:
     return account
 
 
-def mixture_line(account: dict[str, Any]) -> str:
+def mixture_lines(account: dict[str, Any]) -> tuple[str, str]:
     """How near the shares that were read are to those asked for, and how often sources were gone through."""
     declared, realised, epochs = account["declared"], account["realised"], account["epochs"]
     off = max(abs(realised[name] - share) for name, share in declared.items())
     least, most = (find(epochs, key=epochs.__getitem__) for find in (min, max))
     return (
-        f"mixture by {account['measure'].replace('_', ' ')}: every share within {100 * off:.1f} points of what was "
-        f"asked for; sources read {epochs[least]:.2g} times ({least}) to {epochs[most]:.2g} ({most})"
+        f"mixture by {account['measure'].replace('_', ' ')}: shares within {100 * off:.1f} points of what was asked for",
+        f"   sources read {epochs[least]:.2g} times ({least}) to {epochs[most]:.2g} ({most})",
     )
 
 

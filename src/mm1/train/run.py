@@ -44,7 +44,7 @@ from mm1.train.loop import Hook, LoopConfig, train
 from mm1.train.memory import PeakMemory, memory_lines
 from mm1.train.objectives import build_objective
 from mm1.train.optimizer import Optimizers, freeze
-from mm1.train.outcome import finish, finished, mixture_line
+from mm1.train.outcome import finish, finished, mixture_lines
 from mm1.train.parallelize import announce, autocast, parallelize, reporting_traffic, resolve_precision
 from mm1.train.pauses import Pauses
 from mm1.train.progress import Display, Say, display
@@ -126,7 +126,8 @@ def run_stage(
         state, loader = _begin(run, sources, tokenizer, init_weights)
         _train(run, state, loader, stop, track, hooks)
         account = finish(config, state, loader, tokenizer.path, folder, world)
-        own_say(mixture_line(account))
+        for line in mixture_lines(account):
+            own_say(line)
         if any_rank(stop.is_set, world.device):
             raise Interrupted(state.step)
         return account
