@@ -54,8 +54,9 @@ def mixture_lines(account: dict[str, Any]) -> tuple[str, str]:
     declared, realised, epochs = account["declared"], account["realised"], account["epochs"]
     off = max(abs(realised[name] - share) for name, share in declared.items())
     least, most = (find(epochs, key=epochs.__getitem__) for find in (min, max))
+    measure = account["measure"].replace("_", " ")
     return (
-        f"mixture by {account['measure'].replace('_', ' ')}: shares within {100 * off:.1f} points of what was asked for",
+        f"mixture by {measure}: shares within {100 * off:.1f} points of what was asked for",
         f"   sources read {epochs[least]:.2g} times ({least}) to {epochs[most]:.2g} ({most})",
     )
 
