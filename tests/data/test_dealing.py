@@ -109,6 +109,14 @@ def test_documents_without_room_are_dealt_as_rows() -> None:
     assert dealing.places([*rows, [], []], 1, BUDGET)[0] != []
 
 
+def test_who_has_the_dearest_microbatch_has_the_cheapest_next() -> None:
+    """In each microbatch the ranks' documents are next to each other in cost, and over the step they even out."""
+    lengths = [80, 40, 20, 10]
+    dealing = Dealing(cost=Cost(token=1), microbatch_rows=1, by_document=True)
+    dealt = dealing.places([[unit(length)] for length in lengths], 2, BUDGET)
+    assert [[[lengths[row] for row, _ in places] for places in own] for own in dealt] == [[[80], [10]], [[40], [20]]]
+
+
 def test_full_rows_are_not_looked_at_for_ever() -> None:
     """Where nearly all is full, every document would be held against every microbatch."""
     count = 2000
