@@ -14,11 +14,11 @@ import difflib
 import hashlib
 import json
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mm1.files import write_atomically
 
@@ -26,6 +26,12 @@ JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | Non
 
 
 C = TypeVar("C", bound="Config")
+
+LARGEST_SEED = 2**63 - 1
+Seed: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+"""What every generator of random numbers takes, torch's too."""
+Count: TypeAlias = Annotated[int, Field(ge=1, le=10**12)]
+"""Of steps, rows, documents, …: more than anybody has is a slip of the hand."""
 
 
 class UserError(ValueError):
@@ -143,7 +149,7 @@ def override(config: C, assignments: Sequence[str]) -> C:
 def _parse(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:  # no JSON, or a number of thousands of digits
         return text
 
 
@@ -255,13 +261,20 @@ def _keys(location: Sequence[str | int], values: Any) -> list[str]:
     return keys
 
 
-def describe(error: ValidationError, known: Sequence[str] = (), values: Any = None) -> str:
+def _quoted(path: str) -> str:
+    return f"'{path}'"
+
+
+def describe(
+    error: ValidationError, known: Sequence[str] = (), values: Any = None, named: Callable[[str], str] = _quoted
+) -> str:
     """One line naming each bad key, an unknown one with the nearest of the `known` key paths.
 
     Args:
         error: what pydantic says.
         known: every key path there is.
         values: what was validated: an alternative's kind, which pydantic has in its paths, is no key of it.
+        named: how a key path is written for who typed its value.
     """
     sentences = []
     for item in error.errors()[:5]:
@@ -275,7 +288,7 @@ def describe(error: ValidationError, known: Sequence[str] = (), values: Any = No
         elif not path:  # a check of the whole: the value would be the whole config
             sentences.append(message)
         elif isinstance(item["input"], Config | dict):
-            sentences.append(f"'{path}': {message}")
+            sentences.append(f"{named(path)}: {message}")
         else:
-            sentences.append(f"'{path}' is {item['input']!r}: {message[0].lower()}{message[1:]}")
+            sentences.append(f"{named(path)} is {item['input']!r}: {message[0].lower()}{message[1:]}")
     return "; ".join(sentences)

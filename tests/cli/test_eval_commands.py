@@ -113,7 +113,12 @@ def test_prompts_longer_than_the_model_lose_their_oldest_shots(
         (["--tasks", "vqav2:/nowhere", "--max-len", "0"], "--max-len is 0: give at least 1"),
         (["--tasks", "binding", "--episodes", "0"], "--episodes is 0: give at least 1"),
         (["--tasks", "vqav2:/nowhere", "--examples", "fixed:/nowhere/ids"], "/nowhere"),
-        (["--tasks", "vqav2:/nowhere", "--examples", "similar"], "'selection' is 'similar'"),
+        (
+            ["--tasks", "vqav2:/nowhere", "--examples", "similar"],
+            "mm1: --examples is 'similar': input should be 'random'",
+        ),
+        (["--tasks", "vqav2:/nowhere", "--ways", "0"], "mm1: --ways is 0: input"),
+        (["--tasks", "vqav2:/nowhere", "--max-len", "9" * 23], "--max-len is 99999999999999999999999: give at most"),
         (["--tasks", "vqav2:/nowhere", "--device", "abacus"], "--device is 'abacus': give cpu or cuda"),
         (["--tasks", "vqav2:/nowhere", "--device", "meta"], "--device is 'meta': give cpu or cuda"),
         (["--tasks", "vqav2:/nowhere", "--baseline", "/nowhere"], "--baseline is /nowhere, which holds no results"),

@@ -51,8 +51,10 @@ def test_a_file_is_continued_and_a_second_call_asks_nothing(
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["--top-p", "2"], "'sampling.top_p' is 2.0"),
-        (["--max-new-tokens", "0"], "'max_new_tokens' is 0"),
+        (["--top-p", "2"], "mm1: --top-p is 2.0: input"),
+        (["--temperature", "-1"], "mm1: --temperature is -1.0: input"),
+        (["--max-new-tokens", "0"], "mm1: --max-new-tokens is 0: input"),
+        (["--seed", "9" * 23], "mm1: --seed is 99999999999999999999999: input should be less than"),
         (["--device", "abacus"], "--device is 'abacus'"),
         (["--max-len", "0"], "--max-len is 0: give at least 1"),
         (["--stage", "sft"], "is no run folder"),

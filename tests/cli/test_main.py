@@ -66,6 +66,28 @@ def test_an_unknown_key_is_one_line_with_the_nearest_key(capsys: pytest.CaptureF
     assert captured.err == "mm1: unknown key 'pretrain.stepz': did you mean 'pretrain.steps'?\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["show", "tiny", "seed=99999999999999999999999"], "'seed' is 99999999999999999999999: input should be less"),
+        (["show", "tiny", "seed=-1"], "'seed' is -1: input should be greater"),
+        (["show", "tiny", f"seed={'9' * 5000}"], "'seed' is '999"),
+        (["show", "tiny", "pretrain.steps=99999999999999999999"], "'pretrain.steps' is 99999999999999999999: input"),
+        (["show", "tiny", "pretrain.data.rows=99999999999999999999"], "'pretrain.data.rows' is 99999999999999999999:"),
+        (["upcycle", "none", "--num-experts", "2", "--out", "up", "--seed", "9" * 23], "mm1: --seed is 999999999999"),
+        (["import", "--decoder", "none", "--out", "up", "--seed", "9" * 23], "mm1: --seed is 999999999999"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "_".join(value)[:40],
+)
+def test_a_number_past_all_bounds_is_one_sentence(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == EXIT_USER_ERROR
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
 def test_an_unknown_recipe_is_one_line_with_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "tinny"]) == EXIT_USER_ERROR
     assert capsys.readouterr().err.startswith("mm1: no recipe is named 'tinny': did you mean 'tiny'?")

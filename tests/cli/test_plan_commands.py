@@ -51,6 +51,7 @@ def test_json_is_one_object_and_takes_overrides(capsys: pytest.CaptureFixture[st
     ("arguments", "message"),
     [
         (["--gpus", "0"], "--gpus is 0"),
+        (["--gpus", "99999999999999999999"], "--gpus is 99999999999999999999: give 1 to 1,000,000"),
         (["--gpus", "2", "--gpu", "cpu"], "--gpus is 2"),
         (["--gpus", "1", "--gpu", "cpu", "--mfu", "0.4"], "--mfu has no meaning"),
         (["--gpus", "1", "--mfu", "40"], "as 0.4"),

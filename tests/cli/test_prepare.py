@@ -54,6 +54,15 @@ def test_mistakes_are_one_sentence(texts: Path, capsys: pytest.CaptureFixture[st
         error = capsys.readouterr().err
         assert error.startswith(sentence)
         assert error.count("\n") == 1
+    for words, sentence in (
+        (("--vocab-size", "99999999999"), "mm1: --vocab-size is 99999999999: input should be less than"),
+        (("--processes", "0"), "mm1: --processes is 0: input should be greater than"),
+        (("--processes", "-3"), "mm1: --processes is -3: input should be greater than"),
+        (("--processes", "1", "--tokenizer-documents", "0"), "mm1: --tokenizer-documents is 0: input"),
+    ):
+        assert main(["prepare", str(texts), "--out", str(texts.parent / "refused"), *words]) == EXIT_USER_ERROR
+        assert capsys.readouterr().err.startswith(sentence)
+        assert not (texts.parent / "refused").exists()
     with pytest.raises(SystemExit):
         prepare(texts, "--out", out, "--vocab-size", 300, "--tokenizer", out)
     assert "--tokenizer: not allowed with argument --vocab-size" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from mm1.chain.parts import Losses, Part, finish_source, head_of, parts_of
 from mm1.chain.workers import Progress, write_parts
 from mm1.checkpoint import copy_tokenizer
-from mm1.config import Config, UserError, to_json
+from mm1.config import Config, Count, UserError, to_json
 from mm1.data.embedded_source import EmbeddedConfig
 from mm1.data.formats.files import FilesConfig, fingerprint_of
 from mm1.data.shard_index import INDEX
@@ -40,6 +40,9 @@ TOKENIZER = "tokenizer.json"
 SUMMARY = "summary.json"
 RECORD = "prepare.json"
 """What a folder was prepared from, where no step says it."""
+MOST_IDS = 10**7
+"""Of a tokenizer: its training sets memory aside for as many as it is told, and aborts where there is none."""
+MOST_PROCESSES = 4096
 _LENGTH_BINS = (16, 32, 64, 128, 256, 512, 1024)
 _COUNTED_AT_ONCE = 1 << 20
 """Documents whose lengths are in memory together."""
@@ -61,11 +64,11 @@ class PrepareConfig(Config):
     ]
     tokenizer: Path | None = None
     """A tokenizer.json to use; None trains one."""
-    vocab_size: int = 1024
+    vocab_size: int = Field(default=1024, ge=1, le=MOST_IDS)
     """Of the tokenizer that is trained."""
-    tokenizer_documents: int = 400
+    tokenizer_documents: Count = 400
     """Documents of each source, from its head, on which it is trained."""
-    num_processes: int = 2
+    num_processes: int = Field(default=2, ge=1, le=MOST_PROCESSES)
 
     @model_validator(mode="after")
     def _check(self) -> PrepareConfig:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pydantic import model_validator
 
 from mm1.chain.prepare import PrepareConfig
-from mm1.config import Config, UserError
+from mm1.config import Config, Seed, UserError
 from mm1.eval.naming import NamingTasksConfig
 from mm1.eval.world import WorldTasksConfig
 from mm1.train.stage import StageConfig
@@ -30,14 +30,14 @@ class EvalConfig(Config):
     shots: tuple[int, ...] = (0, 4, 8)
     blind: bool = True
     """Also ask with every image replaced by another episode's."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 class RecipeConfig(Config):
     """A whole run."""
 
     name: str
-    seed: int = 0
+    seed: Seed = 0
     """Of initial weights and data order in every stage; the prepared data does not depend on it."""
     prepare: PrepareConfig
     encoder: StageConfig | None = None

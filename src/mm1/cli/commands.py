@@ -19,6 +19,7 @@ from mm1.chain.report import write_report
 from mm1.chain.run import run_recipe, train_stage
 from mm1.cli import tables
 from mm1.cli.loading import load
+from mm1.cli.options import from_options
 from mm1.cli.progress import EvalProgress, PrepareProgress
 from mm1.cli.talk import talk
 from mm1.config import UserError, load_json, override
@@ -80,13 +81,14 @@ def train(arguments: Namespace) -> None:
 
 def prepare(arguments: Namespace) -> None:
     """Shards of what people have, then what came of it."""
-    config = PrepareConfig(
-        sources=tuple(sources_of(arguments.sources, arguments.format, arguments.images, arguments.text)),
-        tokenizer=arguments.tokenizer,
-        vocab_size=arguments.vocab_size,
-        tokenizer_documents=arguments.tokenizer_documents,
-        num_processes=arguments.processes,
-    )
+    asked = {
+        "sources": tuple(sources_of(arguments.sources, arguments.format, arguments.images, arguments.text)),
+        "tokenizer": arguments.tokenizer,
+        "vocab_size": arguments.vocab_size,
+        "tokenizer_documents": arguments.tokenizer_documents,
+        "num_processes": arguments.processes,
+    }
+    config = from_options(PrepareConfig, asked, {"num_processes": "--processes"})
     with PrepareProgress(console) as progress:
         summary = prepare_folder(config, arguments.out, console.print, progress)
     console.print(tables.prepared(summary))

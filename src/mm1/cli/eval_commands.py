@@ -16,9 +16,9 @@ from mm1.chain.report import EVALUATIONS, write_evaluation_page, write_report
 from mm1.cli import tables
 from mm1.cli.comparison import comparison, notes, ratios
 from mm1.cli.loading import device, dtype
-from mm1.cli.options import at_least
+from mm1.cli.options import at_least, from_options
 from mm1.cli.progress import EvalProgress
-from mm1.config import UserError, from_json, load_json
+from mm1.config import UserError, load_json
 from mm1.distributed.mesh import World, joined
 from mm1.eval.asking import Progress
 from mm1.eval.official.catalog import FewShotConfig
@@ -27,6 +27,7 @@ from mm1.eval.results import Result, by_task, read_results
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
 PAPERS_SHOTS = (0, 4, 8)
+OTHERS = {"selection": "--examples", "fixed": "--examples", "num_questions": "--episodes"}
 UNTRAINED_LENGTH = 8192
 """Longest prompt for a checkpoint that does not say what lengths it was trained with."""
 
@@ -131,7 +132,7 @@ def _few_shot(arguments: Namespace) -> FewShotConfig:
         "reasoning": arguments.reasoning,
         "ways": arguments.ways,
     }
-    return from_json(FewShotConfig, asked, "mm1 eval")
+    return from_options(FewShotConfig, asked, OTHERS)
 
 
 def trained_length(folder: Path, stage: str | None) -> int:

@@ -11,16 +11,18 @@ from rich.console import Console
 
 from mm1.chain.finished import checkpoint_folder
 from mm1.cli.loading import load
+from mm1.cli.options import from_options
 from mm1.cli.progress import GenerateProgress
-from mm1.config import from_json
 from mm1.eval.continuations import ContinueConfig, continue_documents
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
+OTHERS = {"stop_tokens": "--stop-token"}
+
 
 def generate(arguments: Namespace) -> None:
     """Every document's text, then what came of them."""
-    config = from_json(ContinueConfig, _asked(arguments), "mm1 generate")
+    config = from_options(ContinueConfig, _asked(arguments), OTHERS)
     folder = checkpoint_folder(arguments.checkpoint, arguments.stage)
     loaded = load(folder, arguments)
     with GenerateProgress(console) as progress:

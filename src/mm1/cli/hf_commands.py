@@ -7,7 +7,8 @@ from importlib.util import find_spec
 
 from mm1.chain.finished import checkpoint_folder
 from mm1.checkpoint import open_checkpoint, save_checkpoint
-from mm1.config import UserError, from_json
+from mm1.cli.options import at_least, from_options
+from mm1.config import LARGEST_SEED, UserError
 from mm1.hf.export_decoder import export_decoder
 from mm1.hf.import_checkpoint import ImportConfig, import_checkpoint
 from mm1.models.moe import MoEConfig
@@ -25,7 +26,7 @@ def import_(arguments: Namespace) -> None:
         "seed": arguments.seed,
         "overrides": tuple(arguments.overrides),
     }
-    checkpoint = import_checkpoint(from_json(ImportConfig, asked, "mm1 import"), arguments.out)
+    checkpoint = import_checkpoint(from_options(ImportConfig, asked), arguments.out)
     print(f"Checkpoint: {checkpoint.folder}")
 
 
@@ -46,9 +47,10 @@ def export(arguments: Namespace) -> None:
 
 def upcycle(arguments: Namespace) -> None:
     """A dense checkpoint to a sparse one."""
+    at_least(0, LARGEST_SEED, **{"--seed": arguments.seed})
     dense = open_checkpoint(checkpoint_folder(arguments.checkpoint, arguments.stage))
     asked = {"num_experts": arguments.num_experts, "top_k": arguments.top_k, "every": arguments.every}
-    moe = from_json(MoEConfig, asked, "mm1 upcycle")
+    moe = from_options(MoEConfig, asked)
     model, tensors = upcycle_weights(dense.config.model, dense.tensors(), moe, arguments.seed)
     sparse = save_checkpoint(arguments.out, dense.config.replace(model=model), tensors, dense.tokenizer.path)
     print(f"Checkpoint: {sparse.folder}")

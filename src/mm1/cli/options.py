@@ -7,9 +7,40 @@ Knows no command, and loads nothing heavy.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
 
-from mm1.config import UserError
+from pydantic import ValidationError
+
+from mm1.config import Config, ConfigError, UserError, describe
+
+C = TypeVar("C", bound=Config)
+
+MOST = 10**9
+"""Of what is counted: more is a slip of the hand."""
+
+
+def from_options(cls: type[C], asked: Mapping[str, Any], others: Mapping[str, str] = MappingProxyType({})) -> C:
+    """The config that the options of a command ask for.
+
+    Args:
+        cls: the config.
+        asked: its values, as they were typed.
+        others: options that have another name than the last word of the key that they set.
+
+    Raises:
+        ConfigError: a value that does not fit; its option is named.
+    """
+
+    def option(path: str) -> str:
+        return others.get(path) or "--" + path.rpartition(".")[2].replace("_", "-")
+
+    try:
+        return cls.model_validate(asked)
+    except ValidationError as error:
+        raise ConfigError(describe(error, values=asked, named=option)) from None
 
 
 def prompt_of(path: Path | None, option: str) -> str | None:
@@ -39,8 +70,8 @@ def check_out(out: Path | None) -> None:
         raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
 
 
-def at_least(least: int, **numbers: int | None) -> None:
-    """Refuses a number below `least`; None, for what was not typed, passes.
+def at_least(least: int, most: int = MOST, /, **numbers: int | None) -> None:
+    """Refuses a number below `least` or above `most`; None, for what was not typed, passes.
 
     Raises:
         UserError: naming the option.
@@ -48,3 +79,5 @@ def at_least(least: int, **numbers: int | None) -> None:
     for option, number in numbers.items():
         if number is not None and number < least:
             raise UserError(f"{option} is {number}: give at least {least}")
+        if number is not None and number > most:
+            raise UserError(f"{option} is {number}: give at most {most}")

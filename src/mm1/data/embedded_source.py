@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import PositiveInt, model_validator
 
-from mm1.config import Config
+from mm1.config import Config, Seed
 from mm1.data import templates
 from mm1.data.embedded import CaptionRecord, caption_records, pages, texts
 from mm1.types import Document, Image, Segment, Text
@@ -30,7 +30,7 @@ class EmbeddedConfig(Config):
     """All there are, or for galleries and chats as many as are wanted."""
     num_items: tuple[int, int] = (1, 1)
     """The least and the most pictures of a gallery or exchanges of a chat; drawn evenly."""
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _check(self) -> EmbeddedConfig:

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from pydantic import Field
 
-from mm1.config import Config, UserError, from_json, to_json
+from mm1.config import Config, Count, Seed, UserError, from_json, to_json
 from mm1.data.budget import Budget, Unit
 from mm1.data.mixture import Deal, GroupConfig, MixtureConfig, SourceConfig
 from mm1.data.sources import Source
@@ -57,17 +57,17 @@ class DataConfig(Config):
     """What a run reads, in which shape and order."""
 
     mixture: MixtureConfig
-    seq_len: int = Field(gt=0)
+    seq_len: Count
     """Positions of a row: text tokens, image tokens, BOS and EOS."""
-    rows: int = Field(gt=0)
+    rows: Count
     """Sequences of the global batch, over all ranks and accumulation steps."""
-    max_images: int = Field(16, gt=0)
+    max_images: Count = 16
     """Images in a row at most, as the image encoder counts them: each sub-image is one. MM1's pre-training has 16."""
-    image_size: int = Field(gt=0)
+    image_size: Count
     """Pixels of a decoded image's side."""
     sub_images: SubImagesConfig = SubImagesConfig()
     """How a picture becomes images of that size; by default it is squashed to one."""
-    seed: int = 0
+    seed: Seed = 0
     max_dropped_share: float = Field(0.05, ge=0, le=1)
     """Share of units replaced because an image could not be decoded; past it the run stops."""
 

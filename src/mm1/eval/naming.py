@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 
-from mm1.config import Config
+from mm1.config import Config, Seed
 from mm1.data import templates
 from mm1.data.embedded import CaptionRecord, caption_records, distractors
 from mm1.data.embedded_source import captioned
@@ -25,7 +25,7 @@ class NamingTasksConfig(Config):
     num_episodes: int = 120
     num_choices: int = 4
     max_shots: int = 8
-    seed: int = 0
+    seed: Seed = 0
 
 
 def naming_tasks(config: NamingTasksConfig) -> list[Task]:

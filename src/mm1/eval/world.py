@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
 
-from mm1.config import Config, UserError
+from mm1.config import Config, Seed, UserError
 from mm1.data import templates
 from mm1.data.synthetic import vocabulary as words
 from mm1.data.synthetic.pages import Item, Page
@@ -41,7 +41,7 @@ class WorldTasksConfig(Config):
     num_episodes: int = 200
     max_shots: int = 8
     world: World = World()
-    seed: int = 0
+    seed: Seed = 0
 
 
 def pretrained_tasks(config: WorldTasksConfig) -> list[Task]:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from mm1.config import Config
+from mm1.config import Config, Seed
 
 
 class SamplingConfig(Config):
@@ -30,7 +30,7 @@ class SamplingConfig(Config):
     """Only the fewest likeliest that together reach this probability (Holtzman et al. 2019, arXiv 1904.09751)."""
     min_p: float = Field(default=0.0, ge=0.0, le=1.0)
     """Only those at least this share as likely as the likeliest (Nguyen et al. 2024, arXiv 2407.01082)."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 def choose(

@@ -19,7 +19,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from mm1.checkpoint import CONFIG, WEIGHTS, Checkpoint, CheckpointConfig, new_folder, open_checkpoint
-from mm1.config import Config, UserError, from_json, override, save_json, to_json
+from mm1.config import Config, Seed, UserError, from_json, override, save_json, to_json
 from mm1.hf.decoder_tensors import VOCABULARY, read_decoder
 from mm1.hf.decoders import decoder_config, family_of
 from mm1.hf.folder import HFFolder
@@ -43,7 +43,7 @@ class ImportConfig(Config):
     num_image_tokens: PositiveInt | None = None
     image_size: PositiveInt | None = None
     """Side of the images that the model will see; None: of those that the encoder was trained with."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the connector's weights."""
     overrides: tuple[str, ...] = ()
     """More of the model's config, as `connector.depth=1` or `image_encoder.num_layers_used=23`."""

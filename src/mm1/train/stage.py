@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat
 from torch import nn
 
-from mm1.config import Config, UserError
+from mm1.config import Config, Count, Seed, UserError
 from mm1.data.plan import DataConfig
 from mm1.models.aim import AIM, AIMConfig
 from mm1.models.clip import CLIP, CLIPConfig
@@ -39,8 +39,8 @@ class StageConfig(Config):
     ema: EMAConfig | None = None
     """A moving average of the weights, kept beside them and written in their place; None keeps none."""
     schedule: ScheduleConfig = ScheduleConfig()
-    steps: PositiveInt
-    microbatch_rows: PositiveInt | None = None
+    steps: Count
+    microbatch_rows: Count | None = None
     """Rows that a rank handles at once; the rest of its share of `data.rows` is accumulated. None: all at once."""
     keep_padding: bool = False
     """Whether ranks are dealt the plan's rows, which a decoder computes with their padding. Else they are dealt
@@ -49,13 +49,13 @@ class StageConfig(Config):
     max_grad_norm: PositiveFloat = 1.0
     precision: Precision = "auto"
     parallel: ParallelConfig = ParallelConfig()
-    seed: int = 0
+    seed: Seed = 0
     """Of the initial weights; the order of the data has its own."""
-    log_every: PositiveInt = 10
-    checkpoint_every: PositiveInt = 100
-    checkpoints_kept: PositiveInt = 2
+    log_every: Count = 10
+    checkpoint_every: Count = 100
+    checkpoints_kept: Count = 2
     """The newest of these stay."""
-    checkpoints_kept_every: PositiveInt | None = None
+    checkpoints_kept_every: Count | None = None
     """Checkpoints of steps that this divides stay for good; None: of none. A multiple of checkpoint_every."""
     num_workers: NonNegativeInt = 0
     """Processes a rank that prepare batches; the batches are the same for any number."""

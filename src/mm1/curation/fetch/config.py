@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from mm1 import __version__
-from mm1.config import Config, to_json
+from mm1.config import Config, Seed, to_json
 from mm1.data.image import MAX_PIXELS
 
 MAX_URL = 8192
@@ -67,7 +67,7 @@ class FetchConfig(Config):
     """No wait before a further try is longer; a Retry-After that asks for more ends the tries of this run."""
     retry_temporary_after_seconds: NonNegativeFloat = 86_400.0
     """How old the record of a temporary failure must be before the address is asked again, in a later run."""
-    seed: int = 0
+    seed: Seed = 0
 
     connect_timeout_seconds: PositiveFloat = 10.0
     """For the name look-up, the connection and TLS."""

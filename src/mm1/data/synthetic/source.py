@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import PositiveInt, model_validator
 
-from mm1.config import Config
+from mm1.config import Config, Seed
 from mm1.data import templates
 from mm1.data.synthetic import pages, printed, text
 from mm1.data.synthetic.pages import Maker, Page
@@ -59,7 +59,7 @@ class SyntheticConfig(Config):
     chat: bool = False
     """As a chat in which only the answers are targets, instead of a page."""
     world: World = World()
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _check(self) -> SyntheticConfig:

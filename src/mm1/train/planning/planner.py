@@ -30,6 +30,7 @@ from mm1.train.stage import StageConfig
 
 AS_FAST, AS_LITTLE_SENT, AS_LITTLE_HELD = 1.02, 1.25, 1.05
 """Times the least: layouts up to there are taken for equal in seconds a step, seconds of traffic, bytes of memory."""
+MOST_DEVICES = 1_000_000
 SINGLE_BLOCK = re.compile(r"\.blocks\.\d")
 
 
@@ -99,8 +100,8 @@ class Planner:
             raise UserError(
                 f"a plan is for stages that train model.kind=mm1, not {stage.model.kind}: choose another --stage"
             )
-        if asked < 1:
-            raise UserError(f"--gpus is {asked}: give 1 or more")
+        if not 1 <= asked <= MOST_DEVICES:
+            raise UserError(f"--gpus is {asked}: give 1 to {MOST_DEVICES:,}")
         if single := [prefix for prefix in stage.optimizer.frozen if SINGLE_BLOCK.search(prefix)]:
             raise UserError(
                 f"optimizer.frozen has '{single[0]}', but a plan takes all blocks of a part to be alike: freeze all or "
@@ -108,7 +109,7 @@ class Planner:
             )
         self.stage, self.hardware, self._asked, self._mfu = stage, hardware, asked, mfu
         self.searches = stage.parallel == ParallelConfig()
-        self.at_work = max(one for one in range(1, asked + 1) if stage.data.rows % one == 0)
+        self.at_work = next(one for one in range(min(asked, stage.data.rows), 0, -1) if stage.data.rows % one == 0)
         """Devices that can share the rows."""
         self.bf16 = stage.precision != "fp32"
         self._usable = SHARES.usable * hardware.memory
