@@ -34,6 +34,24 @@ def test_a_long_line_is_drawn_by_its_means_and_gaps_stay() -> None:
     assert drawn.count("M") == 2
 
 
+def test_a_point_that_no_line_leads_to_is_marked() -> None:
+    def marks(y: list[float]) -> int:
+        drawn = chart([Line(x=list(range(len(y))), y=y)], label="points")
+        return len(re.findall(r"<use [^>]*fill: var\(--c0\)", drawn))
+
+    nothing = math.nan
+    assert marks([1.0, 2.0, nothing, 3.0, 4.0]) == 0
+    assert marks([nothing, 2.0, nothing]) == 1
+    assert marks([1.0, nothing, 2.0, 3.0, nothing, 4.0]) == 2
+
+
+def test_a_long_line_of_few_points_is_drawn_by_those_it_has() -> None:
+    few = [float(number // 3 % 2) if number % 3 == 0 else math.nan for number in range(3 * MOST_POINTS)]
+    (drawn,) = paths(chart([Line(x=range(len(few)), y=few)], label="few"), "c0")
+    assert drawn.count("M") == 1
+    assert len(re.findall("[ML]", drawn)) > MOST_POINTS / 4
+
+
 def test_a_histogram_draws_each_count_and_marks_whole_numbers() -> None:
     drawn = histogram([1, 10, 100, 1000], [2, 0, 3], label="sizes", log=True)
     assert "var(--c0)" in drawn

@@ -161,17 +161,26 @@ def _draw(axes: Axes, line: Line) -> None:
     marker = "o" if line.marks else None
     thickness = 1.1 if line.dashed else 1.7
     axes.plot(x, y, color=colour, linestyle=style, linewidth=thickness, marker=marker, markersize=4.5)
+    if not line.marks and any(alone := _alone(y)):
+        axes.plot(x[alone], y[alone], color=colour, linestyle="", marker="o", markersize=3)
+
+
+def _alone(y: np.ndarray) -> np.ndarray:
+    """Which points have a gap or nothing on both sides: no line leads to them, and they would not be seen."""
+    known = np.pad(np.isfinite(y), 1)
+    return known[1:-1] & ~known[:-2] & ~known[2:]
 
 
 def _thinned(values: Sequence[float]) -> np.ndarray:
-    """At most MOST_POINTS values: the means of groups of neighbours."""
+    """At most MOST_POINTS values: the means of what is finite among groups of neighbours."""
     array = np.asarray(values, dtype=np.float64)
     group = -(-len(array) // MOST_POINTS)
     if group <= 1:
         return array
-    return np.add.reduceat(array, np.arange(0, len(array), group)) / np.diff(
-        np.append(np.arange(0, len(array), group), len(array))
-    )
+    starts, known = np.arange(0, len(array), group), np.isfinite(array)
+    counts = np.add.reduceat(known.astype(np.float64), starts)
+    sums = np.add.reduceat(np.where(known, array, 0.0), starts)
+    return np.where(counts > 0, sums / np.maximum(counts, 1.0), np.nan)
 
 
 def _plain(found: re.Match[str]) -> str:

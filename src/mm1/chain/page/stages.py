@@ -122,17 +122,25 @@ def _small(stage: Stage) -> Markup:
 
 def _loss(stage: Stage) -> Markup:
     steps = stage.column("step")
-    sources = list(dict.fromkeys(key for row in stage.metrics for key in row.get("loss_by_source", {})))
-    columns = {
-        source: [_value(row.get("loss_by_source", {}).get(source)) for row in stage.metrics] for source in sources
-    }
-    lines = [Line(x=steps, y=smooth(values), colour=number) for number, values in enumerate(columns.values())]
-    if len(sources) != 1:
+    lines: list[Line] = []
+    keys: list[tuple[str, str]] = []
+    for number, source in enumerate(_sources(stage)):
+        values = [_value(row.get("loss_by_source", {}).get(source)) for row in stage.metrics]
+        if any(finite(values)):
+            lines.append(Line(x=steps, y=smooth(values), colour=number))
+            keys.append((colour(number), source))
+    if len(keys) != 1:
         lines.append(Line(x=steps, y=smooth(stage.column("loss")), colour=None, dashed=True))
-    keys = [(colour(number), source) for number, source in enumerate(sources)]
-    keys += [("muted broken", "all")] if len(sources) != 1 else []
+        keys.append(("muted broken", "all"))
     drawn = chart(lines, label=f"{stage.name}: loss by source", width=430, height=230, x_label="step")
     return tag("figure", tag("figcaption", "loss by source"), legend(keys), drawn)
+
+
+def _sources(stage: Stage) -> list[str]:
+    """All that the stage read, in the mixture's order; a source's place here is its colour in every figure."""
+    facts = stage.facts or {}
+    logged = (key for row in stage.metrics for key in row.get("loss_by_source", {}))
+    return list(dict.fromkeys([*facts.get("declared", {}), *facts.get("realised", {}), *logged]))
 
 
 def _accuracy(stage: Stage) -> Markup:
@@ -182,8 +190,8 @@ def _mixture(stage: Stage) -> Markup:
     """Declared and realised shares, as two bars and as numbers."""
     facts = stage.facts or {}
     declared, realised = facts.get("declared", {}), facts.get("realised", {})
-    sources = list(dict.fromkeys([*declared, *realised]))
-    if not sources:
+    sources = _sources(stage)
+    if not declared and not realised:
         return tag("p", "The stage's mixture is not recorded.", class_="missing")
     targets = stage.metrics[-1].get("target_tokens_by_source", {}) if stage.metrics else {}
     epochs = facts.get("epochs", {})
