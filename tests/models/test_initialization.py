@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mm1.models.experts import GroupedLinear
-from mm1.models.initialization import STD, beginning, filled, initialise
+from mm1.models.initialization import STD, Beginning, beginning, cut_normals, fill, filled, initialise, key_of
 
 CUT = 0.9867
 """Standard deviation of a normal that is cut at three of its own."""
@@ -74,13 +74,50 @@ def test_what_a_parameter_began_with_is_known_without_memory_too(layers: Layers)
     initialise(empty, num_layers=12, residual_outputs=("output", "down"))
     told = {name: beginning(parameter) for name, parameter in empty.named_parameters()}
     assert told == {name: beginning(parameter) for name, parameter in layers.named_parameters()}
-    assert told["output.weight"] == "truncated normal 0.00408"
-    assert (told["enter.bias"], told["rms.weight"]) == ("0", "1")
+    assert str(told["output.weight"]) == "truncated normal 0.00408"
+    assert (str(told["enter.bias"]), str(told["rms.weight"])) == ("0", "1")
 
 
 def test_a_filled_parameter_and_one_that_nobody_filled() -> None:
     parameter = filled(3, 0.25)
     assert parameter.tolist() == [0.25] * 3
-    assert beginning(parameter) == "0.25"
+    assert beginning(parameter) == Beginning(value=0.25)
     with pytest.raises(AssertionError, match="was not filled"):
         beginning(nn.Parameter(torch.zeros(2)))
+
+
+def test_numbers_are_those_of_a_cut_normal() -> None:
+    numbers = cut_normals(torch.arange(200_000), key_of(0, "weight")).double()
+    normal = torch.distributions.Normal(0.0, 1.0)
+    low, high = normal.cdf(torch.tensor(-3.0)), normal.cdf(torch.tensor(3.0))
+    expected = ((normal.cdf(numbers.sort().values) - low) / (high - low)).double()
+    evenly = (torch.arange(200_000) + 0.5) / 200_000
+    # Kolmogorov and Smirnov's distance, which chance alone keeps below this 999 times in 1000.
+    assert float((expected - evenly).abs().max()) < 1.95 / 200_000**0.5
+    assert float(numbers.abs().max()) <= 3
+    # Neighbours have nothing to do with each other, nor the same places of other parameters.
+    other = cut_normals(torch.arange(200_000), key_of(0, "bias")).double()
+    for pair in ([numbers[1:], numbers[:-1]], [numbers, other], [numbers[2560:], numbers[:-2560]]):
+        assert abs(float(torch.corrcoef(torch.stack(pair))[0, 1])) < 4 / 200_000**0.5
+
+
+@pytest.mark.parametrize("shape", [(7,), (5, 600), (3, 11, 13), (4, 2, 3, 5), (600_000,)])
+def test_a_part_is_filled_as_it_is_in_the_whole(shape: tuple[int, ...]) -> None:
+    begins, key = Beginning(std=0.02), key_of(1, "w")
+    whole = torch.empty(shape)
+    fill(whole, begins, key)
+    flat = torch.arange(whole.numel()).view(shape)
+    chosen = [torch.arange(size)[size // 3 : size // 3 + max(1, size // 2)] for size in shape]
+    strides = [flat.stride(axis) for axis in range(len(shape))]
+    part = torch.empty([len(places) for places in chosen])
+    fill(part, begins, key, [places * stride for places, stride in zip(chosen, strides, strict=True)])
+    assert torch.equal(part, whole[torch.meshgrid(*chosen, indexing="ij")])
+    empty = torch.empty(0, *shape[1:])
+    fill(empty, begins, key, [torch.empty(0, dtype=torch.long), *(torch.arange(size) for size in shape[1:])])
+
+
+def test_constants_and_keys() -> None:
+    part = torch.empty(3)
+    fill(part, Beginning(value=0.25), 0)
+    assert part.tolist() == [0.25] * 3
+    assert len({key_of(seed, name) for seed in range(3) for name in "ab"}) == 6

@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
-import torch
-
 from mm1.chain.recipe import RecipeConfig
 from mm1.config import flatten
 from mm1.models.initialization import beginning
@@ -33,13 +31,12 @@ def golden_files(name: str, recipe: RecipeConfig) -> dict[str, str]:
 
 def _rows(stage: StageConfig) -> Iterable[tuple[str, str]]:
     """Name and the rest of a line, of each parameter; built without memory."""
-    with torch.device("meta"):
-        model = stage.build()
+    model = stage.structure()
     parameters = dict(model.named_parameters())
     for row in parameter_table(model, stage.optimizer):
         shape = "x".join(map(str, row.shape))
         rate = f"{row.optimizer} decay {row.weight_decay:g} rate x{row.learning_rate_scale:.4g}"
-        yield row.name, f"{shape:16} {beginning(parameters[row.name]):24} {rate}"
+        yield row.name, f"{shape:16} {beginning(parameters[row.name])!s:24} {rate}"
 
 
 def collapsed(rows: Iterable[tuple[str, str]]) -> list[str]:

@@ -16,7 +16,7 @@ from mm1.hf.image_encoders import read_image_encoder
 from mm1.models.aim import AIMConfig
 from mm1.models.clip import CLIPConfig
 from mm1.models.image_encoder import ImageEncoder
-from mm1.models.initialization import beginning
+from mm1.models.initialization import beginnings
 from mm1.models.mm1 import MM1Config
 from mm1.recipes import paper_models
 from mm1.recipes.catalog import RECIPES, load_recipe
@@ -104,14 +104,11 @@ def test_fine_tuning_is_the_papers(name):
     encoder = stage.model.image_encoder
     assert (encoder.image_size, encoder.position_size) == (672, 378)
     assert stage.init == {"": "pretrain"}
-    shapes = [sorted((n, tuple(p.shape)) for n, p in _on_meta(s).named_parameters()) for s in (recipe.pretrain, stage)]
+    shapes = [
+        sorted((n, tuple(p.shape)) for n, p in s.structure().named_parameters()) for s in (recipe.pretrain, stage)
+    ]
     assert shapes[0] == shapes[1], "fine-tuning begins with every weight of pretraining"
     assert sum(source.weight for source in stage.data.mixture.groups[0].sources) == 1448
-
-
-def _on_meta(stage):
-    with torch.device("meta"):
-        return stage.build()
 
 
 @pytest.mark.parametrize(
@@ -216,16 +213,16 @@ def test_what_is_on_record_of_a_beginning_is_true():
         recipe = load_recipe(name)
         for stage in recipe.stages:
             config = recipe.stage(stage)
-            model = (in_small(config) if name in PAPER else config).build()
-            for parameter_name, parameter in model.named_parameters():
-                values, record = parameter.detach(), beginning(parameter)
-                if record.startswith("truncated normal "):
-                    std = float(record.removeprefix("truncated normal "))
-                    assert values.abs().max() <= 3.01 * std, parameter_name
+            config = in_small(config) if name in PAPER else config
+            records = beginnings(config.structure())
+            for parameter_name, parameter in config.build().named_parameters():
+                values, record = parameter.detach(), records[parameter_name]
+                if record.std:
+                    assert values.abs().max() <= 3 * record.std, parameter_name
                     if values.numel() > 1000:  # cutting at 3 deviations leaves 0.987 of one
-                        assert values.std() == pytest.approx(0.987 * std, rel=0.1), parameter_name
+                        assert values.std() == pytest.approx(0.987 * record.std, rel=0.1), parameter_name
                 else:
-                    assert (values - float(record)).abs().max() < 5e-3, parameter_name
+                    assert (values == record.value).all(), parameter_name
 
 
 @pytest.mark.parametrize("name", ["mm1-7b-moe", "mm1-ablation"])

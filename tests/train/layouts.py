@@ -12,7 +12,7 @@ import importlib.util
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ from mm1.data.encode import DocumentEncoder
 from mm1.data.loader import Loader
 from mm1.data.plan import build_plan
 from mm1.distributed.checkpoint import latest, load, save
-from mm1.distributed.collectives import sum_
+from mm1.distributed.collectives import sum_, wait_for_all
 from mm1.distributed.mesh import World, joined
 from mm1.models.mm1 import MM1
 from mm1.models.moe import MoEConfig
+from mm1.models.weights import save_weights
 from mm1.train import parallelize as parallelize_module
 from mm1.train.blocks import compile_blocks
+from mm1.train.initial import initial_model
 from mm1.train.layout import ParallelConfig
 from mm1.train.loop import normalise_gradients
 from mm1.train.objectives import next_token
@@ -267,6 +269,40 @@ def check_checkpoints(world: World, folder: Path) -> dict[str, bool]:
     return equal
 
 
+def check_beginnings(world: World, folder: Path) -> dict[str, bool]:
+    """Whether a rank begins with its part of what one process begins with, to the bit: drawn, and read from a file."""
+    equal = {}
+    for name, layout in {"sharded": ParallelConfig(), "hsdp": HSDP, "dealt": DEALT, "mixed": MIXED, "cut": CUT}.items():
+        config = tiny.stage("moe", parallel=layout, seed=3)
+        moe = tiny.MODELS["moe"].replace(decoder=tiny.DECODER.replace(moe=DROPLESS))
+        config = config.replace(model=moe)
+        plain, path = config.build(), folder / "read.safetensors"
+        if world.is_first:
+            save_weights(config.replace(seed=4).build(), path)
+        wait_for_all()
+        given = {"decoder": path}
+        drawn, read = (
+            initial_model(config, {}, world),
+            initial_model(config.replace(init={"decoder": "x"}), given, world),
+        )
+        other = config.replace(seed=4).build()
+        expected = {**plain.state_dict(), **{k: v for k, v in other.state_dict().items() if k.startswith("decoder.")}}
+        equal[f"{name}, drawn"] = _same(drawn, plain.state_dict())
+        equal[f"{name}, read"] = _same(read, expected)
+        equal[f"{name}, in parts"] = any(
+            parameter.to_local().numel() < parameter.numel()
+            for parameter in drawn.parameters()
+            if isinstance(parameter, DTensor)
+        )
+        wait_for_all()
+    return equal
+
+
+def _same(model: nn.Module, expected: Mapping[str, Tensor]) -> bool:
+    own = {name: whole(parameter) for name, parameter in model.named_parameters()}
+    return own.keys() == expected.keys() and all(torch.equal(own[name], value) for name, value in expected.items())
+
+
 def main(folder: Path) -> None:
     with joined("cpu") as world, deterministic():
         config = tiny.stage(rows=RANKS)
@@ -303,11 +339,13 @@ def main(folder: Path) -> None:
             for reshards in (True, False)
         }
         checkpoints = check_checkpoints(world, folder)
+        beginnings = check_beginnings(world, folder)
         if world.is_first:
             account = {
                 "results": results,
                 "accumulated": accumulated,
                 "checkpoints": checkpoints,
+                "beginnings": beginnings,
                 "images": images,
             }
             (folder / "differences.json").write_text(json.dumps(account))

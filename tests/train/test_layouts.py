@@ -94,6 +94,11 @@ def test_a_checkpoint_of_one_layout_is_one_of_any(account: dict[str, Any]) -> No
     assert len(account["checkpoints"]) == 3
 
 
+def test_every_rank_begins_with_its_part_of_what_one_process_begins_with(account: dict[str, Any]) -> None:
+    assert all(account["beginnings"].values()), account["beginnings"]
+    assert len(account["beginnings"]) == 15
+
+
 def test_a_run_that_goes_on_under_another_layout_ends_with_the_weights_of_one_process(
     tiny: ModuleType, start: Callable[..., list[int]], tmp_path: Path
 ) -> None:

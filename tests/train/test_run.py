@@ -177,9 +177,9 @@ def test_the_mixture_is_told_and_kept_declared_and_realised(tiny: ModuleType, tm
     assert account["measure"] == "sequences"
     assert account["source_documents"] == {name: len(source) for name, source in sources.items()}
     off = max(abs(account["realised"][name] - share) for name, share in account["declared"].items())
-    (line,) = [line for line in said if line.startswith("mixture by sequences")]
-    assert f"within {100 * off:.1f} points" in line
-    assert all(f"({name})" in line for name in account["declared"])
+    (number,) = [number for number, line in enumerate(said) if line.startswith("mixture by sequences")]
+    assert f"within {100 * off:.1f} points" in said[number]
+    assert all(f"({name})" in said[number + 1] for name in account["declared"])
 
 
 def test_what_the_plan_counted_is_kept_beside_the_checkpoints(

@@ -58,7 +58,11 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, st
 
 
 def load_weights(
-    module: nn.Module, path: Path, prefix: str = "", leave_out: Callable[[str], bool] = lambda name: False
+    module: nn.Module,
+    path: Path,
+    prefix: str = "",
+    leave_out: Callable[[str], bool] = lambda name: False,
+    put: Callable[[Tensor, Tensor], object] = Tensor.copy_,
 ) -> None:
     """Fills `module`, in its own dtype and on its own device, from the tensors of `path` whose names start `prefix.`.
 
@@ -67,6 +71,7 @@ def load_weights(
         path: a safetensors file.
         prefix: which part of the file.
         leave_out: says of a name without the prefix that `module` does well not to have it: it may be in the file.
+        put: copies a tensor of the file into one of the module's; another where those are shards.
 
     Raises:
         UserError: the file is missing or damaged, or its tensors under `prefix` are not exactly the module's in name
@@ -83,7 +88,7 @@ def load_weights(
         raise UserError(f"{where}: {wrong}: use the config that the file was saved with")
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(stored[start + name])
+            put(tensor, stored[start + name])
 
 
 class StoredTensors(Mapping[str, Tensor]):

@@ -50,7 +50,7 @@ def checkpoint_blocks(model: nn.Module, mode: Checkpointing) -> None:
     """
     if mode == "none":
         return
-    _settle_kernels(model)
+    settle_kernels(model)
     for block in _blocks(model):
         selective = block_checkpointing(mode, _exchanges(block)) == "selective"
         contexts: dict[str, Any] = {"context_fn": _keeping_products} if selective else {}
@@ -63,10 +63,13 @@ def _exchanges(block: nn.Module) -> bool:
     return any(isinstance(module, MoE) and module.exchange is not all_here for module in block.modules())
 
 
-def _settle_kernels(model: nn.Module) -> None:
-    """Tries kernels now that are else tried at first use, inside a block, where it would pass for part of the block."""
+def settle_kernels(model: nn.Module) -> None:
+    """Tries kernels now that are else tried at first use, inside a block, where it would pass for part of the block.
+
+    Of a model without memory nothing can be said: whoever gives it some calls this then.
+    """
     for module in model.modules():
-        if isinstance(module, GroupedLinear):
+        if isinstance(module, GroupedLinear) and not module.weight.is_meta:
             for dtype in (torch.float32, torch.bfloat16):
                 kernel_works(module.weight.device.type, dtype)
 
@@ -90,7 +93,7 @@ def compile_blocks(model: nn.Module, backend: str | Callable[..., Any] = "induct
     first; PyTorch treats sizes 0 and 1 as constants, and those run as they are. Nothing else is compiled twice,
     whatever the data are.
     """
-    _settle_kernels(model)
+    settle_kernels(model)
     for block in _blocks(model):
         replace_forward(block, _compiled(block, block.forward, backend))
 

@@ -11,7 +11,6 @@ training.
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from mm1.data.dealing import Cost
@@ -23,8 +22,7 @@ from mm1.train.stage import StageConfig
 
 def parameters(stage: StageConfig) -> dict[str, int]:
     """The model's parameters by part, counted on the meta device."""
-    with torch.device("meta"):
-        return parameters_by_part(stage.build())
+    return parameters_by_part(stage.structure())
 
 
 def tokens_per_step(stage: StageConfig) -> int:
@@ -86,8 +84,7 @@ def document_cost(stage: StageConfig) -> Cost:
 
 def factors_of(stage: StageConfig) -> dict[str, int]:
     """`training_factors` of a stage, which trains an MM1."""
-    with torch.device("meta"):
-        model = stage.build()
+    model = stage.structure()
     freeze(model, stage.optimizer)
     return training_factors(model)
 

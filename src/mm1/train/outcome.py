@@ -32,7 +32,7 @@ def finish(
 ) -> dict[str, Any]:
     """Writes weights, tokenizer, plan and account, and returns the account; a collective when there are many ranks."""
     account = _account(config, state, loader, world)
-    tensors = gathered(state.outcome())
+    tensors = gathered(state.outcome(), world)
     if world.is_first:
         save_weights(tensors, folder / WEIGHTS)
         copy_tokenizer(tokenizer, folder)

@@ -162,9 +162,17 @@ def _of_type(model: nn.Module, kind: type[M]) -> Iterator[M]:
     return (module for module in model.modules() if isinstance(module, kind))
 
 
-def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors` with sharded ones gathered on every rank; a collective when there are many ranks."""
-    return {name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor for name, tensor in tensors.items()}
+def gathered(tensors: Mapping[str, Tensor], world: World) -> dict[str, Tensor]:
+    """`tensors`, whole and on the host, on the first rank; nothing on others. A collective when there are many ranks.
+
+    One after another, so that no device holds more than one of them: all together may not fit.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        if world.is_first:
+            found[name] = whole.detach().cpu()
+    return found
 
 
 def reporting_traffic(objective: Objective, model: nn.Module, config: ParallelConfig, microbatches: int) -> Objective:

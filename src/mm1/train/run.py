@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from mm1.config import UserError
 from mm1.data.dealing import Dealing
@@ -32,20 +31,19 @@ from mm1.distributed.checkpoint import Keep
 from mm1.distributed.collectives import any_rank
 from mm1.distributed.mesh import CPU, World, joined
 from mm1.distributed.saver import Saver
-from mm1.models.image_encoder import ImageEncoder
-from mm1.models.weights import load_weights
 from mm1.train.checkpoints import Checkpoints, Interrupted, StopSignal, resume
 from mm1.train.costs import document_cost
 from mm1.train.deaths import telling_of_deaths
 from mm1.train.ema import Average
 from mm1.train.hooks import MetricsLog, PlanFile, truncate_log
 from mm1.train.identity import claim
+from mm1.train.initial import initial_model
 from mm1.train.loop import Hook, LoopConfig, train
 from mm1.train.memory import PeakMemory, memory_lines
 from mm1.train.objectives import build_objective
-from mm1.train.optimizer import Optimizers, freeze
+from mm1.train.optimizer import Optimizers
 from mm1.train.outcome import finish, finished, mixture_lines
-from mm1.train.parallelize import announce, autocast, parallelize, reporting_traffic, resolve_precision
+from mm1.train.parallelize import announce, autocast, reporting_traffic, resolve_precision
 from mm1.train.pauses import Pauses
 from mm1.train.progress import Display, Say, display
 from mm1.train.speed import Speed, speed_of
@@ -176,29 +174,11 @@ def _train(
 
 
 def initial_state(config: StageConfig, init_weights: Mapping[str, Path], world: World) -> TrainState:
-    """Model, initial weights, sharding, optimizers: in this order, the same on every rank."""
-    model = config.build()
-    for prefix, path in init_weights.items():
-        part = _part(model, prefix)
-        if isinstance(part, ImageEncoder):  # it may be the first blocks of the encoder in the file
-            load_weights(part, path, prefix, part.config.leaves_out)
-        else:
-            load_weights(part, path, prefix)
-    freeze(model, config.optimizer)
-    model.to(world.device)
-    precision = resolve_precision(config.precision, world.device)
-    parallelize(model, config.parallel, world, precision)
-    bf16 = precision == "bf16"
+    """Model, initial weights, optimizers: the same on every rank."""
+    model = initial_model(config, init_weights, world)
+    bf16 = resolve_precision(config.precision, world.device) == "bf16"
     optimizers = Optimizers(model, config.optimizer, torch.bfloat16 if bf16 else torch.float32)
     return TrainState(model, optimizers, None if config.ema is None else Average(model, config.ema))
-
-
-def _part(model: nn.Module, prefix: str) -> nn.Module:
-    try:
-        return model.get_submodule(prefix)
-    except AttributeError:
-        names = [name for name, _ in model.named_children()]
-        raise UserError(f"init names '{prefix}', which is no part of the model: its parts are {names}") from None
 
 
 def build_loader(config: StageConfig, sources: Mapping[str, Source], tokenizer: Tokenizer) -> Loader:

@@ -17,6 +17,7 @@ from mm1.config import Config, Count, Seed, UserError
 from mm1.data.plan import DataConfig
 from mm1.models.aim import AIM, AIMConfig
 from mm1.models.clip import CLIP, CLIPConfig
+from mm1.models.initialization import beginnings, fill, key_of
 from mm1.models.mm1 import MM1, MM1Config
 from mm1.train.ema import EMAConfig
 from mm1.train.layout import ParallelConfig, Precision
@@ -67,9 +68,17 @@ class StageConfig(Config):
     stages gives their files to `run_stage`."""
 
     def build(self) -> nn.Module:
-        """The model with its initial weights, drawn on the CPU from `seed`: the same for any device or rank."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        """The whole model on the CPU, with its initial weights: those that any number of ranks begins with."""
+        model = self.structure()
+        begins = beginnings(model)
+        model.to_empty(device="cpu")
+        for name, parameter in model.named_parameters():
+            fill(parameter, begins[name], key_of(self.seed, name))
+        return model
+
+    def structure(self) -> nn.Module:
+        """The model without memory, on the meta device; `initial.py` gives a rank what is its own."""
+        with torch.device("meta"):
             match self.model:
                 case MM1Config():
                     return MM1(self.model)
