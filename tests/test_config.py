@@ -21,12 +21,30 @@ class Attention(Config):
     heads: int = 8
 
 
+class Averaging(Config):
+    decay: float = 0.9
+    written: str = "last"
+
+
+class Needy(Config):
+    amount: int
+
+
+class Stage(Config):
+    averaging: Averaging | None = None
+    needy: Needy | None = None
+    optimizer: Average = Average()
+    steps: int = 1
+
+
 class Run(Config):
     connector: Average | Attention = Field(Average(), discriminator="kind")
     parts: tuple[Average, ...] = (Average(), Average(width=3))
     items: tuple[Annotated[Average | Attention, Field(discriminator="kind")], ...] = (Average(),)
     weights: dict[str, float] = Field({"captions": 0.45})
     learning_rate: float = 1e-3
+    encoder: Stage = Stage()
+    training: Stage = Stage()
 
 
 def test_override_sets_nested_list_and_mapping_leaves():
@@ -34,6 +52,13 @@ def test_override_sets_nested_list_and_mapping_leaves():
     assert run.connector == Average(width=7)
     assert run.parts[1] == Average(num_tokens=16, width=3)
     assert run.weights == {"captions": 0.5, "text": 0.1}
+
+
+@pytest.mark.parametrize("before", [[], ["training.averaging={}"]])
+def test_a_key_of_what_is_none_begins_with_the_other_defaults(before):
+    run = override(Run(), [*before, "training.averaging.decay=0.5"])
+    assert run.training.averaging == Averaging(decay=0.5)
+    assert run.encoder.averaging is None
 
 
 def test_changing_the_kind_keeps_shared_fields_and_takes_the_other_defaults():
@@ -54,6 +79,12 @@ def test_changing_the_kind_keeps_shared_fields_and_takes_the_other_defaults():
         ("connector.qqqqqqq=1", ["the keys of 'connector' are kind, num_tokens, width"]),
         ("learning_rate=fast", ["learning_rate", "'fast'", "number"]),
         ("learning_rate", ["key.path=value"]),
+        ("training.width=3", ["'training.width': did you mean 'training.optimizer.width'?"]),
+        ("trainin.steps=3", ["did you mean 'training.steps'?"]),
+        ("training.averaging.decy=3", ["did you mean 'training.averaging.decay'?"]),
+        ('training.averaging={"decy":3}', ["did you mean 'training.averaging.decay'?"]),
+        ("training.xyz=3", ["the keys of 'training' are averaging, needy, optimizer, steps"]),
+        ("training.needy.amount=3", ["'training.needy' is null", "training.needy={"]),
         ("connector.kind=perceiver", ["'connector.kind' is 'perceiver': it can be 'average', 'attention'"]),
     ],
 )

@@ -10,7 +10,6 @@ defaults for the rest. Knows nothing of torch, of recipes, or of what any field 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import types
@@ -21,6 +20,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_orig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mm1.files import write_atomically
+from mm1.nearest import paths, suggest
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -72,7 +72,7 @@ def to_json(config: Config) -> dict[str, Any]:
 
 def from_json(cls: type[C], values: dict[str, Any], where: str = "config") -> C:
     """Validates plain values as a `cls`; raises ConfigError with one line naming each bad key."""
-    return _validated(cls, values, where, [*cls.model_fields, *_paths(values)])
+    return _validated(cls, values, where, [*cls.model_fields, *_known(cls, values)])
 
 
 def _validated(cls: type[C], values: dict[str, Any], where: str, known: Sequence[str]) -> C:
@@ -137,7 +137,7 @@ def override(config: C, assignments: Sequence[str]) -> C:
         ConfigError: an assignment without `=`, an unknown key (with the nearest real one), or an ill-typed value.
     """
     values = to_json(config)
-    known = _paths(values)
+    known = _known(type(config), values)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
@@ -165,17 +165,51 @@ def _set(cls: type[Config], values: dict[str, Any], key: str, value: Any) -> Non
                 return
             node = node[int(part)]
             continue
-        if not isinstance(node, dict) or (part not in node and node_class is not None):
-            raise ConfigError(f"unknown key '{key}'{_suggest(key, _paths(values))}")
+        if not isinstance(node, dict) or (node_class is not None and part not in {*node, *node_class.model_fields}):
+            raise ConfigError(f"unknown key '{key}'{suggest(key, _known(cls, values))}")
         if depth == len(parts) - 1:
             if part == "kind":
                 _change_kind(node_class, node, str(value))
             node[part] = value
             return
         if part not in node:
-            raise ConfigError(f"unknown key '{key}'{_suggest(key, _paths(values))}")
+            raise ConfigError(f"unknown key '{key}'{suggest(key, _known(cls, values))}")
+        if node[part] is None:
+            node[part] = _begun(node_class, part, ".".join(parts[: depth + 1]))
         node_class = _class_of(node_class, part, node[part])
         node = node[part]
+
+
+def _begun(cls: type[Config] | None, field: str, path: str) -> dict[str, Any] | None:
+    """The defaults of what is None at `path`, so that single keys of it can be set; None for what has no keys.
+
+    Raises:
+        ConfigError: there are no defaults.
+    """
+    alternative = _class_of(cls, field, None)
+    if alternative is None:
+        return None
+    try:
+        return to_json(alternative())
+    except ValidationError:
+        raise ConfigError(f"'{path}' is null and has no defaults: give all of it, as {path}={{…}}") from None
+
+
+def _known(cls: type[Config], values: dict[str, Any]) -> list[str]:
+    """Every key path of the plain `values` of a `cls`, and those that there would be in what is None."""
+    return [*paths(values), *_absent(cls, values)]
+
+
+def _absent(cls: type[Config], values: dict[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for field in cls.model_fields:
+        value = values.get(field)
+        below = _class_of(cls, field, value)
+        if below is not None and value is None:
+            found += [f"{prefix}{field}.{name}" for name in below.model_fields]
+        elif below is not None and isinstance(value, dict):
+            found += _absent(below, value, f"{prefix}{field}.")
+    return found
 
 
 def _change_kind(cls: type[Config] | None, node: dict[str, Any], kind: str) -> None:
@@ -218,35 +252,6 @@ def _kind_of(cls: type[Config]) -> str | None:
     return None if field is None else str(field.default)
 
 
-def _paths(values: Any, prefix: str = "") -> list[str]:
-    """Every key path, inner nodes included, of nested plain values; items of lists are numbered."""
-    children: list[tuple[str, Any]] = []
-    if isinstance(values, dict):
-        children = [(str(key), value) for key, value in values.items()]
-    elif isinstance(values, list):
-        children = [(str(index), item) for index, item in enumerate(values) if isinstance(item, dict)]
-    found: list[str] = []
-    for key, value in children:
-        found += [prefix + key, *_paths(value, f"{prefix}{key}.")]
-    return found
-
-
-def _suggest(key: str, candidates: Sequence[str]) -> str:
-    """A question naming the nearest real key, by the whole path first, then by the last word; or the keys there."""
-    others = [candidate for candidate in candidates if not key.startswith(f"{candidate}.")]
-    near = difflib.get_close_matches(key, others, n=1, cutoff=0.75)
-    if not near:
-        last_words = {candidate.rpartition(".")[2]: candidate for candidate in reversed(candidates)}
-        near = [last_words[word] for word in difflib.get_close_matches(key.rpartition(".")[2], last_words, n=1)]
-    if near:
-        return f": did you mean '{near[0]}'?"
-    level, parent = list[str](), key
-    while not level and parent:
-        parent = parent.rpartition(".")[0]
-        level = [name.rpartition(".")[2] for name in candidates if name.rpartition(".")[0] == parent]
-    return f": the keys{f' of {parent!r}' if parent else ' there'} are {', '.join(level)}" if level else ""
-
-
 def _keys(location: Sequence[str | int], values: Any) -> list[str]:
     """A place in `values` as keys, without the kinds of alternatives on the way."""
     keys, node = list[str](), values
@@ -281,7 +286,7 @@ def describe(
         path = ".".join(_keys(item["loc"], values))
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            sentences.append(f"unknown key '{path}'{_suggest(path, [key for key in known if key != path])}")
+            sentences.append(f"unknown key '{path}'{suggest(path, [key for key in known if key != path])}")
         elif item["type"] == "union_tag_invalid":
             tag, allowed = item["ctx"]["tag"], item["ctx"]["expected_tags"]
             sentences.append(f"'{path}.kind' is {tag!r}: it can be {allowed}")

@@ -209,7 +209,7 @@ def test_a_new_row_is_the_mean_of_the_others(tmp_path: Path) -> None:
     ("more", "said"),
     [
         (("--num-image-tokens", 5), "is 5, which is not a square number: choose 4 or 9"),
-        (("--num-image-tokens", 0), "num_image_tokens"),
+        (("--num-image-tokens", 0), "--num-image-tokens is 0"),
         (("--connector", "linear"), "'linear'"),
         (("--image-size", 30), "image_size 30 is not a multiple of patch_size 7"),
         (("connector.hidden=3",), "did you mean 'connector.hidden_dim'"),
