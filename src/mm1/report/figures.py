@@ -168,7 +168,8 @@ def _draw(axes: Axes, line: Line) -> None:
 def _alone(y: np.ndarray) -> np.ndarray:
     """Which points have a gap or nothing on both sides: no line leads to them, and they would not be seen."""
     known = np.pad(np.isfinite(y), 1)
-    return known[1:-1] & ~known[:-2] & ~known[2:]
+    alone: np.ndarray = known[1:-1] & ~known[:-2] & ~known[2:]
+    return alone
 
 
 def _thinned(values: Sequence[float]) -> np.ndarray:
