@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,18 @@ def train(folder: Path, *arguments: str, ranks: int = 2) -> tuple[int, str]:
         timeout=200,
     )
     return started.returncode, started.stdout
+
+
+def start_rank(folder: Path, rank: int, port: int, *arguments: str) -> subprocess.Popen[str]:
+    """One of two, without a launcher that would end the other when one dies."""
+    launcher = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "mm1.cli", "train", "tiny", "--smoke", "--out", str(folder), *arguments],
+        env={**os.environ, **launcher, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +95,19 @@ def test_a_mistake_is_told_once(prepared: Path, arguments: list[str], said: str)
     assert output.count("mm1: ") == 1, output
     assert said in output
     assert "/src/mm1/" not in output.replace(str(prepared), ""), "a traceback of ours, not the launcher's own"
+
+
+def test_when_the_first_rank_is_killed_the_other_leaves_with_69_and_one_sentence(prepared: Path) -> None:
+    """The first keeps what the ranks share, so the other finds nobody to agree with on who tells."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    changes = ("language.steps=100000", "language.checkpoint_every=1")
+    ranks = [start_rank(prepared, rank, port, "--stage", "language", *changes) for rank in (0, 1)]
+    while not any(prepared.glob("steps/language-*.partial/checkpoints/step-*")):
+        assert all(rank.poll() is None for rank in ranks)
+        time.sleep(0.02)
+    ranks[0].send_signal(signal.SIGKILL)
+    _, said = (rank.communicate(timeout=100)[1] for rank in ranks)
+    assert ranks[1].returncode == 69, said
+    assert said.count("mm1: another rank ended in the middle of the work") == 1, said
+    assert "frame #" not in said

@@ -17,6 +17,7 @@ from mm1.cli.curate_parser import add_curate
 from mm1.cli.plan_parser import add_plan
 from mm1.cli.questions_parser import add_questions
 from mm1.config import UserError
+from mm1.distributed.lost import EX_UNAVAILABLE, RankLost
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -44,11 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parse(arguments)
     try:
         code = _command(parsed.command)(parsed)
-    except UserError as error:
+    except (UserError, RankLost) as error:
         if parsed.debug:
             raise
         print(f"mm1: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return EX_UNAVAILABLE if isinstance(error, RankLost) else EXIT_USER_ERROR
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if parsed.debug or package not in EXTRAS:

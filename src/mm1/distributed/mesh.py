@@ -10,6 +10,7 @@ is computed.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +22,14 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from mm1.config import UserError
+from mm1.distributed.deaths import telling_of_deaths
 from mm1.distributed.heartbeat import Heartbeat
+from mm1.distributed.lost import EX_UNAVAILABLE, RankLost
 
 TOLD_ELSEWHERE = 2
 """The exit code of a rank whose mistake another rank reports; that of the one which does."""
+PROBE = 5.0
+"""Seconds in which the machine that keeps the store has to answer a rank that is about to end."""
 CPU = torch.device("cpu")
 
 
@@ -70,9 +75,11 @@ class World:
             raise
 
     def _is_told(self, sentence: str) -> bool:
+        if self.store is None or not _is_store_there():  # each speaks for itself
+            return False
         try:
-            return self.store is not None and self.store.add(f"told/{sentence}", 1) > 1
-        except RuntimeError:  # the rank that keeps the store is gone, so each speaks for itself
+            return self.store.add(f"told/{sentence}", 1) > 1
+        except RuntimeError:  # it went just now
             return False
 
 
@@ -89,6 +96,8 @@ def joined(device: str | None = None) -> Iterator[World]:
 
     Raises:
         UserError: CUDA is asked for where there is none, or the launcher set only a part of its variables.
+        RankLost: another rank ended while this one was in; where the group was joined here, on the first that says so,
+            and the others that notice leave without a word.
     """
     kind = device or default_device().type
     if kind == "cuda" and not torch.cuda.is_available():
@@ -105,13 +114,28 @@ def joined(device: str | None = None) -> Iterator[World]:
         dist.init_process_group(backend, store=PrefixStore("group", store), rank=rank, world_size=size)
     world = World(rank=rank, size=size, device=target, store=store)
     if store is None:
-        yield world
+        with telling_of_deaths():
+            yield world
         return
     try:
-        with Heartbeat(PrefixStore("heartbeat", store.clone()), rank, size):  # type: ignore[attr-defined]
+        beat = Heartbeat(PrefixStore("heartbeat", store.clone()), rank, size)  # type: ignore[attr-defined]
+        with beat, telling_of_deaths():
             yield world
+    except RankLost as lost:
+        if world._is_told(str(lost)):
+            raise SystemExit(EX_UNAVAILABLE) from None
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _is_store_there() -> bool:
+    """Whether somebody listens where the launcher says. Torch would ask too, and print a page of C++ frames."""
+    try:
+        with socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timeout=PROBE):
+            return True
+    except OSError:
+        return False
 
 
 def _launcher_variables() -> tuple[int, int, int]:

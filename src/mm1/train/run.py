@@ -33,7 +33,6 @@ from mm1.distributed.mesh import CPU, World, joined
 from mm1.distributed.saver import Saver
 from mm1.train.checkpoints import Checkpoints, Interrupted, StopSignal, resume
 from mm1.train.costs import document_cost
-from mm1.train.deaths import telling_of_deaths
 from mm1.train.ema import Average
 from mm1.train.hooks import MetricsLog, PlanFile, truncate_log
 from mm1.train.identity import claim
@@ -99,7 +98,8 @@ def run_stage(
 
     Raises:
         UserError: parts of the config that do not fit each other, the ranks, or what the folder was begun with; or
-            another rank, or a process that prepares batches, died; or what `track` needs is missing.
+            a process that prepares batches died; or what `track` needs is missing.
+        RankLost: another rank ended.
         Interrupted: SIGTERM or SIGINT came after a step; a checkpoint was saved, or in the end all that the stage
             leaves, and the same call goes on from it. Before there is anything to save they have their usual effect.
     """
@@ -110,7 +110,6 @@ def run_stage(
         raise UserError(f"init names {sorted(config.init)}, but weights were given for {sorted(init_weights)}")
     with (
         joined(device) as world,
-        telling_of_deaths(),
         deterministic(world.device),
         StopSignal().listening() as stop,
     ):
