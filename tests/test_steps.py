@@ -1,6 +1,7 @@
 """Steps appear whole, are skipped when finished, resumed when interrupted, and redone when changed."""
 
 import json
+import shutil
 
 import pytest
 
@@ -42,6 +43,31 @@ def test_an_interrupted_step_gets_its_own_folder_back_and_is_not_taken_for_finis
     outcome = execute(make(resumed), tmp_path)
     assert not outcome.skipped
     assert json.loads((outcome.folder / "step.json").read_text())["seconds"] >= 0
+
+
+def interrupted(folder):
+    raise KeyboardInterrupt
+
+
+def test_the_link_leads_to_a_finished_result_until_there_is_another(tmp_path):
+    first = execute(make(lambda folder: None), tmp_path).folder
+    with pytest.raises(KeyboardInterrupt):
+        execute(make(interrupted, config={"n": 2}), tmp_path)
+    assert (tmp_path / "count").resolve() == first.resolve()
+    second = execute(make(lambda folder: None, config={"n": 2}), tmp_path).folder
+    assert (tmp_path / "count").resolve() == second.resolve()
+
+
+def test_where_nothing_is_finished_the_link_leads_to_what_runs(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        execute(make(interrupted), tmp_path)
+
+    def run(folder):
+        assert (tmp_path / "count").resolve() == folder.resolve()
+
+    again = execute(make(run, config={"n": 2}), tmp_path)
+    shutil.rmtree(again.folder)  # the link now leads nowhere
+    execute(make(run, config={"n": 3}), tmp_path)
 
 
 def test_the_folder_depends_on_config_version_and_inputs(tmp_path):

@@ -5,8 +5,9 @@
 
 The folder's name carries the hash of the name, version, configuration and inputs, so a finished step is skipped, a
 changed one is done anew beside the old, and an interrupted one is handed its own unfinished folder to go on from.
-While it runs the folder ends in `.partial`; the rename at the end is what "finished" means. Two processes do not run
-one step at once: a lock file is held. Knows nothing of torch, nor of what a step does.
+While it runs the folder ends in `.partial`; the rename at the end is what "finished" means. The link leads to a running
+step only where it led to no finished one, which another attempt must not take away. Two processes do not run one step
+at once: a lock file is held. Knows nothing of torch, nor of what a step does.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Outcome:
 
 
 def execute(step: Step, root: Path, store: Path | None = None, wait: bool = False) -> Outcome:
-    """Runs `step` unless its result stands in the store; links `root/NAME` to the folder either way.
+    """Runs `step` unless its result stands in the store; `root/NAME` is then a link to the folder.
 
     Args:
         step: what to do.
@@ -91,7 +92,8 @@ def execute(step: Step, root: Path, store: Path | None = None, wait: bool = Fals
             _link(root / step.name, folder)
             return Outcome(folder=folder, seconds=_recorded_seconds(folder), skipped=True)
         partial.mkdir(exist_ok=True)
-        _link(root / step.name, partial)
+        if not _leads_to_a_result(root / step.name):
+            _link(root / step.name, partial)
         earlier, began = _recorded_seconds(partial), time.monotonic()
         try:
             step.run(partial)
@@ -120,6 +122,10 @@ def _recorded_seconds(folder: Path) -> float:
         return float(json.loads((folder / "step.json").read_text())["seconds"])
     except (FileNotFoundError, json.JSONDecodeError, KeyError):
         return 0.0
+
+
+def _leads_to_a_result(link: Path) -> bool:
+    return link.is_symlink() and link.exists() and link.readlink().suffix != PARTIAL
 
 
 def _link(link: Path, folder: Path) -> None:
