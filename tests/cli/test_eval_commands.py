@@ -121,6 +121,10 @@ def test_prompts_longer_than_the_model_lose_their_oldest_shots(
         (["--tasks", "vqav2:/nowhere", "--max-len", "9" * 23], "--max-len is 99999999999999999999999: give at most"),
         (["--tasks", "vqav2:/nowhere", "--device", "abacus"], "--device is 'abacus': give cpu or cuda"),
         (["--tasks", "vqav2:/nowhere", "--device", "meta"], "--device is 'meta': give cpu or cuda"),
+        (
+            ["--tasks", "vqav2:/nowhere", "--out", __file__],
+            f"--out is {__file__}, but {__file__} is a file: name a folder",
+        ),
         (["--tasks", "vqav2:/nowhere", "--baseline", "/nowhere"], "--baseline is /nowhere, which holds no results"),
     ],
 )
@@ -154,7 +158,7 @@ def test_a_short_list_of_examples_and_a_short_model_are_said(
     assert main([*asked, *fixed, "1"]) == 2
     assert "of 1 fixed examples 1 are not among the 8" in capsys.readouterr().err
     assert main([*asked, "--shots", "0", "--max-len", "5"]) == 2
-    assert "8 with 'prompt too long'; raise max_len" in capsys.readouterr().err
+    assert "8 with 'prompt too long'; raise the limit (--max-len)" in capsys.readouterr().err
 
 
 def test_a_runs_report_is_written_again_only_for_its_own_evaluations(checkpoint: Path, data: Path) -> None:

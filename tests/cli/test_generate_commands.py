@@ -68,6 +68,17 @@ def test_mistakes_are_one_sentence(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("content", "said"), [(b"\xff\0\n{", "could be continued: see"), (b"", "is empty: give")])
+def test_a_file_without_a_document_is_no_success(
+    content: bytes, said: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.jsonl").write_bytes(content)
+    out = tmp_path / "out.jsonl"
+    assert main(["generate", str(checkpoint), str(tmp_path / "in.jsonl"), "--out", str(out)]) == EXIT_USER_ERROR
+    assert said in capsys.readouterr().err
+    assert all("error" in json.loads(line) for line in out.read_text().splitlines())
+
+
 def test_in_bfloat16_it_is_another_models_text_rounded_otherwise(
     checkpoint: Path, documents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

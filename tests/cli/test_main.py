@@ -140,6 +140,13 @@ def test_overrides_may_stand_after_options(capsys: pytest.CaptureFixture[str]) -
     assert (config["pretrain.steps"], config["seed"]) == (5, 3)
 
 
+@pytest.mark.parametrize("arguments", [["chat", "run", "--image", ""], ["show", "tiny", "--run", " "]])
+def test_an_empty_path_is_not_the_folder_one_is_in(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert f"argument {arguments[-2]}: the path is empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["show", "tiny", "--jsn"], ["diff", "tiny", "tiny", "seed=1"]])
 def test_arguments_that_nobody_takes_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mm1.cli.options import check_out, prompt_of
+from mm1.cli.options import check_out, check_out_folder, prompt_of
 from mm1.config import UserError
 
 
@@ -13,6 +13,18 @@ def test_a_file_needs_a_folder_that_is_there(tmp_path: Path) -> None:
     check_out(None)
     with pytest.raises(UserError, match=f"there is no folder {tmp_path}/none: make it first"):
         check_out(tmp_path / "none" / "out.json")
+    with pytest.raises(UserError, match=f"--out is {tmp_path}, which is a folder: name a file in it"):
+        check_out(tmp_path)
+
+
+def test_a_folder_can_not_be_made_where_a_file_stands(tmp_path: Path) -> None:
+    check_out_folder(tmp_path)
+    check_out_folder(tmp_path / "new" / "below")
+    file = tmp_path / "file"
+    file.touch()
+    for out in (file, file / "below"):
+        with pytest.raises(UserError, match=f"--out is {out}, but {file} is a file: name a folder"):
+            check_out_folder(out)
 
 
 def test_a_prompt_is_text_and_not_empty(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_no_room_is_one_sentence(
     monkeypatch.setattr("os.fsync", full)
     assert prepare(texts, "--out", texts.parent / "out", "--vocab-size", 300) == EXIT_USER_ERROR
     error = capsys.readouterr().err
-    assert "No space left on device; give a path that can be used, or make room" in error
+    assert "No space left on device; make room, or give a path elsewhere" in error
     assert error.count("\n") == 1
 
 

@@ -29,6 +29,13 @@ def test_vqa_is_scored_by_type(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "answer_type yes/no  90.00" in capsys.readouterr().out
 
 
+def test_a_folder_in_the_place_of_the_answers_is_said_to_be_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", "captions", str(tmp_path)]) == EXIT_USER_ERROR
+    assert capsys.readouterr().err.startswith(f"mm1: {tmp_path}: Is a directory; give a file instead (")
+
+
 def test_no_folder_for_the_scores_is_said_before_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = tmp_path / "in.json"
     asked.write_text("{}")

@@ -26,6 +26,7 @@ class Echo:
     [
         (b"hello\n\nyou", ["hello", "you"]),
         (b"caf\xe9 \xff\n/new\nnext\n", ["caf\ufffd \ufffd", "(a new conversation)", "next"]),
+        (b"/image\nyou", ["mm1: /image has no path after it", "you"]),
         (b"/image /nowhere.png\nwhat?\n/quit\nnever asked\n", ["mm1: /nowhere.png can not be read", "what?"]),
     ],
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from mm1.cli.options import path
 
 
 def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -16,7 +17,7 @@ def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     plan = parts.add_parser("plan", help="what the plan of 10^5 to 10^9 documents costs")
     plan.add_argument("--counted", type=int, default=200_000, help="documents of each source counted, not reckoned")
     plan.add_argument("--processes", type=int, default=1, help="that count side by side")
-    plan.add_argument("--curve", type=Path, help="also draw the costs over the documents, as an SVG")
+    plan.add_argument("--curve", type=path, help="also draw the costs over the documents, as an SVG")
     step = parts.add_parser("step", help="what `mm1 plan --gpu cpu` says beside what a step takes here")
     step.add_argument("--shapes", default="", metavar="NAME,…", help="some of the models (all)")
     scaling = parts.add_parser("scaling", help="the same work a process for 1, 2, … processes; seconds to a first step")
@@ -31,7 +32,7 @@ def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     geometry.add_argument("overrides", nargs="*", metavar="key.path=value", help="changes to every stage")
     geometry.add_argument("--steps", type=int, default=60, help="of each, half of them before the interruption")
     geometry.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one")
-    geometry.add_argument("--folder", type=Path, help="where checkpoints lie meanwhile: 59 GB for mm1-3b")
+    geometry.add_argument("--folder", type=path, help="where checkpoints lie meanwhile: 59 GB for mm1-3b")
     generate = parts.add_parser("generate", help="few-shot evaluation beside transformers' generate, same weights")
     generate.add_argument("--model", choices=["small", "tiny"], default="small", help="its shape; weights are random")
     generate.add_argument("--questions", type=int, default=64, help="prompts a repetition")
@@ -40,9 +41,9 @@ def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     data = parts.add_parser("data", help="packed batches a second beside webdataset and grain; JPEGs beside Pillow")
     data.add_argument("--documents", type=int, default=300, help="captioned photos in each repetition")
     curate = parts.add_parser("curate", help="pages a second beside trafilatura, and what each step of curation takes")
-    curate.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="WARC files, folders of HTML")
+    curate.add_argument("sources", nargs="+", type=path, metavar="SOURCE", help="WARC files, folders of HTML")
     curate.add_argument("--pages", type=int, default=500, help="of which only the HTML is read; the pipeline takes all")
     for part in parts.choices.values():
         part.add_argument("--repetitions", type=int, default=5, help="alternating repetitions; medians are printed")
-        part.add_argument("--out", type=Path, help="also write the figures as JSON to this file")
+        part.add_argument("--out", type=path, help="also write the figures as JSON to this file")
         part.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from mm1.cli.options import path
 from mm1.cli.questions_parser import add_computing
 
 
@@ -17,7 +17,7 @@ def add_curate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="SOURCE|key.path=value",
         help="WARC files, folders of HTML, tables of HTML, lists of addresses; and changes to the rules",
     )
-    curate.add_argument("--out", type=Path, required=True, help="the folder of the sets")
+    curate.add_argument("--out", type=path, required=True, help="the folder of the sets")
     curate.add_argument("--profile", choices=["mm1", "obelics"], default="mm1", help="whose rules (mm1)")
     curate.add_argument("--languages", metavar="CODE,…", help="of texts and captions, as en,de; all takes any (en)")
     curate.add_argument(
@@ -42,22 +42,22 @@ def _add_train_quality(commands: argparse._SubParsersAction[argparse.ArgumentPar
     train.add_argument("overrides", nargs="*", metavar="key.path=value", help="changes to how they are trained")
     train.add_argument("--good", nargs="+", required=True, metavar="PATH", help="texts as one would like them")
     train.add_argument("--raw", nargs="+", default=[], metavar="PATH", help="texts as they come; else no classifier")
-    train.add_argument("--out", type=Path, required=True, help="the folder of the judges")
+    train.add_argument("--out", type=path, required=True, help="the folder of the judges")
 
 
 def _add_recaption(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     new = commands.add_parser("curate recaption", help="have models write captions of a set of pairs; goes on")
-    new.add_argument("captions", nargs="+", type=Path, metavar="CAPTIONS", help="files or folders of pairs")
-    new.add_argument("--out", type=Path, required=True, help="the folder of the set that comes out")
+    new.add_argument("captions", nargs="+", type=path, metavar="CAPTIONS", help="files or folders of pairs")
+    new.add_argument("--out", type=path, required=True, help="the folder of the set that comes out")
     for role, does in (("captioner", "tells what an image shows"), ("fuser", "merges that with the page's own text")):
         group = new.add_argument_group(role, f"the model that {does}")
-        group.add_argument(f"--{role}", type=Path, metavar="CHECKPOINT", help="a checkpoint or a run folder")
+        group.add_argument(f"--{role}", type=path, metavar="CHECKPOINT", help="a checkpoint or a run folder")
         group.add_argument(f"--{role}-address", metavar="URL", help="or a server's, as http://localhost:8000/v1")
         group.add_argument(f"--{role}-model", metavar="NAME", help="the model's name there")
         group.add_argument(
-            f"--{role}-key-file", type=Path, metavar="FILE", help="holds the key, if the server wants one"
+            f"--{role}-key-file", type=path, metavar="FILE", help="holds the key, if the server wants one"
         )
-        group.add_argument(f"--{role}-prompt", type=Path, metavar="FILE", help="what it is told, instead of our words")
+        group.add_argument(f"--{role}-prompt", type=path, metavar="FILE", help="what it is told, instead of our words")
     new.add_argument("--share", type=float, default=0.5, help="of documents with the synthetic caption as text (0.5)")
     new.add_argument("--max-words", type=int, default=80, metavar="N", help="longer answers are not used (80)")
     new.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="of an answer (128)")

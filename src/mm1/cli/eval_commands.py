@@ -16,7 +16,7 @@ from mm1.chain.report import EVALUATIONS, write_evaluation_page, write_report
 from mm1.cli import tables
 from mm1.cli.comparison import comparison, notes, ratios
 from mm1.cli.loading import device, dtype
-from mm1.cli.options import at_least, from_options
+from mm1.cli.options import at_least, check_out_folder, from_options
 from mm1.cli.progress import EvalProgress
 from mm1.config import UserError, load_json
 from mm1.distributed.mesh import World, joined
@@ -42,6 +42,7 @@ def eval(arguments: Namespace) -> None:
             (name, Path(folder)) for task in named if ":" in task for name, _, folder in [task.partition(":")]
         ]
         out = arguments.out or arguments.run / EVALUATIONS
+        check_out_folder(out)
         if own or not benchmarks:
             if world.size > 1:
                 raise UserError("a recipe's own tasks are small and asked by one process: leave torchrun out")

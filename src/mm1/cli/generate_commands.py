@@ -13,6 +13,7 @@ from mm1.chain.finished import checkpoint_folder
 from mm1.cli.loading import load
 from mm1.cli.options import from_options
 from mm1.cli.progress import GenerateProgress
+from mm1.config import UserError
 from mm1.eval.continuations import ContinueConfig, continue_documents
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -30,6 +31,13 @@ def generate(arguments: Namespace) -> None:
     console.print(f"{done.answered:,} documents continued, {done.found:,} were there before → {arguments.out}")
     for reason, count in sorted(done.failed.items(), key=lambda pair: -pair[1])[:10]:
         console.print(f"   {count:,} not: {reason}")
+    if done.answered + done.found == 0:
+        raise UserError(
+            f"{arguments.documents} holds no document that could be continued: see {arguments.out} for what is wrong "
+            "with each line"
+            if done.failed
+            else f"{arguments.documents} is empty: give documents, one JSON object a line"
+        )
     statistics = loaded.model.engine.statistics
     if statistics.prompts:
         console.print(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import keyword
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from mm1 import __version__
 from mm1.cli.bench_parser import add_bench
 from mm1.cli.curate_parser import add_curate
+from mm1.cli.options import path
 from mm1.cli.plan_parser import add_plan
 from mm1.cli.questions_parser import add_questions
 from mm1.config import UserError
@@ -36,6 +37,14 @@ EXTRAS = {
     "transformers": "hf",
 }
 """The extra with which a package comes that mm1 imports and does not install."""
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room, or give a path elsewhere"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "give a path that you may use"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "it is no folder: give a path where none but folders stand"),
+    errno.EISDIR: "give a file instead",
+    errno.ENOENT: "give a path that is there",
+}
+"""What to do about an error of the system, by its number."""
 TRACKERS = ("tensorboard", "wandb")
 Command: TypeAlias = Callable[[argparse.Namespace], "int | None"]
 
@@ -64,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if parsed.debug:
             raise
         what = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
-        print(f"mm1: {what}; give a path that can be used, or make room (--debug shows where)", file=sys.stderr)
+        advice = ADVICE.get(error.errno or 0, "give a path that can be used")
+        print(f"mm1: {what}; {advice} (--debug shows where)", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("mm1: interrupted; the same command goes on", file=sys.stderr)
@@ -111,14 +121,14 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run all stages of a recipe; finished ones are skipped")
     _recipe(run)
-    run.add_argument("--out", type=Path, help="the run folder (runs/RECIPE)")
+    run.add_argument("--out", type=path, help="the run folder (runs/RECIPE)")
     run.add_argument("--smoke", action="store_true", help="shrink every stage to seconds, to see that all is in place")
     run.add_argument("--track", choices=TRACKERS, help="also send the log of every stage there")
 
     train = commands.add_parser("train", help="run one training stage of a recipe (under torchrun for more processes)")
     _recipe(train)
     train.add_argument("--stage", required=True, help="encoder, language, pretrain or sft")
-    train.add_argument("--out", type=Path, help="the run folder (runs/RECIPE); its earlier stages must be finished")
+    train.add_argument("--out", type=path, help="the run folder (runs/RECIPE); its earlier stages must be finished")
     train.add_argument("--smoke", action="store_true", help="as in `mm1 run`")
     train.add_argument("--profile", action="store_true", help="also write a trace of a few steps, for ui.perfetto.dev")
     train.add_argument("--track", choices=TRACKERS, help="also send the log there")
@@ -127,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
 
     show = commands.add_parser("show", help="what a recipe is: configuration, mixture, parameters by part")
     _recipe(show)
-    show.add_argument("--run", type=Path, help="the run folder whose prepared sources are looked at (runs/RECIPE)")
+    show.add_argument("--run", type=path, help="the run folder whose prepared sources are looked at (runs/RECIPE)")
     show.add_argument("--json", action="store_true", help="the same as one JSON object")
 
     diff = commands.add_parser("diff", help="how two recipes differ, leaf by leaf")
@@ -135,11 +145,11 @@ def parser() -> argparse.ArgumentParser:
     diff.add_argument("b", help="another")
 
     report = commands.add_parser("report", help="write a run's HTML report again")
-    report.add_argument("run", type=Path, help="a run folder")
+    report.add_argument("run", type=path, help="a run folder")
 
     ablate = commands.add_parser("ablate", help="run a study: variants of a recipe over several seeds, as a table")
     ablate.add_argument("study", help="a study, such as tiny-connectors")
-    ablate.add_argument("--out", type=Path, help="the study's folder (runs/ablations/STUDY)")
+    ablate.add_argument("--out", type=path, help="the study's folder (runs/ablations/STUDY)")
     ablate.add_argument("--jobs", type=int, default=1, help="variants at a time, one thread each")
     ablate.add_argument("--smoke", action="store_true", help="as in `mm1 run`")
 
@@ -161,12 +171,12 @@ def _prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         metavar="[NAME=]PATH",
         help="files, or folders of them; unnamed sources have their format's",
     )
-    prepare.add_argument("--out", type=Path, required=True, help="the folder of the shards")
+    prepare.add_argument("--out", type=path, required=True, help="the folder of the shards")
     prepare.add_argument("--format", help="of all sources; recognised where it is not given (a wrong one lists all)")
-    prepare.add_argument("--images", type=Path, help="the folder of pictures that files name (each file's own)")
+    prepare.add_argument("--images", type=path, help="the folder of pictures that files name (each file's own)")
     prepare.add_argument("--text", metavar="COLUMN", help="the column or key of the text or caption, if it is unusual")
     tokenizer = prepare.add_mutually_exclusive_group()
-    tokenizer.add_argument("--tokenizer", type=Path, metavar="FILE", help="a tokenizer.json")
+    tokenizer.add_argument("--tokenizer", type=path, metavar="FILE", help="a tokenizer.json")
     tokenizer.add_argument(
         "--vocab-size", type=int, default=32_000, metavar="N", help="train one of so many tokens (32,000)"
     )
@@ -182,30 +192,30 @@ def _conversions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "overrides", nargs="*", metavar="key.path=value", help="changes to the model, as connector.depth=1"
     )
     new.add_argument(
-        "--decoder", type=Path, required=True, help="a folder with config.json, safetensors, tokenizer.json"
+        "--decoder", type=path, required=True, help="a folder with config.json, safetensors, tokenizer.json"
     )
-    new.add_argument("--image-encoder", type=Path, help="a folder with an image encoder; a text model without")
+    new.add_argument("--image-encoder", type=path, help="a folder with an image encoder; a text model without")
     new.add_argument("--connector", metavar="KIND", help="avg_pool, attention_pool or c_abstractor, with new weights")
     new.add_argument("--num-image-tokens", type=int, metavar="N", help="image tokens an image, a square number")
     new.add_argument("--image-size", type=int, help="side of the images in pixels (what the encoder was trained with)")
     new.add_argument("--seed", type=int, default=0, help="of the connector's weights")
-    new.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="the folder to write")
+    new.add_argument("--out", type=path, required=True, metavar="CHECKPOINT", help="the folder to write")
 
     export = commands.add_parser("export", help="make a Hugging Face folder of a checkpoint or of a stage of a run")
-    export.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
-    export.add_argument("folder", type=Path, metavar="DIR", help="the folder to write")
+    export.add_argument("checkpoint", type=path, help="a checkpoint or a run folder")
+    export.add_argument("folder", type=path, metavar="DIR", help="the folder to write")
     export.add_argument("--stage", help="of a run: whose model (the last stage's)")
     export.add_argument("--decoder-only", action="store_true", help="a plain Llama, Mistral, … without images")
     export.add_argument("--max-positions", type=int, help="context length to declare (what is known of it)")
 
     upcycle = commands.add_parser("upcycle", help="make a sparse checkpoint of a dense one: its MLPs become experts")
-    upcycle.add_argument("checkpoint", type=Path, help="a checkpoint or a run folder")
+    upcycle.add_argument("checkpoint", type=path, help="a checkpoint or a run folder")
     upcycle.add_argument("--stage", help="of a run: whose model (the last stage's)")
     upcycle.add_argument("--num-experts", type=int, required=True, help="in each sparse layer")
     upcycle.add_argument("--top-k", type=int, default=2, help="experts a token is sent to")
     upcycle.add_argument("--every", type=int, default=2, help="how many layers lie from one sparse layer to the next")
     upcycle.add_argument("--seed", type=int, default=0, help="of the routers' weights")
-    upcycle.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="the folder to write")
+    upcycle.add_argument("--out", type=path, required=True, metavar="CHECKPOINT", help="the folder to write")
 
 
 def _recipe(parser: argparse.ArgumentParser) -> None:

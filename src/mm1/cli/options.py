@@ -7,6 +7,7 @@ Knows no command, and loads nothing heavy.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -43,6 +44,17 @@ def from_options(cls: type[C], asked: Mapping[str, Any], others: Mapping[str, st
         raise ConfigError(describe(error, values=asked, named=option)) from None
 
 
+def path(text: str) -> Path:
+    """What is typed for a path. Nothing, as of a variable of the shell that is not set, is not the folder one is in.
+
+    Raises:
+        ArgumentTypeError: there is nothing.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty: give one, or leave the option out")
+    return Path(text)
+
+
 def prompt_of(path: Path | None, option: str) -> str | None:
     """The words in a prompt's file; None where none was named.
 
@@ -61,13 +73,26 @@ def prompt_of(path: Path | None, option: str) -> str | None:
 
 
 def check_out(out: Path | None) -> None:
-    """Refuses an --out that can not be written; None, for what was not typed, passes.
+    """Refuses a file --out that can not be written; None, for what was not typed, passes.
 
     Raises:
-        UserError: it lies in no folder that is there.
+        UserError: it lies in no folder that is there, or is a folder.
     """
+    if out is not None and out.is_dir():
+        raise UserError(f"--out is {out}, which is a folder: name a file in it")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"--out is {out}, but there is no folder {out.parent}: make it first")
+
+
+def check_out_folder(out: Path) -> None:
+    """Refuses a folder --out that can not be made.
+
+    Raises:
+        UserError: a file stands there, or above.
+    """
+    for place in (out, *out.parents):
+        if place.exists() and not place.is_dir():
+            raise UserError(f"--out is {out}, but {place} is a file: name a folder")
 
 
 def at_least(least: int, most: int = MOST, /, **numbers: int | None) -> None:

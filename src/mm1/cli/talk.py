@@ -55,6 +55,8 @@ def _respond(session: ChatSession, line: str) -> str | None:
         session.clear()
         return "(a new conversation)"
     if command == "/image":
+        if not rest:
+            raise UserError("/image has no path after it: give the path of a picture")
         session.show(Path(rest))
         return f"(the next question is about {rest})"
     return session.ask(line) or "(no words)" if line else None

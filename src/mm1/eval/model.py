@@ -42,7 +42,7 @@ class PromptTooLong(UserError):
         others = f" (and {len(lengths) - 1} more)" if len(lengths) > 1 else ""
         super().__init__(
             f"document '{id_}'{others} has {length} tokens, the new ones included, but the limit is {max_len}: shorten "
-            "it, or raise max_len"
+            "it, or raise the limit (--max-len)"
         )
         self.ids = frozenset(lengths)
 

@@ -125,7 +125,7 @@ def _score(
     missing = dict(Counter(task.missing) + Counter(gone.values()))
     if not numbers:
         reasons = ", ".join(f"{count} with '{reason}'" for reason, count in missing.items())
-        advice = "raise max_len" if set(gone.values()) == {TOO_LONG} else "look at its files"
+        advice = "raise the limit (--max-len)" if set(gone.values()) == {TOO_LONG} else "look at its files"
         raise UserError(f"no question of task '{task.name}' could be asked: {reasons}; {advice}")
     episodes = [task.episodes[number] for number in numbers]
     items: dict[int, list[ItemScore]] = {}

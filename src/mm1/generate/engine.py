@@ -234,7 +234,7 @@ class Engine:
         if length + new_tokens > self.max_len:
             raise UserError(
                 f"{name} has {length} tokens, with {new_tokens} new ones {length + new_tokens}, but the limit "
-                f"is {self.max_len}: shorten it, or raise max_len"
+                f"is {self.max_len}: shorten it, or raise the limit (--max-len)"
             )
         if prompt.images and config.image_encoder is None:
             raise UserError(f"{name} has {len(prompt.images)} images, but the model reads text only")
