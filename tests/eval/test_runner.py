@@ -287,6 +287,9 @@ def test_progress_tells_task_shots_and_counts(tmp_path: Path) -> None:
     told: list[tuple[str, int, int, int]] = []
     evaluate(ReadsTheShots(), [task()], [0, 1], tmp_path, chunk=120, progress=lambda *step: told.append(step))
     assert told == [("binding", k, done, 200) for k in (0, 1) for done in (120, 200)]
+    told.clear()
+    evaluate(ReadsTheShots(), [task()], [1], tmp_path, blind=True, progress=lambda *step: told.append(step))
+    assert {title for title, *_ in told} == {"binding, blind"}
 
 
 def test_ties_do_not_favour_a_place_in_the_list(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from mm1.files import write_atomically
 from mm1.types import Document, Image
 
 Progress: TypeAlias = Callable[[str, int, int, int], None]
-"""Called with (task, shots, questions done, questions in all) as a task advances."""
+"""Called with (task, "…, blind" where it is, shots, questions done, questions in all) as a task advances."""
 
 TOO_LONG = "prompt too long"
 
@@ -79,6 +79,11 @@ class Asking:
         """Without shots there is nothing to draw."""
         return self.task.seeds if self.shots else self.task.seeds[:1]
 
+    @property
+    def title(self) -> str:
+        """What is asked, for people who watch."""
+        return f"{self.task.name}, blind" if self.blind else self.task.name
+
     def answers(self, world: World, progress: Progress | None = None) -> list[Answer]:
         """Every answer, by seed and number; the processes of `world` share the work and all get them."""
         self.journal.mkdir(parents=True, exist_ok=True)
@@ -99,7 +104,7 @@ class Asking:
                 write(self._ask(seed, numbers, donors))
                 if progress is not None and world.is_first:
                     done = sum(len(asked) for _, asked in chunks[: place + world.size])
-                    progress(self.task.name, self.shots, min(total, len(known) + done), total)
+                    progress(self.title, self.shots, min(total, len(known) + done), total)
         wait_for_all()
         # Of two evaluations at once, both may have answered: one answer counts.
         found = {(answer.seed, answer.number): answer for answer in self._written()}
