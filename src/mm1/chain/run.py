@@ -202,7 +202,8 @@ def _lead(step: Step, folder: Path) -> Outcome:
         for source in step.inputs:
             if not source.folder(folder).exists():
                 raise UserError(
-                    f"'{step.name}' begins with '{source.name}', which is not finished in {folder}: run it first"
+                    f"'{step.name}' begins with '{source.name}', which is not finished in {folder}: type "
+                    f"`mm1 run RECIPE --out {folder}` first, which makes all that is missing"
                 )
         outcome = execute(replace(step, run=run), folder)
     except BaseException:
