@@ -43,5 +43,5 @@ def test_freed_pieces_between_what_is_in_use_go_back() -> None:
     full = held().anonymous - before
     pieces = pieces[::100]
     give_back()
-    assert full > 150 * MB
+    assert full > 80 * MB, "160 MB of pieces, some of which may lie where earlier tests' memory was"
     assert held().anonymous - before < full / 2
