@@ -1,7 +1,7 @@
 """Batches by step: the plan looked up, documents fetched, encoded and packed.
 
     loader = Loader(plan, encoder, sources)
-    loader.batch(step=17, rank=0, world_size=2)             # half of the rows of the step's global batch
+    loader.batch(step=17, rank=0, world_size=2)             # half of the step's global batch
 
 A batch is a function of (plan, step, rank, world size) alone: there is no state to save, and any number of workers
 gives the same bytes. What was dropped because its image can not be decoded (step_reader.py) is counted here, and held
@@ -86,7 +86,7 @@ class Loader:
         return self._tally.dropped
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
-        """The rows of `step`'s global batch that are dealt to `rank`: as many as to any other.
+        """What is dealt to `rank` of `step`'s global batch: as many rows as to any other.
 
         Raises:
             UserError: the rows can not be dealt evenly; too many documents had to be dropped; a source's lengths were
@@ -110,7 +110,7 @@ class Loader:
         Args:
             start: the first step.
             stop: one past the last.
-            rank: whose rows.
+            rank: whose share.
             world_size: among how many they are dealt.
             num_workers: processes that read ahead; with none a batch is read when it is asked for.
             read_ahead: batches that each of them has ready or in work.
