@@ -209,7 +209,7 @@ def _mixture(stage: Stage) -> Markup:
         tag("div", tag("span", word), bar(_shares(shares, sources), f"{stage.name}: {word} shares"), class_="labelled")
         for word, shares in (("declared", declared), ("realised", realised))
     ]
-    numbers = table(["Source", "Declared", "Realised", "Epochs", "Target tokens"], rows)
+    numbers = table(["Source", "Declared", "Realised", "Epochs", "Targets"], rows)
     return tag("div", tag("h4", "Mixture"), *bars, numbers, class_="mixture")
 
 
